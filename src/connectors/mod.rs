@@ -1,0 +1,1 @@
+//! Connectors carry messages and offsets; they never know what the messages mean.

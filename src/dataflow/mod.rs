@@ -1,0 +1,3 @@
+//! Incremental plans running on worker threads.
+
+pub mod operator;

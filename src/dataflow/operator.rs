@@ -1,0 +1,72 @@
+//! The operator: turns deltas into deltas. Synchronous and deterministic; does no I/O but through its state.
+
+use crate::delta::Delta;
+use crate::error::{Error, Result};
+use crate::ids::Epoch;
+use crate::state::{StateReader, Writes};
+
+/// One node of a running plan, on one worker.
+///
+/// In each step the worker calls, in topological order, [`on_delta`](Operator::on_delta) for each delta that arrives and
+/// then [`on_step`](Operator::on_step); when the whole step is through, [`after_step`](Operator::after_step). At the
+/// epoch's end [`on_epoch`](Operator::on_epoch) and, once all is quiet, [`seal`](Operator::seal). Operators that nothing
+/// reached in an epoch are not called.
+pub trait Operator {
+    /// Takes a delta in. Stateless operators put their answer out at once; others may wait for `on_step`.
+    fn on_delta(&mut self, port: usize, delta: Delta, cx: &mut Context<'_>) -> Result<()>;
+
+    /// All input of this step is in.
+    fn on_step(&mut self, _cx: &mut Context<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// The step is through everywhere on this worker: arrangements apply what they held back.
+    fn after_step(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The last step of the epoch is through: puts out what was held back until now.
+    fn on_epoch(&mut self, _cx: &mut Context<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// The view was just created (never after a restart): what is there without any input, such as the one row of an
+    /// aggregate without groups. Called on every worker before any delta; put out on the worker for which `first` holds.
+    fn on_create(&mut self, _first: bool, _cx: &mut Context<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Hands over everything this epoch changed in its state; the caches are clean afterwards.
+    fn seal(&mut self, _writes: &mut Writes) -> Result<()> {
+        Ok(())
+    }
+
+    /// How much memory its state takes now, in bytes.
+    fn memory_bytes(&self) -> usize {
+        0
+    }
+
+    /// Lets go of clean entries until its state takes at most `bytes`. Called between epochs, after `seal`.
+    fn shrink(&mut self, _bytes: usize) {}
+}
+
+/// What an operator sees while it is called.
+pub struct Context<'a> {
+    /// The running epoch.
+    pub epoch: Epoch,
+    /// The operator's way to its stored state.
+    pub state: &'a StateReader,
+    /// Deltas put out; they go to every reader of the node.
+    pub out: &'a mut Vec<Delta>,
+    /// Rows that could not be computed, for `<view>$errors`.
+    pub errors: &'a mut Vec<RowError>,
+}
+
+/// A row whose expression failed.
+#[derive(Clone, Debug)]
+pub struct RowError {
+    /// Why.
+    pub error: Error,
+    /// +1 when the row came, −1 when it was taken back.
+    pub weight: i64,
+}

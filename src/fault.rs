@@ -1,0 +1,44 @@
+//! Named fault points: places where a test makes the process die, so that recovery is tried at each of them.
+//!
+//! `MILLSTREAM_FAULT=commit.after_write:3` kills the process, as `kill -9` would, the third time that the point
+//! `commit.after_write` is reached. Without the variable a point costs one atomic load.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The fault asked for: which point, and how many times it may still be passed.
+struct Fault {
+    point: String,
+    left: AtomicU64,
+}
+
+/// Every point there is, for the crash driver to go through.
+pub const POINTS: &[&str] = &[
+    "source.after_read",
+    "epoch.mid_step",
+    "epoch.before_seal",
+    "commit.before_write",
+    "commit.after_write",
+    "commit.after_sync",
+    "ddl.before_commit",
+    "ddl.after_commit",
+    "recovery.after_open",
+    "recovery.after_load",
+];
+
+static FAULT: OnceLock<Option<Fault>> = OnceLock::new();
+
+/// Dies here if the environment asked for it.
+pub fn point(name: &str) {
+    let fault = FAULT.get_or_init(|| {
+        let value = std::env::var("MILLSTREAM_FAULT").ok()?;
+        let (point, count) = value.rsplit_once(':').unwrap_or((&value, "1"));
+        Some(Fault { point: point.to_string(), left: AtomicU64::new(count.parse().unwrap_or(1)) })
+    });
+    if let Some(fault) = fault
+        && fault.point == name
+        && fault.left.fetch_sub(1, Ordering::SeqCst) == 1
+    {
+        std::process::abort();
+    }
+}

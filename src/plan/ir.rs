@@ -1,0 +1,131 @@
+//! The incremental plan: a list of nodes in topological order, each with what a batch plan does not know (keys,
+//! append-only, watermark columns, the state it owns). This is the form that is stored with a view, so a change to
+//! any type here is a change of the disk format: see [`super::stored`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{NodeId, ObjectId, TableId};
+use crate::types::{Column, SqlType};
+
+/// A view's plan. The last node is its [`Op::Materialize`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// In topological order; `nodes[i].id` is `i`.
+    pub nodes: Vec<Node>,
+}
+
+/// One step of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its place in the plan.
+    pub id: NodeId,
+    /// What it does.
+    pub op: Op,
+    /// Where its inputs come from, one a port.
+    pub inputs: Vec<NodeId>,
+    /// The columns of its output.
+    pub columns: Vec<Column>,
+    /// Columns proved unique in its output, if any. An empty list: there is at most one row.
+    pub key: Option<Vec<usize>>,
+    /// Whether its output is proved to carry no retractions.
+    pub append_only: bool,
+    /// Columns of its output on which the watermark is a lower bound of what is still to come.
+    pub watermarks: Vec<usize>,
+}
+
+/// What a node does. Columns are numbered from 0 in the input's output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// The changes of an object, these of its stored columns.
+    Input { object: ObjectId, columns: Vec<usize> },
+    /// These rows, once, when the view is created.
+    Values { rows: Vec<Vec<Literal>> },
+    /// One output column for each expression.
+    Project { expressions: Vec<Scalar> },
+    /// The rows for which the predicate is true.
+    Filter { predicate: Scalar },
+    /// The sum of all inputs, which have the same columns.
+    Union,
+    /// The input with its weights turned around.
+    Negate,
+    /// The input indexed by a key, for the joins that read it; passes its input on. With `null_safe` rows whose key holds a
+    /// NULL are kept (and NULL equals NULL), else they are left out.
+    Arrange { key: Vec<usize>, null_safe: bool, table: TableId },
+    /// The equi-join of two [`Op::Arrange`] inputs on their keys: all columns of the left, then all of the right. A cross
+    /// join has empty keys. Further conditions are a [`Op::Filter`] above it. Outer, semi and anti joins are composed of
+    /// joins, distincts, unions and negations.
+    Join,
+    /// One row for each value of the `group` columns that has rows: the group columns, then the aggregates. Without `group`
+    /// columns always one row. Without aggregates this is DISTINCT.
+    Aggregate { group: Vec<usize>, calls: Vec<AggregateCall>, table: TableId, multisets: Vec<Multiset> },
+    /// Keeps the rows as the content of a view.
+    Materialize { object: ObjectId },
+}
+
+/// One aggregate of [`Op::Aggregate`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AggregateCall {
+    /// Which.
+    pub function: AggregateFunction,
+    /// The column it takes; `None` for `count(*)`.
+    pub argument: Option<usize>,
+    /// The boolean column that FILTER was computed into: rows where it is not true do not count.
+    pub filter: Option<usize>,
+    /// The type of the result.
+    pub ty: SqlType,
+    /// For DISTINCT, and for min and max over retracting input: which of the node's multisets holds the values.
+    pub multiset: Option<usize>,
+    /// Whether each value counts once.
+    pub distinct: bool,
+}
+
+/// The aggregate functions that are maintained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AggregateFunction {
+    Count,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    BoolAnd,
+    BoolOr,
+}
+
+/// The values of one column in each group with their counts, kept for aggregates that need them: state keyed by
+/// (group, value).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Multiset {
+    /// The column. NULLs are not kept.
+    pub column: usize,
+    /// The boolean column that chooses the rows, if any.
+    pub filter: Option<usize>,
+    /// Where it lies.
+    pub table: TableId,
+}
+
+/// A scalar expression. Evaluation is DataFusion's; this form is ours, so that it outlives a version of DataFusion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scalar {
+    /// A column of the input.
+    Column(usize),
+    /// A constant.
+    Literal(Literal),
+    /// A function by its name in our registry (operators that are not functions have names such as `=`, `and`, `is_null`).
+    Call { function: String, arguments: Vec<Scalar>, ty: SqlType },
+    /// A conversion.
+    Cast { input: Box<Scalar>, ty: SqlType },
+    /// `CASE WHEN ... THEN ... ELSE ... END`, evaluated in order.
+    Case { branches: Vec<(Scalar, Scalar)>, otherwise: Option<Box<Scalar>>, ty: SqlType },
+}
+
+/// A constant: its type and its text form (that of `types::text`), `None` for NULL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Literal {
+    /// The type.
+    pub ty: SqlType,
+    /// The text that the type's input function reads.
+    pub text: Option<String>,
+}

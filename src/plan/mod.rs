@@ -1,0 +1,3 @@
+//! Bound query to incremental plan.
+
+pub mod ir;

@@ -1,0 +1,231 @@
+//! Bound statements: what `bind` makes of a parsed statement and a catalog snapshot. Names are resolved to ids, types
+//! are checked, queries are DataFusion's logical plans (not yet optimized) whose table scans are [`RelationSource`]s.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableSource};
+
+use crate::catalog::{Fill, Format, Watermark};
+use crate::ids::ObjectId;
+use crate::types::{Column, SqlType};
+
+/// A statement ready to be executed.
+#[derive(Clone, Debug)]
+pub enum Bound {
+    /// Nothing but blanks and comments.
+    Empty,
+    Query(Query),
+    Dml(Dml),
+    Ddl(Ddl),
+    Transaction(TransactionStatement),
+    Setting(SettingStatement),
+    /// `FLUSH`: wait until all input that had arrived is visible.
+    Flush,
+    /// `EXPLAIN` of a read.
+    Explain {
+        query: Box<Query>,
+        analyze: bool,
+    },
+    /// `EXPLAIN MATERIALIZED VIEW v`.
+    ExplainView(ObjectId),
+    /// `PREPARE name AS ...`: the statement is bound when it is executed.
+    Prepare {
+        name: String,
+        types: Vec<Option<SqlType>>,
+        statement: String,
+    },
+    /// `EXECUTE name (...)`: the arguments are constant expressions.
+    Execute {
+        name: String,
+        arguments: Vec<Expr>,
+    },
+    /// `DEALLOCATE name`, or of all.
+    Deallocate(Option<String>),
+    /// `DISCARD ALL`.
+    DiscardAll,
+    /// A statement that is accepted and does nothing (`LISTEN`, say); its command tag.
+    Nothing {
+        tag: &'static str,
+        notice: Option<String>,
+    },
+}
+
+/// A read.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The plan. Its output names are made unique where need be; `columns` has those to show.
+    pub plan: LogicalPlan,
+    /// The result's columns, as the client is told.
+    pub columns: Vec<Column>,
+    /// The objects that are read.
+    pub reads: BTreeSet<ObjectId>,
+    /// The types of `$1`, `$2`, ... as inferred or given.
+    pub parameters: Vec<SqlType>,
+}
+
+/// A change to a table.
+#[derive(Clone, Debug)]
+pub enum Dml {
+    /// `source` yields the table's declared columns in order, cast by assignment, defaults filled in.
+    Insert { table: ObjectId, source: Query, conflict: OnConflict, returning: Option<Returning> },
+    /// `scan` yields the stored columns (see `Object::stored_columns`) of the rows to look at. `predicate` and
+    /// `assignments` are over the table's declared columns and hold no subquery: they are evaluated again on each row as
+    /// it stands when the write is resolved. With a subquery in the statement, `predicate` and `assignments` are
+    /// `None`/empty and `scan` yields, after the stored columns, the new values of all declared columns (`computed`).
+    Update {
+        table: ObjectId,
+        scan: Query,
+        predicate: Option<Expr>,
+        assignments: Vec<(usize, Expr)>,
+        computed: bool,
+        returning: Option<Returning>,
+    },
+    /// As [`Dml::Update`].
+    Delete { table: ObjectId, scan: Query, predicate: Option<Expr>, returning: Option<Returning> },
+    /// All rows of these tables.
+    Truncate { tables: Vec<ObjectId> },
+}
+
+/// What an INSERT does when a row with its key exists.
+#[derive(Clone, Debug)]
+pub enum OnConflict {
+    /// 23505.
+    Error,
+    /// Leaves the old row.
+    Nothing,
+    /// `DO UPDATE SET`: expressions over the declared columns of the old row followed by those of the new one
+    /// (`excluded`); with `filter` only where it is true.
+    Update { assignments: Vec<(usize, Expr)>, filter: Option<Expr> },
+}
+
+/// `RETURNING`: expressions over the declared columns of the table.
+#[derive(Clone, Debug)]
+pub struct Returning {
+    pub expressions: Vec<Expr>,
+    pub columns: Vec<Column>,
+}
+
+/// A change to the catalog.
+#[derive(Clone, Debug)]
+pub enum Ddl {
+    CreateTable {
+        name: Name,
+        if_not_exists: bool,
+        columns: Vec<Column>,
+        defaults: Vec<Option<String>>,
+        primary_key: Vec<usize>,
+        append_only: bool,
+        watermark: Option<Watermark>,
+        sql: String,
+    },
+    CreateSource {
+        name: Name,
+        if_not_exists: bool,
+        columns: Vec<Column>,
+        fills: Vec<Fill>,
+        connector: String,
+        options: BTreeMap<String, String>,
+        format: Option<Format>,
+        watermark: Option<Watermark>,
+        sql: String,
+    },
+    /// `query` is the text of the query alone.
+    CreateView {
+        name: Name,
+        or_replace: bool,
+        if_not_exists: bool,
+        query: String,
+        bound: Query,
+        sql: String,
+    },
+    CreateMaterializedView {
+        name: Name,
+        if_not_exists: bool,
+        query: String,
+        bound: Query,
+        sql: String,
+    },
+    /// Resolved ids, in the order named; what did not exist under IF EXISTS is in `missing` for the NOTICE.
+    Drop {
+        objects: Vec<ObjectId>,
+        cascade: bool,
+        missing: Vec<String>,
+        tag: &'static str,
+    },
+}
+
+/// Schema and name of an object to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    pub schema: String,
+    pub name: String,
+}
+
+/// Transaction control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransactionStatement {
+    Begin { read_only: bool, tag: &'static str },
+    Commit,
+    Rollback,
+    Savepoint(String),
+    Release(String),
+    RollbackTo(String),
+}
+
+/// Settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingStatement {
+    /// `None`: to its default.
+    Set {
+        name: String,
+        value: Option<String>,
+        local: bool,
+    },
+    Show(String),
+    ShowAll,
+    /// `None`: all.
+    Reset(Option<String>),
+}
+
+/// What a table scan of a bound query reads. The engine puts a provider of rows in its place before it runs the query; the
+/// planner of views turns it into an input node.
+#[derive(Clone, Debug)]
+pub struct RelationSource {
+    /// Which relation.
+    pub relation: RelationRef,
+    /// Its columns as Arrow. For a table or source the hidden columns are not among them.
+    pub schema: SchemaRef,
+}
+
+/// A relation that a query can name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RelationRef {
+    /// A table, source or materialized view.
+    Object(ObjectId),
+    /// A relation of `pg_catalog`, `information_schema` or `ms_catalog`: schema and name.
+    System(&'static str, &'static str),
+}
+
+impl TableSource for RelationSource {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+}
+
+impl RelationSource {
+    /// The source behind a scan, if it is one of ours.
+    pub fn of(source: &Arc<dyn TableSource>) -> Option<&RelationSource> {
+        let any: &dyn Any = source.as_ref();
+        any.downcast_ref()
+    }
+}

@@ -1,0 +1,3 @@
+//! SQL text to bound statements.
+
+pub mod bound;
