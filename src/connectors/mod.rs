@@ -1,1 +1,129 @@
 //! Connectors carry messages and offsets; they never know what the messages mean.
+//!
+//! A connector resolves where a source starts ([`Connector::start`]) and then runs a reader on threads of its own, which
+//! puts [`SourceBatch`]es into a bounded queue: when the queue is full the reader waits (Kafka partitions are paused), so
+//! nothing grows without limit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use crossbeam_channel::Sender;
+
+use crate::error::Result;
+use crate::ids::ObjectId;
+use crate::time::Clock;
+use crate::types::Column;
+
+/// Next offset to read of each partition.
+pub type Positions = BTreeMap<String, i64>;
+
+/// What of a message fills a column of a source. (Computed columns are not the connector's business.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The payload's field of this name.
+    Field(String),
+    /// The message key.
+    Key,
+    /// The partition number.
+    Partition,
+    /// The offset.
+    Offset,
+    /// The message's timestamp.
+    Timestamp,
+    /// The headers, as the text of a JSON object.
+    Headers,
+}
+
+/// A source as its connector sees it.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    /// Which source.
+    pub source: ObjectId,
+    /// Its name, for messages and logs.
+    pub name: String,
+    /// The columns wanted, in this order, each with what fills it.
+    pub columns: Vec<(Column, Part)>,
+    /// The connector's options as given.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Decoded rows of one partition.
+#[derive(Clone, Debug)]
+pub struct SourceBatch {
+    /// Which source.
+    pub source: ObjectId,
+    /// Which partition.
+    pub partition: String,
+    /// The rows: the columns of [`SourceSpec::columns`]. May be empty: then only the position moved, or the end was met.
+    pub batch: RecordBatch,
+    /// The offset after these rows.
+    pub next_offset: i64,
+    /// Whether the reader stood at the partition's end after these rows.
+    pub at_end: bool,
+    /// Messages of this range that could not be decoded.
+    pub errors: Vec<MessageError>,
+}
+
+/// A message that could not be decoded.
+#[derive(Clone, Debug)]
+pub struct MessageError {
+    /// Its offset.
+    pub offset: i64,
+    /// The payload as it came.
+    pub payload: Option<Vec<u8>>,
+    /// Why.
+    pub reason: String,
+    /// The column whose value had the wrong type; `None`: the whole message is broken.
+    pub column: Option<String>,
+}
+
+/// What a reader tells.
+#[derive(Clone, Debug)]
+pub enum SourceEvent {
+    /// Rows.
+    Batch(SourceBatch),
+    /// The source cannot be read at the moment; it is tried again. Shown to users, cleared by the next batch.
+    Trouble { source: ObjectId, error: crate::error::Error },
+    /// The source can never be read on (offsets no longer kept, topic deleted). The reader has stopped.
+    Failed { source: ObjectId, error: crate::error::Error },
+}
+
+/// One kind of input.
+pub trait Connector: Send + Sync {
+    /// Its name in `connector = '...'`.
+    fn name(&self) -> &'static str;
+
+    /// Checks options and columns without any I/O; names the nearest known option for an unknown one.
+    fn validate(&self, spec: &SourceSpec) -> Result<()>;
+
+    /// The columns that a source gets when none are declared; `None` when they must be declared.
+    fn columns(&self, options: &BTreeMap<String, String>) -> Result<Option<Vec<Column>>>;
+
+    /// The partitions there are and the offset at which each begins, by the options. May take a while; fails when the other
+    /// side cannot be reached or the topic does not exist.
+    fn start(&self, spec: &SourceSpec) -> Result<Positions>;
+
+    /// Starts reading from these positions (partitions found later start at their beginning).
+    fn read(
+        &self,
+        spec: SourceSpec,
+        from: Positions,
+        clock: Arc<dyn Clock>,
+        events: Sender<SourceEvent>,
+    ) -> Result<Box<dyn Reader>>;
+}
+
+/// A running reader. Dropping it stops its threads and waits for them.
+pub trait Reader: Send {
+    /// These positions are committed in our store: the other side may be told, for its lag tools.
+    fn committed(&self, positions: &Positions);
+
+    /// The offsets after the last message that exists now, for FLUSH and lag; `None` when the input is endless.
+    fn end(&self) -> Result<Option<Positions>>;
+}
+
+/// The connector of this name; an unknown name is refused, naming the nearest.
+pub fn find(name: &str) -> Result<&'static dyn Connector> {
+    Err(crate::error::Error::undefined_object(format!("connector \"{name}\" does not exist")))
+}
