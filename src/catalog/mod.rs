@@ -158,6 +158,8 @@ pub enum Storage {
     Keyed(Vec<usize>),
     /// Any multiset of rows: a map from a 128-bit hash of the row to the row and its count.
     Hashed,
+    /// Rows that are only ever added, in pages in order of arrival.
+    Log,
 }
 
 impl Object {
