@@ -1,3 +1,5 @@
 //! Incremental plans running on worker threads.
 
+pub mod exchange;
 pub mod operator;
+pub mod operators;
