@@ -1,3 +1,4 @@
 //! Incremental plans running on worker threads.
 
 pub mod operator;
+pub mod operators;

@@ -1,0 +1,3 @@
+//! The operators of incremental plans, one file or folder each.
+
+pub mod aggregate;
