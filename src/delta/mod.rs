@@ -1,10 +1,15 @@
 //! The delta: the one shape that flows. An Arrow batch and a signed weight for each of its rows: +1 inserts, −1 retracts.
 
+mod consolidate;
+pub mod pretty;
+
 use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 
 use crate::error::{Error, Result};
+
+pub use consolidate::consolidate;
 
 /// Changes to a collection: rows with weights. Rows of weight 0 do not occur; equal rows may occur more than once.
 #[derive(Clone, Debug)]
