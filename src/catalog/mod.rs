@@ -11,6 +11,8 @@ use crate::ids::{ObjectId, TableId};
 use crate::time::Micros;
 use crate::types::{Column, ROW_ID_COLUMN, SqlType, WATERMARK_COLUMN};
 
+pub mod system;
+
 /// The schema that unqualified names of new objects go to.
 pub const PUBLIC: &str = "public";
 

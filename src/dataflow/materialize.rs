@@ -118,8 +118,7 @@ impl Materialize {
         if delta.weights().iter().any(|&w| w < 1) {
             return Err(Error::internal(format!("append-only view {} got a retraction", self.object)));
         }
-        let delta = crate::delta::repeat(delta)?;
-        let rows = self.codec.values(delta.batch())?;
+        let rows = self.codec.values(&delta.expanded()?)?;
         for (page, from) in (0..rows.len()).step_by(PAGE_ROWS).enumerate() {
             let to = rows.len().min(from + PAGE_ROWS);
             let mut key = epoch.0.to_be_bytes().to_vec();

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
 use crate::catalog::ObjectKind;
+use crate::catalog::system;
 use crate::catalog::system::SystemContext;
 use crate::connectors::Positions;
 use crate::connectors::SourceBatch;
@@ -494,7 +495,7 @@ impl Coordinator {
             sealed: sealed.clone(),
             sync: open.sync,
             catalog: self.catalog.clone(),
-            system: self.system_context(open.epoch, shares.state_bytes),
+            system: self.system_context(open.epoch),
             waiters: open.waiters,
         };
         self.in_flight = Some((sealed, positions));
@@ -520,12 +521,14 @@ impl Coordinator {
     }
 
     /// What system relations will show of this epoch.
-    fn system_context(&self, epoch: Epoch, state_bytes: usize) -> SystemContext {
+    fn system_context(&self, epoch: Epoch) -> SystemContext {
         SystemContext {
-            epoch,
-            state_bytes,
+            database: system::DATABASE.to_string(),
+            user: system::DATABASE.to_string(),
+            epoch: epoch.0,
+            epoch_time: Some(self.clock.now()),
             watermarks: self.inputs.watermarks(),
-            offsets: self.catalog.objects().map(|o| (o.id, self.inputs.positions(o.id))).collect(),
+            offsets: self.inputs.offsets(),
             troubles: self.inputs.troubles().map(|(id, error)| (id, error.to_string())).collect(),
             ..SystemContext::default()
         }

@@ -294,6 +294,12 @@ impl Inputs {
         self.clocks.get(&id).map(InputClock::positions).unwrap_or_default()
     }
 
+    /// The next offset of each partition of each source that is read.
+    pub fn offsets(&self) -> Vec<(ObjectId, String, i64)> {
+        let of = |id: &ObjectId| self.positions(*id).into_iter().map(|(partition, offset)| (*id, partition, offset));
+        self.running.keys().flat_map(of).collect()
+    }
+
     /// All watermarks: of each input as a whole (no partition) and of its partitions.
     pub fn watermarks(&self) -> Vec<(ObjectId, Option<String>, Option<Micros>)> {
         let mut all = Vec::new();

@@ -305,7 +305,7 @@ impl RelationScan {
         let codec = self.codec.clone();
         Ok(Box::new(std::iter::from_fn(move || {
             let delta = codec.read_chunk(&mut scan, SCAN_ROWS).transpose()?;
-            Some(delta.and_then(|delta| Ok(crate::delta::repeat(&delta)?.batch().clone())))
+            Some(delta.and_then(|delta| delta.expanded()))
         })))
     }
 }

@@ -52,7 +52,7 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
         epoch,
         catalog: Arc::new(catalog.clone()),
         snapshot,
-        system: SystemContext { epoch, ..SystemContext::default() },
+        system: SystemContext { epoch: epoch.0, ..SystemContext::default() },
     })));
     let inputs = Inputs::new(event, options.clock.clone());
     let channels = Channels { requests, events, commits: commit, done };

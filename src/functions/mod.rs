@@ -1,3 +1,4 @@
 //! SQL functions as Postgres defines them, where DataFusion lacks them or answers otherwise; one file for each family.
 
 pub mod accumulators;
+pub mod catalog;
