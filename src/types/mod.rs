@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 
 pub mod known;
 pub mod oid;
+pub mod binary;
+pub mod calendar;
+pub mod cast;
+pub mod datetime;
+pub mod interval;
+pub mod numeric;
+pub mod parse;
+pub mod text;
+pub mod zone;
 
 /// The time zone written into the Arrow type of `timestamptz`. Values are always UTC.
 pub const UTC: &str = "UTC";
