@@ -1,0 +1,279 @@
+//! JSON values to Arrow columns, exactly: no number takes a detour over a float.
+//!
+//! | SQL type | JSON |
+//! |---|---|
+//! | boolean | `true`, `false`, or a string of them |
+//! | smallint, integer, bigint | a number without a fraction (`3`, `3.0`, `3e2`), or a string of one |
+//! | numeric(p,s) | a number or a string of one; rounded to `s` digits, half away from zero |
+//! | real, double precision | a number, or a string of one, of `NaN`, `Infinity`, `-Infinity` |
+//! | text, varchar | a string; any other value as its JSON text |
+//! | bytea | a string: `\x` and hex digits, else base64 |
+//! | date, time, interval | a string |
+//! | timestamp, timestamptz | a string (without a zone: UTC; with one: moved to UTC), or milliseconds since 1970 |
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::array::BinaryBuilder;
+use arrow::array::BooleanBuilder;
+use arrow::array::Date32Builder;
+use arrow::array::Decimal128Builder;
+use arrow::array::Float32Builder;
+use arrow::array::Float64Builder;
+use arrow::array::Int16Builder;
+use arrow::array::Int32Builder;
+use arrow::array::Int64Builder;
+use arrow::array::IntervalMonthDayNanoBuilder;
+use arrow::array::StringBuilder;
+use arrow::array::Time64MicrosecondBuilder;
+use arrow::array::TimestampMicrosecondBuilder;
+use arrow::compute::kernels::cast_utils::Parser;
+use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
+use arrow::compute::kernels::cast_utils::string_to_datetime;
+use arrow::datatypes::Date32Type;
+use arrow::datatypes::Time64MicrosecondType;
+use chrono::Utc;
+
+use super::number;
+use super::scan::Kind;
+use super::scan::Reason;
+use super::scan::unescape;
+use crate::error::Error;
+use crate::error::Result;
+use crate::types::SqlType;
+
+/// One column of rows being decoded.
+pub(super) struct ColumnBuilder {
+    ty: SqlType,
+    values: Values,
+}
+
+enum Values {
+    Boolean(BooleanBuilder),
+    SmallInt(Int16Builder),
+    Integer(Int32Builder),
+    BigInt(Int64Builder),
+    Real(Float32Builder),
+    Double(Float64Builder),
+    Numeric(Decimal128Builder, u8, i8),
+    /// With the most characters there may be.
+    Text(StringBuilder, Option<u32>),
+    Bytea(BinaryBuilder),
+    Date(Date32Builder),
+    Time(Time64MicrosecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder),
+    Interval(IntervalMonthDayNanoBuilder),
+}
+
+/// Calls a method that all builders have.
+macro_rules! each {
+    ($values:expr, $builder:ident => $call:expr) => {
+        match $values {
+            Values::Boolean($builder) => $call,
+            Values::SmallInt($builder) => $call,
+            Values::Integer($builder) => $call,
+            Values::BigInt($builder) => $call,
+            Values::Real($builder) => $call,
+            Values::Double($builder) => $call,
+            Values::Numeric($builder, _, _) => $call,
+            Values::Text($builder, _) => $call,
+            Values::Bytea($builder) => $call,
+            Values::Date($builder) => $call,
+            Values::Time($builder) => $call,
+            Values::Timestamp($builder) => $call,
+            Values::Interval($builder) => $call,
+        }
+    };
+}
+
+impl ColumnBuilder {
+    /// A column of this type; 0A000 for a type that JSON is not read as.
+    pub(super) fn new(ty: &SqlType) -> Result<ColumnBuilder> {
+        let values = match ty {
+            SqlType::Boolean => Values::Boolean(BooleanBuilder::new()),
+            SqlType::SmallInt => Values::SmallInt(Int16Builder::new()),
+            SqlType::Integer => Values::Integer(Int32Builder::new()),
+            SqlType::BigInt => Values::BigInt(Int64Builder::new()),
+            SqlType::Real => Values::Real(Float32Builder::new()),
+            SqlType::Double => Values::Double(Float64Builder::new()),
+            SqlType::Numeric { precision, scale } => {
+                Values::Numeric(Decimal128Builder::new().with_data_type(ty.arrow()), *precision, *scale)
+            }
+            SqlType::Text => Values::Text(StringBuilder::new(), None),
+            SqlType::Varchar(length) => Values::Text(StringBuilder::new(), Some(*length)),
+            SqlType::Bytea => Values::Bytea(BinaryBuilder::new()),
+            SqlType::Date => Values::Date(Date32Builder::new()),
+            SqlType::Time => Values::Time(Time64MicrosecondBuilder::new()),
+            SqlType::Timestamp | SqlType::Timestamptz => {
+                Values::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(ty.arrow()))
+            }
+            SqlType::Interval => Values::Interval(IntervalMonthDayNanoBuilder::new()),
+            SqlType::Oid | SqlType::Name | SqlType::Char | SqlType::Array(_) => {
+                return Err(Error::unsupported(format!("JSON cannot be read into a column of type {ty}")));
+            }
+        };
+        Ok(ColumnBuilder { ty: ty.clone(), values })
+    }
+
+    /// Appends NULL.
+    pub(super) fn append_null(&mut self) {
+        each!(&mut self.values, builder => builder.append_null())
+    }
+
+    /// Appends a value of this kind with this text, or says why it cannot; then nothing was appended.
+    pub(super) fn append(&mut self, kind: Kind, text: &str) -> Result<(), Reason> {
+        match kind {
+            Kind::Null => {
+                self.append_null();
+                Ok(())
+            }
+            Kind::Escaped => self.append_text(Kind::Plain, &unescape(text)?),
+            Kind::Plain | Kind::Number | Kind::True | Kind::False | Kind::Nested => self.append_text(kind, text),
+        }
+    }
+
+    fn append_text(&mut self, kind: Kind, text: &str) -> Result<(), Reason> {
+        let scalar = kind != Kind::Nested;
+        let number = matches!(kind, Kind::Number | Kind::Plain);
+        let string = kind == Kind::Plain;
+        let ty = &self.ty;
+        let wrong = || invalid(ty, kind, text);
+        match &mut self.values {
+            Values::Text(builder, length) => {
+                if length.is_some_and(|most| text.len() > most as usize && text.chars().count() > most as usize) {
+                    return Err(format!("value too long for type {ty}"));
+                }
+                builder.append_value(text);
+            }
+            Values::Boolean(builder) if scalar => builder.append_value(boolean(text).ok_or_else(wrong)?),
+            Values::SmallInt(builder) if number => builder
+                .append_value(i16::try_from(number::integer(text).ok_or_else(wrong)?).map_err(|_| range(ty, text))?),
+            Values::Integer(builder) if number => builder
+                .append_value(i32::try_from(number::integer(text).ok_or_else(wrong)?).map_err(|_| range(ty, text))?),
+            Values::BigInt(builder) if number => builder
+                .append_value(i64::try_from(number::integer(text).ok_or_else(wrong)?).map_err(|_| range(ty, text))?),
+            Values::Real(builder) if number => {
+                let value = number::float::<f32>(text).ok_or_else(wrong)?;
+                builder.append_value(value.ok_or_else(|| range(ty, text))?)
+            }
+            Values::Double(builder) if number => {
+                let value = number::float::<f64>(text).ok_or_else(wrong)?;
+                builder.append_value(value.ok_or_else(|| range(ty, text))?)
+            }
+            Values::Numeric(builder, precision, scale) if number => {
+                let value = number::numeric(text, *precision, *scale).ok_or_else(wrong)?;
+                builder.append_value(value.ok_or_else(|| range(ty, text))?)
+            }
+            Values::Bytea(builder) if string => builder.append_value(bytes(text).ok_or_else(wrong)?),
+            Values::Date(builder) if string => builder.append_value(Date32Type::parse(text).ok_or_else(wrong)?),
+            Values::Time(builder) if string => {
+                builder.append_value(Time64MicrosecondType::parse(text).ok_or_else(wrong)?)
+            }
+            Values::Interval(builder) if string => {
+                builder.append_value(parse_interval_month_day_nano(text).map_err(|_| wrong())?)
+            }
+            Values::Timestamp(builder) if string => {
+                let time = string_to_datetime(&Utc, text).map_err(|_| wrong())?;
+                builder.append_value(time.timestamp_micros())
+            }
+            Values::Timestamp(builder) if kind == Kind::Number => {
+                let micros = number::numeric(text, 38, 3).ok_or_else(wrong)?;
+                builder.append_value(micros.and_then(|m| i64::try_from(m).ok()).ok_or_else(|| range(ty, text))?)
+            }
+            Values::Boolean(_)
+            | Values::SmallInt(_)
+            | Values::Integer(_)
+            | Values::BigInt(_)
+            | Values::Real(_)
+            | Values::Double(_)
+            | Values::Numeric(..)
+            | Values::Bytea(_)
+            | Values::Date(_)
+            | Values::Time(_)
+            | Values::Timestamp(_)
+            | Values::Interval(_) => return Err(wrong()),
+        }
+        Ok(())
+    }
+
+    /// The column; the builder is empty afterwards.
+    pub(super) fn finish(&mut self) -> ArrayRef {
+        each!(&mut self.values, builder => Arc::new(builder.finish()))
+    }
+}
+
+fn invalid(ty: &SqlType, kind: Kind, text: &str) -> Reason {
+    let what = match kind {
+        Kind::Nested => "JSON value",
+        Kind::Plain | Kind::Escaped => "string",
+        Kind::Number => "number",
+        Kind::True | Kind::False | Kind::Null => "literal",
+    };
+    format!("{what} cannot be read as {ty}: {}", shortened(text))
+}
+
+fn range(ty: &SqlType, text: &str) -> Reason {
+    format!("value out of range for type {ty}: {}", shortened(text))
+}
+
+/// The text, or its first 64 characters.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(64) {
+        None => format!("\"{text}\""),
+        Some((end, _)) => format!("\"{}...\"", &text[..end]),
+    }
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    match text.strip_prefix("\\x") {
+        Some(hex) => from_hex(hex.as_bytes()),
+        None => from_base64(text.as_bytes()),
+    }
+}
+
+fn from_hex(hex: &[u8]) -> Option<Vec<u8>> {
+    let digit = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
+    let (pairs, rest) = hex.as_chunks::<2>();
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    if rest.is_empty() { bytes.collect() } else { None }
+}
+
+/// RFC 4648 §4; the padding may be left out.
+fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let unpadded = match text {
+        [body @ .., b'=', b'='] | [body @ .., b'='] if text.len() % 4 == 0 => body,
+        _ => text,
+    };
+    let mut out = Vec::with_capacity(unpadded.len() * 3 / 4);
+    for group in unpadded.chunks(4) {
+        let mut bits = 0u32;
+        for byte in group {
+            bits = bits << 6 | sextet(*byte)?;
+        }
+        bits <<= 6 * (4 - group.len());
+        match group.len() {
+            1 => return None,
+            length => out.extend_from_slice(&bits.to_be_bytes()[1..length]),
+        }
+    }
+    Some(out)
+}
+
+fn sextet(byte: u8) -> Option<u32> {
+    Some(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    } as u32)
+}
