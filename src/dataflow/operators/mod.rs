@@ -1,5 +1,6 @@
 //! The operators, one a file. They know neither names nor plans: what they work on is bound when they are made.
 
+pub mod aggregate;
 pub mod arrange;
 pub mod evaluate;
 pub mod filter;
