@@ -1,12 +1,5 @@
-//! The one match from plan node to operator.
+//! The one match from a plan's node to the operator that runs it.
 
-use std::collections::BTreeMap;
-
-use crate::catalog::Storage;
-use crate::dataflow::graph::Graph;
-use crate::dataflow::graph::Index;
-use crate::dataflow::input::Input;
-use crate::dataflow::materialize::Materialize;
 use crate::dataflow::operator::Operator;
 use crate::dataflow::operators::aggregate::Aggregate;
 use crate::dataflow::operators::arrange::Arrange;
@@ -17,64 +10,66 @@ use crate::dataflow::operators::negate::Negate;
 use crate::dataflow::operators::project::Project;
 use crate::dataflow::operators::union::Union;
 use crate::dataflow::operators::values::Values;
-use crate::error::Error;
-use crate::error::Result;
-use crate::ids::WorkerId;
+use crate::error::{Error, Result};
+use crate::plan::bind::bind;
+use crate::plan::ir::Node;
 use crate::plan::ir::Op;
 use crate::plan::ir::Scalar;
 use crate::types::Column;
 
-/// The arrangements of one worker, by the vertex that owns them.
-pub type Shared = BTreeMap<Index, SharedArrangement>;
+/// A node made ready to run on one worker.
+pub struct Built {
+    /// The operator; `None` where the worker itself does the work, for [`Op::Input`] and [`Op::Materialize`].
+    pub operator: Option<Box<dyn Operator>>,
+    /// What the joins above read, if the node is an [`Op::Arrange`].
+    pub arrangement: Option<SharedArrangement>,
+}
 
-/// The operator of a vertex on one worker. `fresh`: its view was just created, so its state is known to be empty.
-pub fn operator(
-    graph: &Graph,
-    index: Index,
-    storage: &Storage,
-    worker: WorkerId,
-    fresh: bool,
-    shared: &mut Shared,
-) -> Result<Box<dyn Operator>> {
-    let vertex = graph.vertex(index);
-    let node = &vertex.node;
-    let input = |port: usize| -> Result<(Index, &[Column])> {
-        let from = vertex.inputs.get(port).and_then(|edge| edge.from);
-        let from = from.ok_or_else(|| Error::corrupted("a stored plan has a node without its input"))?;
-        Ok((from, &graph.vertex(from).node.columns))
-    };
-    let bind = |expressions: &[Scalar], columns: &[Column]| {
-        expressions.iter().map(|e| crate::plan::bind::bind(e, columns)).collect::<Result<Vec<_>>>()
-    };
-    Ok(match &node.op {
-        Op::Input { columns, .. } => Box::new(Input::new(columns, &node.columns)),
+/// What a node's input offers.
+pub struct Input<'a> {
+    /// Its columns.
+    pub columns: &'a [Column],
+    /// Its arrangement, if it has one.
+    pub arrangement: Option<&'a SharedArrangement>,
+}
+
+/// Makes a node's operator. With `fresh` the view was just created, and nothing of its state is on disk.
+pub fn build(node: &Node, inputs: &[Input<'_>], fresh: bool) -> Result<Built> {
+    let operator: Box<dyn Operator> = match &node.op {
+        Op::Input { .. } | Op::Materialize { .. } => return Ok(Built { operator: None, arrangement: None }),
         Op::Values { rows } => {
-            let bind = |row: &Vec<_>| bind(&row.iter().cloned().map(Scalar::Literal).collect::<Vec<_>>(), &[]);
-            Box::new(Values::new(rows.iter().map(bind).collect::<Result<Vec<_>>>()?, &node.columns))
+            let bind_row = |row: &Vec<_>| row.iter().map(|l| bind(&Scalar::Literal(l.clone()), &[])).collect();
+            Box::new(Values::new(rows.iter().map(bind_row).collect::<Result<_>>()?, &node.columns))
         }
-        Op::Project { expressions } => Box::new(Project::new(bind(expressions, input(0)?.1)?, &node.columns)),
-        Op::Filter { predicate } => {
-            let predicate = crate::plan::bind::bind(predicate, input(0)?.1)?;
-            Box::new(Filter::new(predicate))
+        Op::Project { expressions } => {
+            let input = input(node, inputs, 0)?.columns;
+            let expressions = expressions.iter().map(|e| bind(e, input)).collect::<Result<_>>()?;
+            Box::new(Project::new(expressions, &node.columns))
         }
+        Op::Filter { predicate } => Box::new(Filter::new(bind(predicate, input(node, inputs, 0)?.columns)?)),
         Op::Union => Box::new(Union::new(&node.columns)),
         Op::Negate => Box::new(Negate),
         Op::Arrange { key, null_safe, table } => {
-            let (arrange, arrangement) = Arrange::new(&node.columns, key, *null_safe, *table, fresh);
-            shared.insert(index, arrangement);
-            Box::new(arrange)
+            let (operator, arrangement) = Arrange::new(&node.columns, key, *null_safe, *table, fresh);
+            return Ok(Built { operator: Some(Box::new(operator)), arrangement: Some(arrangement) });
         }
         Op::Join => {
-            let side = |port: usize| -> Result<SharedArrangement> {
-                let arrangement = shared.get(&input(port)?.0).cloned();
-                arrangement.ok_or_else(|| Error::corrupted("a stored plan joins what is not arranged"))
-            };
-            Box::new(Join::new(side(0)?, side(1)?))
+            let (left, right) = (arrangement(node, inputs, 0)?, arrangement(node, inputs, 1)?);
+            Box::new(Join::new(left.clone(), right.clone()))
         }
         Op::Aggregate { group, calls, table, multisets } => {
-            let columns = input(0)?.1;
-            Box::new(Aggregate::new(columns, group, calls, *table, multisets, &node.columns, fresh)?)
+            let input = input(node, inputs, 0)?.columns;
+            Box::new(Aggregate::new(input, group, calls, *table, multisets, &node.columns, fresh)?)
         }
-        Op::Materialize { object } => Box::new(Materialize::new(*object, &node.columns, storage.clone(), worker)),
-    })
+    };
+    Ok(Built { operator: Some(operator), arrangement: None })
+}
+
+fn input<'a, 'b>(node: &Node, inputs: &'b [Input<'a>], port: usize) -> Result<&'b Input<'a>> {
+    inputs.get(port).ok_or_else(|| Error::corrupted(format!("node {} of a plan has no input {port}", node.id)))
+}
+
+fn arrangement<'a>(node: &Node, inputs: &'a [Input<'_>], port: usize) -> Result<&'a SharedArrangement> {
+    let arrangement = input(node, inputs, port)?.arrangement;
+    arrangement.ok_or_else(|| Error::corrupted(format!("node {} of a plan joins what is not arranged", node.id)))
 }

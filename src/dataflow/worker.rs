@@ -13,19 +13,22 @@ use crossbeam_channel::Sender;
 
 use crate::catalog::Storage;
 use crate::dataflow::build;
-use crate::dataflow::build::Shared;
 use crate::dataflow::exchange::partition;
 use crate::dataflow::graph::Graph;
 use crate::dataflow::graph::Index;
+use crate::dataflow::input::Input;
+use crate::dataflow::materialize::Materialize;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
 use crate::dataflow::operator::RowError;
+use crate::dataflow::operators::arrange::SharedArrangement;
 use crate::delta::Delta;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::ids::WorkerId;
+use crate::plan::ir::Op;
 use crate::plan::ir::Plan;
 use crate::state::StateReader;
 use crate::state::Writes;
@@ -97,8 +100,8 @@ pub struct Worker {
     graph: Graph,
     /// The operator of each vertex.
     operators: BTreeMap<Index, Box<dyn Operator>>,
-    /// Arrangements that joins share.
-    shared: Shared,
+    /// Arrangements that joins share, by the vertex that owns them.
+    arrangements: BTreeMap<Index, SharedArrangement>,
     /// Passes begun.
     pass: u64,
     /// The running epoch and the state it sees.
@@ -126,7 +129,7 @@ impl Worker {
             early: HashMap::new(),
             graph: Graph::default(),
             operators: BTreeMap::new(),
-            shared: Shared::default(),
+            arrangements: BTreeMap::new(),
             pass: 0,
             epoch: None,
             reached: BTreeSet::new(),
@@ -179,7 +182,7 @@ impl Worker {
             Command::Remove { view } => {
                 for index in self.graph.remove(view) {
                     self.operators.remove(&index);
-                    self.shared.remove(&index);
+                    self.arrangements.remove(&index);
                 }
             }
             Command::Begin { epoch, state } => self.epoch = Some((epoch, state)),
@@ -198,10 +201,32 @@ impl Worker {
 
     fn install(&mut self, view: ObjectId, plan: &Plan, storage: &Storage, fresh: bool) -> Result<()> {
         for index in self.graph.add(view, plan, storage) {
-            let operator = build::operator(&self.graph, index, storage, self.id, fresh, &mut self.shared)?;
+            let operator = self.operator_of(index, storage, fresh)?;
             self.operators.insert(index, operator);
         }
         Ok(())
+    }
+
+    /// Makes a vertex's operator for this worker.
+    fn operator_of(&mut self, index: Index, storage: &Storage, fresh: bool) -> Result<Box<dyn Operator>> {
+        let vertex = self.graph.vertex(index);
+        match &vertex.node.op {
+            Op::Input { columns, .. } => return Ok(Box::new(Input::new(columns, &vertex.node.columns))),
+            Op::Materialize { object } => {
+                return Ok(Box::new(Materialize::new(*object, &vertex.node.columns, storage.clone(), self.id)));
+            }
+            Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => {}
+            Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } => {}
+        }
+        let offered = vertex.inputs.iter().filter_map(|edge| edge.from).map(|from| build::Input {
+            columns: &self.graph.vertex(from).node.columns,
+            arrangement: self.arrangements.get(&from),
+        });
+        let built = build::build(&vertex.node, &offered.collect::<Vec<_>>(), fresh)?;
+        if let Some(arrangement) = built.arrangement {
+            self.arrangements.insert(index, arrangement);
+        }
+        built.operator.ok_or_else(|| Error::internal("a node of a plan has no operator"))
     }
 
     /// The vertices of a pass, in topological order.
