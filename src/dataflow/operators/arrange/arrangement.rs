@@ -26,6 +26,8 @@ use crate::types::Column;
 /// [applied](Arrangement::apply) when the step is through. An append reads no more than the head of its key; a reader
 /// [finds](Arrangement::find) all keys it wants at once, so that what is not in memory comes in with two sorted multi-gets.
 pub struct Arrangement {
+    /// The columns of its rows.
+    columns: Vec<Column>,
     /// The key's columns.
     pub(super) key: Vec<usize>,
     /// The form of keys.
@@ -44,7 +46,7 @@ pub struct Arrangement {
     pub(super) dirty: Vec<Slot>,
     /// Tails of chunks that are to be folded when the epoch is sealed.
     pub(super) folds: HashMap<Slot, Fold>,
-    /// Keys in memory that are known to have no rows.
+    /// How many keys in memory were found to have no rows.
     pub(super) vacant: usize,
     /// Used again and again by seals.
     pub(super) buffers: Buffers,
@@ -61,6 +63,7 @@ impl Arrangement {
     /// An arrangement of rows of these columns by these of them. With `fresh` there is nothing on disk yet.
     pub fn new(columns: &[Column], key: &[usize], table: TableId, fresh: bool) -> Arrangement {
         Arrangement {
+            columns: columns.to_vec(),
             key: key.to_vec(),
             key_codec: KeyCodec::new(key.iter().map(|&k| columns[k].ty.arrow()).collect()),
             row_codec: RowCodec::new(columns.iter().map(|c| c.ty.arrow()).collect()),
@@ -73,6 +76,11 @@ impl Arrangement {
             vacant: 0,
             buffers: Buffers::default(),
         }
+    }
+
+    /// The columns of its rows.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
     }
 
     /// The keys of a delta of its rows.

@@ -78,9 +78,8 @@ impl Chain {
     }
 }
 
-/// The key on disk of a head or chunk.
+/// Adds the key on disk of a head or chunk.
 pub(super) fn disk_key(key: &[u8], number: u32, to: &mut Vec<u8>) {
-    to.clear();
     to.extend_from_slice(key);
     to.extend_from_slice(&number.to_be_bytes());
 }

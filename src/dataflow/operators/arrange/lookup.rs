@@ -35,9 +35,7 @@ struct Lookup {
 
 impl Lookup {
     fn push(&mut self, slot: Slot, shard: Shard, key: &[u8], number: u32) {
-        let mut buffer = Vec::with_capacity(key.len() + size_of::<u32>());
-        disk_key(key, number, &mut buffer);
-        self.bytes.extend_from_slice(&buffer);
+        disk_key(key, number, &mut self.bytes);
         self.wanted.push((shard, self.bytes.len(), slot));
     }
 
@@ -89,9 +87,11 @@ impl Arrangement {
     /// Reads the rows of those of these keys of which only the head is known.
     pub(super) fn read_rows(&mut self, slots: &[Slot], state: &StateReader) -> Result<()> {
         let mut lookup = Lookup::default();
-        let wanted = |known: Known| known == Known::Head;
-        for &slot in slots.iter().filter(|slot| wanted(self.cache.entries[**slot as usize].known)) {
+        for &slot in slots {
             let entry = &self.cache.entries[slot as usize];
+            if entry.known != Known::Head {
+                continue;
+            }
             for number in 1..=entry.chain.len() as u32 {
                 lookup.push(slot, entry.shard, self.cache.key(slot), number);
             }

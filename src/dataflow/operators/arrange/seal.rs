@@ -15,6 +15,7 @@ use crate::dataflow::operators::arrange::chunks::disk_key;
 use crate::dataflow::operators::arrange::chunks::encode_head;
 use crate::dataflow::operators::arrange::lookup::ROWS_FOLDED_WHOLE;
 use crate::error::{Error, Result};
+use crate::ids::TableId;
 use crate::state::{Space, Writes};
 
 /// What every seal needs anew.
@@ -33,13 +34,7 @@ impl Arrangement {
     pub fn seal(&mut self, writes: &mut Writes) -> Result<()> {
         let mut buffers = mem::take(&mut self.buffers);
         for slot in mem::take(&mut self.dirty) {
-            let was_vacant = self.cache.entry(slot).chain.len() == 0;
             self.seal_key(slot, &mut buffers, writes)?;
-            if self.cache.entry(slot).chain.len() == 0 {
-                self.vacant += 1;
-            } else if was_vacant {
-                self.vacant = self.vacant.saturating_sub(1);
-            }
         }
         self.buffers = buffers;
         self.folds.clear();
@@ -59,14 +54,14 @@ impl Arrangement {
         let entry = &self.cache.entries[slot as usize];
         let space = Space::State(self.table, entry.shard);
         for number in chain.len() + 1..=old.len() {
-            disk_key(self.cache.key(slot), number as u32, key);
+            set_key(key, self.cache.key(slot), number as u32);
             writes.delete(space, key);
         }
         if chain.len() > 0 && chunk.rows() > 0 {
-            disk_key(self.cache.key(slot), chain.len() as u32, key);
+            set_key(key, self.cache.key(slot), chain.len() as u32);
             writes.put(space, key, chunk.bytes());
         }
-        disk_key(self.cache.key(slot), HEAD, key);
+        set_key(key, self.cache.key(slot), HEAD);
         match (chain.len(), old.len()) {
             (0, 0) => (),
             (0, _) => writes.delete(space, key),
@@ -83,15 +78,14 @@ impl Arrangement {
     fn check(&mut self, slot: Slot) -> Result<()> {
         let entry = self.cache.entry(slot);
         let small = u64::from(entry.rows) <= ROWS_FOLDED_WHOLE;
-        let mut wrong = entry.net < 0;
+        let mut negative = entry.net < 0;
         if entry.loose > 0 && entry.known == Known::All && small {
             self.cache.consolidate(slot);
-            wrong |= self.cache.entry(slot).loose > 0;
+            negative |= self.cache.entry(slot).loose > 0;
         }
-        match wrong {
+        match negative {
             false => Ok(()),
-            true => Err(Error::internal("a join was told to take out a row that it does not have")
-                .detail(format!("It keeps its rows in state table {}.", self.table))),
+            true => Err(wrong(self.table)),
         }
     }
 
@@ -123,7 +117,10 @@ impl Arrangement {
         if chunk.rows() > 0 {
             chain.push(chunk.rows());
         }
-        Ok(chain)
+        match chain.len() {
+            0 => Err(wrong(self.table)),
+            _ => Ok(chain),
+        }
     }
 
     /// Marks a key as it lies on disk now.
@@ -131,6 +128,7 @@ impl Arrangement {
         let entry = self.cache.entry(slot);
         entry.chain = chain;
         if chain.len() == 0 {
+            self.vacant += 1;
             entry.known = Known::All;
             self.cache.clear(slot);
         } else if entry.known == Known::All {
@@ -151,4 +149,14 @@ impl Arrangement {
         self.cache = self.cache.only(keep);
         self.vacant = 0;
     }
+}
+
+fn set_key(to: &mut Vec<u8>, key: &[u8], number: u32) {
+    to.clear();
+    disk_key(key, number, to);
+}
+
+fn wrong(table: TableId) -> Error {
+    Error::internal("a join was told to take out a row that it does not have")
+        .detail(format!("It keeps its rows in state table {table}."))
 }
