@@ -111,14 +111,13 @@ impl SlotTable {
         if self.resident || new.is_empty() {
             return Ok(());
         }
-        let mut slots = new.collect::<Vec<_>>();
-        slots.sort_unstable_by(|a, b| (self.shard(*a), self.key(*a)).cmp(&(self.shard(*b), self.key(*b))));
-        let keys = slots.iter().map(|slot| (self.space(*slot), self.key(*slot))).collect::<Vec<_>>();
+        let keys = new.clone().map(|slot| (self.space(slot), self.key(slot))).collect::<Vec<_>>();
         let mut stored = Vec::new();
         state.get_many(&keys, &mut |index, record| {
             let Some(mut record) = record else { return Ok(()) };
-            stored.push(slots[index]);
-            found(slots[index], &mut record)
+            let slot = new.start + index as u32;
+            stored.push(slot);
+            found(slot, &mut record)
         })?;
         stored.iter().for_each(|slot| self.flags[*slot as usize] |= STORED);
         Ok(())
