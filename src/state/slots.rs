@@ -25,16 +25,13 @@ pub struct KeySlots {
 }
 
 impl KeySlots {
-    /// No keys.
-    pub fn new() -> KeySlots {
-        KeySlots::default()
-    }
-
-    /// Appends the slot of each key to `slots`. A new key gets the next slot, which is the number of keys before it.
-    pub fn intern(&mut self, keys: &ByteRows, slots: &mut Vec<u32>) {
+    /// Finds the slot of each key, giving new ones to new keys. Appends a slot for each key to `slots`, and to `new`, for
+    /// each new slot in order, the row of its first occurrence.
+    pub fn lookup_or_insert(&mut self, keys: &ByteRows, slots: &mut Vec<u32>, new: &mut Vec<u32>) {
         let hashes = keys.iter().map(codec::hash).collect::<Vec<_>>();
         slots.reserve(keys.len());
-        for (key, &hash) in keys.iter().zip(&hashes) {
+        for (row, &hash) in hashes.iter().enumerate() {
+            let key = keys.get(row);
             let KeySlots { table, hashes, bytes, ends, width } = self;
             let equal = |&slot: &u32| hashes[slot as usize] == hash && key_at(bytes, ends, *width, slot) == key;
             match table.entry(spread(hash), equal, |&slot| spread(hashes[slot as usize])) {
@@ -45,6 +42,7 @@ impl KeySlots {
                     entry.insert(slot);
                     self.append(key, hash);
                     slots.push(slot);
+                    new.push(row as u32);
                 }
             }
         }
@@ -84,14 +82,17 @@ impl KeySlots {
             + self.ends.capacity() * size_of::<usize>()
     }
 
-    /// Keeps the slots whose flag is set and numbers them anew, in the same order: columns by slot that are compacted by the
-    /// same flags fit again.
-    pub fn retain(&mut self, keep: &[bool]) {
-        debug_assert_eq!(keep.len(), self.len());
+    /// Keeps the slots chosen and numbers them anew, in the same order. Says for each old slot its new one.
+    pub fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) -> Vec<Option<u32>> {
         let old = std::mem::take(self);
-        for (slot, _) in (0..).zip(keep).filter(|(_, keep)| **keep) {
-            self.append(old.key(slot), old.hash(slot));
-        }
+        let mapping = (0..old.len() as u32)
+            .map(|slot| {
+                keep(slot).then(|| {
+                    self.append(old.key(slot), old.hash(slot));
+                    self.len() as u32 - 1
+                })
+            })
+            .collect();
         self.bytes.shrink_to_fit();
         self.hashes.shrink_to_fit();
         self.ends.shrink_to_fit();
@@ -100,6 +101,7 @@ impl KeySlots {
         for (slot, &hash) in hashes.iter().enumerate() {
             self.table.insert_unique(spread(hash), slot as u32, |&slot| spread(hashes[slot as usize]));
         }
+        mapping
     }
 
     /// Stores the key of the next slot.
@@ -168,50 +170,55 @@ mod tests {
         rows
     }
 
-    fn interned(table: &mut KeySlots, keys: &[&[u8]]) -> Vec<u32> {
-        let mut slots = vec![];
-        table.intern(&self::keys(keys), &mut slots);
-        slots
-    }
-
     #[test]
     fn slots_are_dense_and_stay() {
-        let mut table = KeySlots::new();
-        assert_eq!(interned(&mut table, &[b"aa", b"bb", b"aa"]), [0, 1, 0]);
-        assert_eq!(interned(&mut table, &[b"", b"bb", b"ccc", b""]), [2, 1, 3, 2]);
+        let mut table = KeySlots::default();
+        let (mut slots, mut new) = (vec![], vec![]);
+        table.lookup_or_insert(&keys(&[b"aa", b"bb", b"aa"]), &mut slots, &mut new);
+        assert_eq!((slots.as_slice(), new.as_slice()), (&[0, 1, 0][..], &[0, 1][..]));
+        slots.clear();
+        new.clear();
+        table.lookup_or_insert(&keys(&[b"", b"bb", b"ccc", b""]), &mut slots, &mut new);
+        assert_eq!((slots.as_slice(), new.as_slice()), (&[2, 1, 3, 2][..], &[0, 2][..]));
         assert_eq!((0..4).map(|slot| table.key(slot)).collect::<Vec<_>>(), [&b"aa"[..], b"bb", b"", b"ccc"]);
-        assert_eq!((table.get(b"ccc"), table.get(b"c")), (Some(3), None));
+        assert_eq!(table.get(b"ccc"), Some(3));
+        assert_eq!(table.get(b"c"), None);
         assert_eq!(table.hash(0), codec::hash(b"aa"));
-        assert!(table.memory_bytes() > 0 && !table.is_empty());
+        assert!(table.memory_bytes() > 0);
     }
 
     #[test]
     fn keys_without_bytes_are_one_key() {
-        let mut table = KeySlots::new();
-        assert_eq!((interned(&mut table, &[b"", b""]), table.len()), (vec![0, 0], 1));
+        let mut table = KeySlots::default();
+        let (mut slots, mut new) = (vec![], vec![]);
+        table.lookup_or_insert(&keys(&[b"", b""]), &mut slots, &mut new);
+        assert_eq!((slots, new, table.len()), (vec![0, 0], vec![0], 1));
     }
 
     #[test]
     fn it_is_a_map_also_after_eviction() {
         let mut rng = StdRng::seed_from_u64(1);
         for widths in [9..10, 0..12] {
-            let mut table = KeySlots::new();
+            let mut table = KeySlots::default();
             let mut model = HashMap::new();
             for round in 0..20 {
                 let batch = (0..300)
                     .map(|_| vec![rng.random_range(0..40); rng.random_range(widths.clone())])
                     .collect::<Vec<Vec<u8>>>();
-                let slots = interned(&mut table, &batch.iter().map(Vec::as_slice).collect::<Vec<_>>());
+                let (mut slots, mut new) = (vec![], vec![]);
+                table.lookup_or_insert(
+                    &keys(&batch.iter().map(Vec::as_slice).collect::<Vec<_>>()),
+                    &mut slots,
+                    &mut new,
+                );
                 for (key, slot) in batch.iter().zip(&slots) {
                     let expected = model.len() as u32;
                     assert_eq!(model.entry(key.clone()).or_insert(expected), slot);
                 }
                 assert_eq!(table.len(), model.len());
                 if round % 5 == 4 {
-                    let keep = (0..table.len()).map(|slot| slot % 3 != 0).collect::<Vec<_>>();
-                    table.retain(&keep);
-                    model.retain(|_, slot| keep[*slot as usize]);
-                    model.values_mut().for_each(|slot| *slot -= *slot / 3 + 1);
+                    let mapping = table.retain(|slot| slot % 3 != 0);
+                    model.retain(|_, slot| mapping[*slot as usize].inspect(|&new| *slot = new).is_some());
                 }
                 for (key, &slot) in &model {
                     assert_eq!((table.get(key), table.key(slot)), (Some(slot), key.as_slice()));
