@@ -1,10 +1,15 @@
 //! The delta: the one shape that flows. An Arrow batch and a signed weight for each of its rows: +1 inserts, −1 retracts.
 
-use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+mod consolidate;
+pub mod pretty;
+
+use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 
 use crate::error::{Error, Result};
+
+pub use consolidate::consolidate;
 
 /// Changes to a collection: rows with weights. Rows of weight 0 do not occur; equal rows may occur more than once.
 #[derive(Clone, Debug)]
@@ -62,6 +67,13 @@ impl Delta {
     /// The same weights over other columns of the same rows.
     pub fn with_batch(&self, batch: RecordBatch) -> Delta {
         Delta::new(batch, self.weights.clone())
+    }
+
+    /// The same rows under other column names.
+    pub fn with_schema(&self, schema: SchemaRef) -> Result<Delta> {
+        let options = RecordBatchOptions::new().with_row_count(Some(self.len()));
+        let batch = RecordBatch::try_new_with_options(schema, self.batch.columns().to_vec(), &options);
+        Ok(self.with_batch(batch.map_err(arrow_error)?))
     }
 
     /// The rows where `keep` is true; NULL counts as false.

@@ -6,6 +6,10 @@ use crate::ids::{ObjectId, TableId};
 use crate::sql::bound::Query;
 
 pub mod ir;
+pub mod scalar;
+pub mod literal;
+pub mod expr;
+pub mod bind;
 
 /// A view's query as an incremental plan.
 #[derive(Clone, Debug)]

@@ -1,0 +1,162 @@
+//! Sealing an arrangement: what the epoch changed becomes one more chunk of each key, and long chains are folded.
+
+use std::mem;
+
+use hashbrown::HashMap;
+
+use crate::dataflow::operators::arrange::arrangement::Arrangement;
+use crate::dataflow::operators::arrange::cache::Known;
+use crate::dataflow::operators::arrange::cache::Slot;
+use crate::dataflow::operators::arrange::chunks::Chain;
+use crate::dataflow::operators::arrange::chunks::ChunkWriter;
+use crate::dataflow::operators::arrange::chunks::HEAD;
+use crate::dataflow::operators::arrange::chunks::decode_chunk;
+use crate::dataflow::operators::arrange::chunks::disk_key;
+use crate::dataflow::operators::arrange::chunks::encode_head;
+use crate::dataflow::operators::arrange::lookup::ROWS_FOLDED_WHOLE;
+use crate::error::{Error, Result};
+use crate::ids::TableId;
+use crate::state::{Space, Writes};
+
+/// What every seal needs anew.
+#[derive(Default)]
+pub(super) struct Buffers {
+    key: Vec<u8>,
+    head: Vec<u8>,
+    chunk: ChunkWriter,
+}
+
+/// The cache is written anew when it has so many keys without rows, and they are the half of all.
+const VACANT_MAX: usize = 4096;
+
+impl Arrangement {
+    /// Writes what this epoch changed; everything in memory is clean afterwards.
+    pub fn seal(&mut self, writes: &mut Writes) -> Result<()> {
+        let mut buffers = mem::take(&mut self.buffers);
+        for slot in mem::take(&mut self.dirty) {
+            self.seal_key(slot, &mut buffers, writes)?;
+        }
+        self.buffers = buffers;
+        self.folds.clear();
+        self.tidy();
+        Ok(())
+    }
+
+    fn seal_key(&mut self, slot: Slot, buffers: &mut Buffers, writes: &mut Writes) -> Result<()> {
+        let old = self.cache.entry(slot).chain;
+        self.cache.entry(slot).listed = false;
+        self.check(slot)?;
+        let chain = match self.cache.entry(slot).net {
+            0 => Chain::default(),
+            _ => self.next_chunk(slot, &mut buffers.chunk)?,
+        };
+        let Buffers { key, head, chunk } = buffers;
+        let entry = &self.cache.entries[slot as usize];
+        let space = Space::State(self.table, entry.shard);
+        for number in chain.len() + 1..=old.len() {
+            set_key(key, self.cache.key(slot), number as u32);
+            writes.delete(space, key);
+        }
+        if chain.len() > 0 && chunk.rows() > 0 {
+            set_key(key, self.cache.key(slot), chain.len() as u32);
+            writes.put(space, key, chunk.bytes());
+        }
+        set_key(key, self.cache.key(slot), HEAD);
+        match (chain.len(), old.len()) {
+            (0, 0) => (),
+            (0, _) => writes.delete(space, key),
+            _ => {
+                encode_head(entry.net, &chain, head);
+                writes.put(space, key, head);
+            }
+        }
+        self.settle(slot, chain);
+        Ok(())
+    }
+
+    /// More rows taken out than there were: a defect of whoever sent them, and no answer would be right from here on.
+    fn check(&mut self, slot: Slot) -> Result<()> {
+        let entry = self.cache.entry(slot);
+        let small = u64::from(entry.rows) <= ROWS_FOLDED_WHOLE;
+        let mut negative = entry.net < 0;
+        if entry.loose > 0 && entry.known == Known::All && small {
+            self.cache.consolidate(slot);
+            negative |= self.cache.entry(slot).loose > 0;
+        }
+        match negative {
+            false => Ok(()),
+            true => Err(wrong(self.table)),
+        }
+    }
+
+    /// Puts this epoch's chunk of a key together, with what is folded into it, and tells the chunks there are then. A
+    /// chunk without rows is none.
+    fn next_chunk(&mut self, slot: Slot, chunk: &mut ChunkWriter) -> Result<Chain> {
+        chunk.clear();
+        let entry = &self.cache.entries[slot as usize];
+        let mut chain = entry.chain;
+        if let Some(fold) = self.folds.remove(&slot) {
+            let mut sums = HashMap::<&[u8], i64>::new();
+            for old in &fold.chunks {
+                decode_chunk(old, |weight, row| *sums.entry(row).or_default() += weight)?;
+            }
+            for (weight, row) in self.cache.changes_of(slot) {
+                *sums.entry(row).or_default() += weight;
+            }
+            let mut rows = sums.into_iter().filter(|(_, weight)| *weight != 0).collect::<Vec<_>>();
+            rows.sort_unstable();
+            rows.into_iter().for_each(|(row, weight)| chunk.push(weight, row));
+            chain.truncate(fold.from);
+        } else if chain.is_full() {
+            debug_assert_eq!(entry.known, Known::All, "folds of other keys were prepared");
+            self.cache.rows_of(slot).for_each(|(weight, row)| chunk.push(weight, row));
+            chain.truncate(0);
+        } else {
+            self.cache.changes_of(slot).for_each(|(weight, row)| chunk.push(weight, row));
+        }
+        if chunk.rows() > 0 {
+            chain.push(chunk.rows());
+        }
+        match chain.len() {
+            0 => Err(wrong(self.table)),
+            _ => Ok(chain),
+        }
+    }
+
+    /// Marks a key as it lies on disk now.
+    fn settle(&mut self, slot: Slot, chain: Chain) {
+        let entry = self.cache.entry(slot);
+        entry.chain = chain;
+        if chain.len() == 0 {
+            self.vacant += 1;
+            entry.known = Known::All;
+            self.cache.clear(slot);
+        } else if entry.known == Known::All {
+            self.cache.clean(slot);
+        } else {
+            self.cache.clear(slot);
+        }
+    }
+
+    /// Writes the cache anew when half of it is for nothing.
+    fn tidy(&mut self) {
+        let vacant = self.vacant > VACANT_MAX && self.vacant > self.cache.entries.len() / 2;
+        if !vacant && !self.cache.rows.is_mostly_released() {
+            return;
+        }
+        let entries = &self.cache.entries;
+        let keep = (0..entries.len()).filter(|&i| entries[i].chain.len() > 0).map(|i| i as Slot);
+        self.cache = self.cache.only(keep);
+        self.vacant = 0;
+    }
+}
+
+fn set_key(to: &mut Vec<u8>, key: &[u8], number: u32) {
+    to.clear();
+    disk_key(key, number, to);
+}
+
+fn wrong(table: TableId) -> Error {
+    Error::internal("a join was told to take out a row that it does not have")
+        .detail(format!("It keeps its rows in state table {table}."))
+}
