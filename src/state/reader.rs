@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::state::codec::ByteRows;
+use crate::state::scan::Direction;
 use crate::state::scan::Scan;
 use crate::state::snapshot::Snapshot;
 use crate::state::space::Family;
@@ -71,7 +72,12 @@ impl StateReader {
 
     /// Entries with `from <= key < to` in key order, sealed over committed.
     pub fn scan(&self, space: Space, from: Option<&[u8]>, to: Option<&[u8]>) -> Scan {
-        Scan::new(self.snapshot.clone(), self.sealed.clone(), space, from, to)
+        Scan::new(self.snapshot.clone(), self.sealed.clone(), space, (from, to), Direction::Forward)
+    }
+
+    /// The entries of [`scan`](StateReader::scan), the last first.
+    pub fn scan_reverse(&self, space: Space, from: Option<&[u8]>, to: Option<&[u8]>) -> Scan {
+        Scan::new(self.snapshot.clone(), self.sealed.clone(), space, (from, to), Direction::Backward)
     }
 
     /// Answers those keys that the sealed epoch wrote, and leaves in `order`, which is sorted by key, the others.

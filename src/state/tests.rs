@@ -148,6 +148,10 @@ fn scans_keep_to_their_space_and_bounds() {
             assert_eq!(all(scan(reader, Some(b"aa"), Some(b"c"))), "b=1 ba=1");
             assert_eq!(all(scan(reader, Some(b"c"), Some(b"b"))), "");
             assert_eq!(all(reader.scan(last, None, None)), "end=1");
+            assert_eq!(all(reader.scan_reverse(SPACE, None, None)), "c=1 ba=1 b=1 a=1");
+            assert_eq!(all(reader.scan_reverse(SPACE, Some(b"aa"), Some(b"c"))), "ba=1 b=1");
+            assert_eq!(all(reader.scan_reverse(SPACE, Some(b"c"), Some(b"b"))), "");
+            assert_eq!(all(reader.scan_reverse(last, None, None)), "end=1");
         }
     }
 }
@@ -202,10 +206,14 @@ fn readers_see_sealed_over_committed() {
             assert_eq!(many(&reader, &asked), expected);
             assert_eq!(reader.get(asked[0].0, asked[0].1).unwrap(), expected[0]);
             let mut scan = reader.scan(Space::State(TableId(1), Shard(1)), None, None);
-            for (_, value) in model.iter().filter(|((shard, _), _)| *shard == Shard(1)) {
-                assert_eq!(scan.next_entry().unwrap().unwrap().1, value);
+            let mut reverse = reader.scan_reverse(Space::State(TableId(1), Shard(1)), None, None);
+            let values = model.iter().filter(|((shard, _), _)| *shard == Shard(1)).map(|(_, value)| value);
+            for (forth, back) in values.clone().zip(values.rev()) {
+                assert_eq!(scan.next_entry().unwrap().unwrap().1, forth);
+                assert_eq!(reverse.next_entry().unwrap().unwrap().1, back);
             }
             assert!(scan.next_entry().unwrap().is_none());
+            assert!(reverse.next_entry().unwrap().is_none());
         }
     }
     assert!(many(&store.reader(None), &[]).is_empty());

@@ -102,6 +102,9 @@ pub(super) fn compact<T>(values: &mut Vec<T>, keep: &[bool]) {
     debug_assert_eq!(values.len(), keep.len());
     let mut keep = keep.iter();
     values.retain(|_| *keep.next().expect("one flag for each slot"));
+    if values.len() < values.capacity() / 2 {
+        values.shrink_to_fit();
+    }
 }
 
 /// `count(*)` and `count(x)`.

@@ -140,7 +140,11 @@ impl Aggregate {
         let multisets = self.multisets.iter_mut();
         let transitions = multisets.map(|multiset| multiset.fold(&parts, &self.groups, state));
         let transitions = transitions.collect::<Result<Vec<_>>>()?;
-        self.calls.iter_mut().try_for_each(|call| call.fold(&parts, &transitions))
+        let mut calls = self.calls.iter_mut();
+        calls.try_for_each(|call| call.fold(&parts, &transitions)).map_err(|error| {
+            let message = format!("state table {}: {}", self.groups.id(), error.message);
+            Error { message, ..error }
+        })
     }
 
     /// The slots of these groups.

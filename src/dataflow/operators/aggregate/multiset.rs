@@ -235,7 +235,6 @@ impl Multiset {
     pub fn shrink(&mut self, target: usize) {
         if let Some(keep) = self.entries.evict(self.memory_bytes(), target) {
             compact(&mut self.counts, &keep);
-            self.counts.shrink_to_fit();
         }
     }
 }
