@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::state::codec::ByteRows;
+use crate::state::scan::Direction;
 use crate::state::scan::Scan;
 use crate::state::snapshot::Snapshot;
 use crate::state::space::Family;
@@ -18,9 +19,14 @@ use crate::state::writes::Sealed;
 /// answered from the sealed batch.
 #[derive(Clone)]
 pub struct StateReader {
+    /// The epoch before, while its commit may still be running.
     sealed: Option<Arc<Sealed>>,
+    /// What is committed.
     snapshot: Snapshot,
 }
+
+/// Takes the answer for the key of this index; `None`: there is no such key.
+pub type Found<'a> = dyn FnMut(usize, Option<&[u8]>) -> Result<()> + 'a;
 
 impl StateReader {
     /// A reader of the sealed epoch, if any, over the snapshot.
@@ -39,11 +45,7 @@ impl StateReader {
     }
 
     /// Calls `found(index, value)` for each key, in any order; spaces differ by key only in their shard.
-    pub fn get_many(
-        &self,
-        keys: &[(Space, &[u8])],
-        found: &mut dyn FnMut(usize, Option<&[u8]>) -> Result<()>,
-    ) -> Result<()> {
+    pub fn get_many(&self, keys: &[(Space, &[u8])], found: &mut Found<'_>) -> Result<()> {
         let Some((space, _)) = keys.first() else {
             return Ok(());
         };
@@ -71,7 +73,12 @@ impl StateReader {
 
     /// Entries with `from <= key < to` in key order, sealed over committed.
     pub fn scan(&self, space: Space, from: Option<&[u8]>, to: Option<&[u8]>) -> Scan {
-        Scan::new(self.snapshot.clone(), self.sealed.clone(), space, from, to)
+        Scan::new(self.snapshot.clone(), self.sealed.clone(), space, (from, to), Direction::Forward)
+    }
+
+    /// The same entries as [`StateReader::scan`], the last first.
+    pub fn scan_reverse(&self, space: Space, from: Option<&[u8]>, to: Option<&[u8]>) -> Scan {
+        Scan::new(self.snapshot.clone(), self.sealed.clone(), space, (from, to), Direction::Backward)
     }
 
     /// Answers those keys that the sealed epoch wrote, and leaves in `order`, which is sorted by key, the others.
@@ -80,7 +87,7 @@ impl StateReader {
         family: Family,
         full_keys: &ByteRows,
         order: &mut Vec<usize>,
-        found: &mut dyn FnMut(usize, Option<&[u8]>) -> Result<()>,
+        found: &mut Found<'_>,
     ) -> Result<()> {
         let Some(sealed) = &self.sealed else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Scans: entries in key order, those of the sealed epoch merged over the committed ones.
+//! Scans: entries in key order or against it, those of the sealed epoch merged over the committed ones.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use crate::state::store::Rocks;
 use crate::state::store::store_error;
 use crate::state::writes::Sealed;
 
-/// How much is read ahead of a scan.
+/// How much is read ahead of the scan of a whole space. For others RocksDB begins with less.
 const READAHEAD_BYTES: usize = 256 * 1024;
 
 /// An iterator over entries that owns what it reads from.
@@ -29,6 +29,15 @@ pub struct Scan {
     last: Option<Side>,
     /// How long the prefix of the space is, which the caller does not see.
     prefix_len: usize,
+    /// Which end comes first.
+    direction: Direction,
+}
+
+/// Which way a scan goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Forward,
+    Backward,
 }
 
 /// Where an entry comes from.
@@ -46,8 +55,8 @@ impl Scan {
         snapshot: Snapshot,
         sealed: Option<Arc<Sealed>>,
         space: Space,
-        from: Option<&[u8]>,
-        to: Option<&[u8]>,
+        (from, to): (Option<&[u8]>, Option<&[u8]>),
+        direction: Direction,
     ) -> Scan {
         let prefix = space.prefix();
         let start = prefix.key(from.unwrap_or_default());
@@ -57,19 +66,25 @@ impl Scan {
         };
         let mut options = snapshot.read_options();
         options.set_total_order_seek(true);
-        options.set_readahead_size(READAHEAD_BYTES);
+        if from.is_none() && to.is_none() {
+            options.set_readahead_size(READAHEAD_BYTES);
+        }
+        options.set_iterate_lower_bound(start.clone());
         if let Some(end) = &end {
             options.set_iterate_upper_bound(end.clone());
         }
         // SAFETY: the database lives as long as the snapshot, whose field is dropped after the iterator's.
         let db: &'static Rocks = unsafe { &*std::ptr::from_ref(snapshot.store().db()) };
         let mut committed = db.raw_iterator_cf_opt(snapshot.store().family(space.family()), options);
-        committed.seek(&start);
+        match direction {
+            Direction::Forward => committed.seek_to_first(),
+            Direction::Backward => committed.seek_to_last(),
+        }
         let sealed = sealed.map(|sealed| {
             let range = sealed.range(space.family(), &start, end.as_deref());
             (sealed, range)
         });
-        Scan { committed, _snapshot: snapshot, sealed, last: None, prefix_len: prefix.len() }
+        Scan { committed, _snapshot: snapshot, sealed, last: None, prefix_len: prefix.len(), direction }
     }
 
     /// The next entry; the slices live until the next call.
@@ -97,12 +112,18 @@ impl Scan {
             return;
         };
         if last != Side::Sealed {
-            self.committed.next();
+            match self.direction {
+                Direction::Forward => self.committed.next(),
+                Direction::Backward => self.committed.prev(),
+            }
         }
         if last != Side::Committed
             && let Some((_, range)) = &mut self.sealed
         {
-            range.next();
+            match self.direction {
+                Direction::Forward => range.next(),
+                Direction::Backward => range.next_back(),
+            };
         }
     }
 
@@ -116,23 +137,32 @@ impl Scan {
             (None, None) => None,
             (Some(_), None) => Some(Side::Committed),
             (None, Some(_)) => Some(Side::Sealed),
-            (Some(committed), Some(sealed)) => Some(match committed.cmp(sealed) {
-                Ordering::Less => Side::Committed,
-                Ordering::Greater => Side::Sealed,
-                Ordering::Equal => Side::Both,
+            (Some(committed), Some(sealed)) => Some(match (committed.cmp(sealed), self.direction) {
+                (Ordering::Less, Direction::Forward) | (Ordering::Greater, Direction::Backward) => Side::Committed,
+                (Ordering::Less, Direction::Backward) | (Ordering::Greater, Direction::Forward) => Side::Sealed,
+                (Ordering::Equal, _) => Side::Both,
             }),
         })
     }
 
     /// The full key of the sealed epoch's next entry.
     fn sealed_key(&self) -> Option<&[u8]> {
-        let (sealed, range) = self.sealed.as_ref()?;
-        (!range.is_empty()).then(|| sealed.key(range.start))
+        let (sealed, index) = self.sealed_next()?;
+        Some(sealed.key(index))
     }
 
     /// The value of the sealed epoch's next entry; `None` if it deletes.
     fn sealed_value(&self) -> Option<&[u8]> {
+        let (sealed, index) = self.sealed_next()?;
+        sealed.value(index)
+    }
+
+    fn sealed_next(&self) -> Option<(&Sealed, usize)> {
         let (sealed, range) = self.sealed.as_ref()?;
-        if range.is_empty() { None } else { sealed.value(range.start) }
+        let next = match self.direction {
+            Direction::Forward => range.start,
+            Direction::Backward => range.end.wrapping_sub(1),
+        };
+        (!range.is_empty()).then_some((sealed, next))
     }
 }

@@ -126,7 +126,10 @@ impl Call {
             let group = (groups.key(slot), groups.shard(slot));
             let values = multiset.search(&overlay, group, ordered.end, SEARCH_VALUES, state)?;
             if values.is_empty() {
-                return Err(Error::internal(format!("state table {} has lost the values of a group", multiset.table())));
+                return Err(Error::internal(format!(
+                    "state table {} has lost the values of a group",
+                    multiset.table()
+                )));
             }
             ordered.found(slot, values);
         }

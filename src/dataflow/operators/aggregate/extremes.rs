@@ -82,7 +82,8 @@ impl Accumulators for FixedExtremes {
         if !rows.only_inserts() {
             return Err(retracted());
         }
-        let ordinals = ordinals(argument(values)?).ok_or_else(|| Error::internal("min or max over a column of another type"))?;
+        let ordinals =
+            ordinals(argument(values)?).ok_or_else(|| Error::internal("min or max over a column of another type"))?;
         rows.each(|row, slot, _| {
             if !self.known[slot] || self.end.prefers(&ordinals[row], &self.values[slot]) {
                 self.known[slot] = true;

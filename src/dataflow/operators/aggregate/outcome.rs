@@ -61,7 +61,10 @@ impl Outcome {
         let mut differ = vec![false; before.fates.len()];
         for (old, new) in before.columns.iter().zip(&self.columns) {
             let compare = make_comparator(old, new, SortOptions::default()).map_err(arrow_error)?;
-            differ.iter_mut().enumerate().for_each(|(index, differ)| *differ |= compare(index, index) != Ordering::Equal);
+            differ
+                .iter_mut()
+                .enumerate()
+                .for_each(|(index, differ)| *differ |= compare(index, index) != Ordering::Equal);
         }
         Ok(differ)
     }

@@ -12,11 +12,14 @@
 use crate::error::Result;
 use crate::ids::Shard;
 use crate::ids::TableId;
+use crate::state::KeySlots;
+use crate::state::Residency;
 use crate::state::Space;
 use crate::state::StateReader;
 use crate::state::Writes;
 use crate::state::codec::ByteRows;
-use crate::state::slots::KeySlots;
+
+use super::accumulators::compact;
 
 /// What is known about a slot, as bits.
 type Flags = u8;
@@ -48,22 +51,22 @@ pub(super) struct SlotTable {
     /// Slots from this one on are new: their values have not been looked for.
     loaded: usize,
     /// Whether all entries of the table are in memory, so that a new key has no value.
-    resident: bool,
+    residency: Residency,
     /// How many slots [`seal`](SlotTable::seal) found empty since the last compaction.
     empty: usize,
 }
 
 impl SlotTable {
-    /// Nothing in memory; `resident` when there is nothing in the store either.
-    pub fn new(id: TableId, resident: bool) -> SlotTable {
+    /// Nothing in memory; `fresh` when there is nothing in the store either.
+    pub fn new(id: TableId, fresh: bool) -> SlotTable {
         SlotTable {
             id,
-            keys: KeySlots::new(),
+            keys: KeySlots::default(),
             shards: Vec::new(),
             flags: Vec::new(),
             dirty: Vec::new(),
             loaded: 0,
-            resident,
+            residency: if fresh { Residency::Complete } else { Residency::Partial },
             empty: 0,
         }
     }
@@ -90,25 +93,17 @@ impl SlotTable {
 
     /// Appends the slot of each key, a new one where it has none yet; `shard(row)` is the shard of a new key.
     pub fn intern(&mut self, keys: &ByteRows, slots: &mut Vec<u32>, shard: impl Fn(usize) -> Shard) {
-        let start = slots.len();
-        self.keys.intern(keys, slots);
-        for (row, slot) in slots[start..].iter().enumerate() {
-            if *slot as usize == self.shards.len() {
-                self.shards.push(shard(row));
-            }
-        }
+        let mut new = Vec::new();
+        self.keys.lookup_or_insert(keys, slots, &mut new);
+        self.shards.extend(new.into_iter().map(|row| shard(row as usize)));
         self.flags.resize(self.shards.len(), USED);
     }
 
     /// Looks for the values of new slots: calls `found(slot, record)` for those that have one.
-    pub fn load(
-        &mut self,
-        state: &StateReader,
-        mut found: impl FnMut(u32, &mut &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    pub fn load(&mut self, state: &StateReader, mut found: impl FnMut(u32, &mut &[u8]) -> Result<()>) -> Result<()> {
         let new = self.loaded as u32..self.len() as u32;
         self.loaded = self.len();
-        if self.resident || new.is_empty() {
+        if self.residency.is_complete() || new.is_empty() {
             return Ok(());
         }
         let keys = new.clone().map(|slot| (self.space(slot), self.key(slot))).collect::<Vec<_>>();
@@ -195,7 +190,9 @@ impl SlotTable {
                 if victims > 0 && flags & (DIRTY | USED) == used {
                     keep[slot] = false;
                     victims -= 1;
-                    self.resident &= flags & STORED == 0;
+                    if flags & STORED != 0 {
+                        self.residency = Residency::Partial;
+                    }
                 }
             }
         }
@@ -205,9 +202,9 @@ impl SlotTable {
     }
 
     fn retain(&mut self, keep: &[bool]) {
-        self.keys.retain(keep);
-        super::accumulators::compact(&mut self.shards, keep);
-        super::accumulators::compact(&mut self.flags, keep);
+        self.keys.retain(|slot| keep[slot as usize]);
+        compact(&mut self.shards, keep);
+        compact(&mut self.flags, keep);
         self.loaded = self.len();
         self.empty = 0;
         let dirty = (0..self.len() as u32).filter(|slot| self.flags[*slot as usize] & DIRTY != 0);

@@ -78,8 +78,8 @@ fn counts_and_sums_follow_retractions() {
         - a 3
         -2 null 7
         ----
-        - a 3 2 5 2.5000000000000000
         + a 1 0 null null
+        - a 3 2 5 2.5000000000000000
         - null 2 2 14 7.0000000000000000
 
         restart
@@ -260,8 +260,13 @@ fn extremes_come_back() {
 
 #[test]
 fn a_sum_that_does_not_fit_is_an_error_of_its_group() {
-    let node = NodeBuilder::new(&[("g", SqlType::Integer), ("x", numeric(38, 0))], &[0], true)
-        .call(Sum, Some(1), None, false, numeric(38, 0));
+    let node = NodeBuilder::new(&[("g", SqlType::Integer), ("x", numeric(38, 0))], &[0], true).call(
+        Sum,
+        Some(1),
+        None,
+        false,
+        numeric(38, 0),
+    );
     check(
         node,
         "
