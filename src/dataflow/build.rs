@@ -12,6 +12,7 @@ use crate::dataflow::operators::union::Union;
 use crate::dataflow::operators::values::Values;
 use crate::error::{Error, Result};
 use crate::plan::bind::bind;
+use crate::plan::ir::Literal;
 use crate::plan::ir::Node;
 use crate::plan::ir::Op;
 use crate::plan::ir::Scalar;
@@ -38,7 +39,7 @@ pub fn build(node: &Node, inputs: &[Input<'_>], fresh: bool) -> Result<Built> {
     let operator: Box<dyn Operator> = match &node.op {
         Op::Input { .. } | Op::Materialize { .. } => return Ok(Built { operator: None, arrangement: None }),
         Op::Values { rows } => {
-            let bind_row = |row: &Vec<_>| row.iter().map(|l| bind(&Scalar::Literal(l.clone()), &[])).collect();
+            let bind_row = |row: &Vec<Literal>| row.iter().map(|l| bind(&Scalar::Literal(l.clone()), &[])).collect();
             Box::new(Values::new(rows.iter().map(bind_row).collect::<Result<_>>()?, &node.columns))
         }
         Op::Project { expressions } => {

@@ -25,8 +25,7 @@ pub fn consolidate(delta: &Delta) -> Result<Delta> {
     }
     let indices = UInt32Array::from_iter_values(distinct.iter().map(|(index, _)| *index));
     let weights = distinct.iter().map(|(_, weight)| *weight).collect::<Vec<_>>();
-    let batch = arrow::compute::take_record_batch(delta.batch(), &indices).map_err(arrow_error)?;
-    Ok(Delta::new(batch, weights.into()))
+    Ok(Delta::new(delta.take(&indices)?.batch().clone(), weights.into()))
 }
 
 /// The rows as comparable bytes. They live no longer than this process: the format belongs to `arrow-row`.

@@ -4,7 +4,7 @@ mod consolidate;
 pub mod pretty;
 
 use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::SchemaRef;
 
 use crate::error::{Error, Result};
@@ -86,7 +86,11 @@ impl Delta {
     /// The rows at these indices, in this order.
     pub fn take(&self, indices: &UInt32Array) -> Result<Delta> {
         let weights = indices.values().iter().map(|&i| self.weights.value(i as usize)).collect::<Vec<_>>();
-        Ok(Delta::new(take_record_batch(&self.batch, indices).map_err(arrow_error)?, weights.into()))
+        let columns = self.batch.columns().iter().map(|column| take(column, indices, None));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(arrow_error)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));
+        let batch = RecordBatch::try_new_with_options(self.batch.schema(), columns, &options);
+        Ok(Delta::new(batch.map_err(arrow_error)?, weights.into()))
     }
 
     /// A range of the rows, without copying.

@@ -93,18 +93,16 @@ impl Arrangement {
     pub fn receive(&mut self, delta: &Delta, state: &StateReader) -> Result<()> {
         let keys = self.keys_of(delta)?;
         let rows = self.row_codec.encode(delta.batch().columns(), delta.len())?;
-        let mut slots = Vec::with_capacity(keys.len());
+        let resident = &self.resident;
+        let known = |shard: Shard| if resident[shard.0 as usize] { Known::All } else { Known::Nothing };
+        let slots = self.cache.find_or_insert(&keys, known);
         let mut fresh = Vec::new();
-        for key in keys.iter() {
-            let hash = codec::hash(key);
-            let known = if self.is_resident(hash) { Known::All } else { Known::Nothing };
-            let slot = self.cache.find_or_insert(hash, key, known);
+        for &slot in &slots {
             let entry = self.cache.entry(slot);
             entry.used = true;
             if entry.known == Known::Nothing || (entry.chain.is_full() && !entry.listed) {
                 fresh.push(slot);
             }
-            slots.push(slot);
         }
         if !fresh.is_empty() {
             fresh.sort_unstable();
@@ -136,22 +134,15 @@ impl Arrangement {
         keys: &ByteRows,
         state: &StateReader,
     ) -> Result<Vec<Option<Slot>>> {
-        let mut slots = Vec::with_capacity(keys.len());
+        let mut slots = keys.iter().map(|key| self.cache.keys.get(key)).collect::<Vec<_>>();
+        self.insert_absent(keys, &mut slots);
         let mut missing = Vec::new();
-        for key in keys.iter() {
-            let hash = codec::hash(key);
-            let slot = match self.is_resident(hash) {
-                true => self.cache.find(hash, key),
-                false => Some(self.cache.find_or_insert(hash, key, Known::Nothing)),
-            };
-            if let Some(slot) = slot {
-                let entry = self.cache.entry(slot);
-                entry.used = true;
-                if entry.known != Known::All {
-                    missing.push(slot);
-                }
+        for &slot in slots.iter().flatten() {
+            let entry = self.cache.entry(slot);
+            entry.used = true;
+            if entry.known != Known::All {
+                missing.push(slot);
             }
-            slots.push(slot);
         }
         if !missing.is_empty() {
             missing.sort_unstable();
@@ -187,9 +178,9 @@ impl Arrangement {
             return;
         }
         let slots = 0..self.cache.entries.len() as Slot;
-        let used = |slot: &Slot| self.cache.entries[*slot as usize].used;
-        let (hot, cold) = slots.partition::<Vec<_>, _>(used);
-        let (mut keep, mut taken) = (Vec::new(), 0);
+        let (hot, cold) = slots.partition::<Vec<_>, _>(|slot| self.cache.entries[*slot as usize].used);
+        let mut keep = vec![false; self.cache.entries.len()];
+        let mut taken = 0;
         for slot in hot.into_iter().chain(cold) {
             let entry = &self.cache.entries[slot as usize];
             if entry.net == 0 && entry.known == Known::All {
@@ -197,15 +188,27 @@ impl Arrangement {
             }
             taken += self.cache.size_of(slot);
             match taken <= bytes {
-                true => keep.push(slot),
+                true => keep[slot as usize] = true,
                 false => self.resident[entry.shard.0 as usize] = false,
             }
         }
-        self.cache = self.cache.only(keep.into_iter());
+        self.cache.retain(|slot| keep[slot as usize]);
         self.vacant = 0;
     }
 
-    fn is_resident(&self, hash: u64) -> bool {
-        self.resident[Shard::of(hash).0 as usize]
+    /// Gives a slot to those keys that have none, unless it is known that they have no rows.
+    fn insert_absent(&mut self, keys: &ByteRows, slots: &mut [Option<Slot>]) {
+        if self.resident.iter().all(|resident| *resident) {
+            return;
+        }
+        let (mut absent, mut at) = (ByteRows::default(), Vec::new());
+        for row in (0..slots.len()).filter(|row| slots[*row].is_none()) {
+            if !self.resident[Shard::of(codec::hash(keys.get(row))).0 as usize] {
+                absent.push(keys.get(row));
+                at.push(row);
+            }
+        }
+        let inserted = self.cache.find_or_insert(&absent, |_| Known::Nothing);
+        at.into_iter().zip(inserted).for_each(|(row, slot)| slots[row] = Some(slot));
     }
 }

@@ -11,6 +11,8 @@ use crate::dataflow::operators::arrange::rows::size_of_row;
 use crate::error::{Error, Result};
 use crate::ids::Shard;
 use crate::state::codec;
+use crate::state::codec::ByteRows;
+use crate::state::slots::KeySlots;
 
 /// The number of a key in memory.
 pub(super) type Slot = u32;
@@ -50,15 +52,28 @@ pub(super) struct Entry {
     pub used: bool,
 }
 
+impl Entry {
+    fn new(shard: Shard, known: Known) -> Entry {
+        Entry {
+            first: RowRef::NONE,
+            net: 0,
+            chain: Chain::default(),
+            dirty: 0,
+            rows: 0,
+            loose: 0,
+            shard,
+            known,
+            listed: false,
+            used: true,
+        }
+    }
+}
+
 /// Keys by slot. Slots stay what they are until the cache is written anew.
 #[derive(Default)]
 pub(super) struct Cache {
-    /// Hash and slot of each key.
-    index: HashTable<(u64, Slot)>,
-    /// All keys' bytes.
-    keys: Vec<u8>,
-    /// Where each key ends in `keys`.
-    ends: Vec<usize>,
+    /// The keys.
+    pub keys: KeySlots,
     /// What is known of each key.
     pub entries: Vec<Entry>,
     /// The rows of all keys.
@@ -69,40 +84,22 @@ pub(super) struct Cache {
 const NEAR: usize = 16;
 
 impl Cache {
-    /// The slot of a key.
-    pub fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
-        self.index.find(hash, |(h, slot)| *h == hash && self.key(*slot) == key).map(|(_, slot)| *slot)
-    }
-
-    /// The slot of a key, which is new and empty unless it was there.
-    pub fn find_or_insert(&mut self, hash: u64, key: &[u8], known: Known) -> Slot {
-        if let Some(slot) = self.find(hash, key) {
-            return slot;
+    /// The slots of keys, in their order. Those that were not there are new and empty; `known` tells, for a shard, what is
+    /// known of them.
+    pub fn find_or_insert(&mut self, keys: &ByteRows, known: impl Fn(Shard) -> Known) -> Vec<Slot> {
+        let (mut slots, mut new) = (Vec::new(), Vec::new());
+        self.keys.lookup_or_insert(keys, &mut slots, &mut new);
+        self.entries.reserve(new.len());
+        for slot in self.entries.len()..self.keys.len() {
+            let shard = Shard::of(self.keys.hash(slot as Slot));
+            self.entries.push(Entry::new(shard, known(shard)));
         }
-        let slot = self.entries.len() as Slot;
-        self.keys.extend_from_slice(key);
-        self.ends.push(self.keys.len());
-        self.entries.push(Entry {
-            first: RowRef::NONE,
-            net: 0,
-            chain: Chain::default(),
-            dirty: 0,
-            rows: 0,
-            loose: 0,
-            shard: Shard::of(hash),
-            known,
-            listed: false,
-            used: true,
-        });
-        self.index.insert_unique(hash, (hash, slot), |(hash, _)| *hash);
-        slot
+        slots
     }
 
     /// A key's bytes.
     pub fn key(&self, slot: Slot) -> &[u8] {
-        let slot = slot as usize;
-        let start = if slot == 0 { 0 } else { self.ends[slot - 1] };
-        &self.keys[start..self.ends[slot]]
+        self.keys.key(slot)
     }
 
     /// A key's entry.
@@ -259,34 +256,31 @@ impl Cache {
 
     /// Memory taken.
     pub fn memory_bytes(&self) -> usize {
-        self.keys.capacity()
-            + self.ends.capacity() * size_of::<usize>()
-            + self.entries.capacity() * size_of::<Entry>()
-            + self.index.allocation_size()
-            + self.rows.memory_bytes()
+        self.keys.memory_bytes() + self.entries.capacity() * size_of::<Entry>() + self.rows.memory_bytes()
     }
 
     /// What a key takes of that, about.
     pub fn size_of(&self, slot: Slot) -> usize {
         let rows = self.refs_of(slot).map(|row| size_of_row(self.rows.get(row).bytes)).sum::<usize>();
-        // An index grows by doubling, so that a place in it costs up to two.
-        self.key(slot).len() + size_of::<usize>() + 2 * size_of::<Entry>() + 4 * size_of::<(u64, Slot)>() + rows
+        // The key itself; its hash, its end and its place in a table that grows by doubling.
+        let key = self.key(slot).len() + 2 * size_of::<u64>() + 4 * size_of::<Slot>();
+        key + size_of::<Entry>() + rows
     }
 
-    /// A cache of only the keys to be kept, which are clean, with the rows of each side by side.
-    pub fn only(&self, keep: impl Iterator<Item = Slot>) -> Cache {
-        let mut cache = Cache::default();
-        for slot in keep {
-            let (old, key) = (&self.entries[slot as usize], self.key(slot));
-            let new = cache.find_or_insert(codec::hash(key), key, old.known);
+    /// Keeps only some keys, which are clean, with the rows of each side by side.
+    pub fn retain(&mut self, keep: impl Fn(Slot) -> bool) {
+        let mapping = self.keys.retain(&keep);
+        let mut entries = Vec::with_capacity(self.keys.len());
+        let mut rows = Rows::default();
+        for slot in (0..mapping.len() as Slot).filter(|slot| mapping[*slot as usize].is_some()) {
             let mut first = RowRef::NONE;
             for at in self.refs_of(slot) {
                 let row = self.rows.get(at);
-                first = cache.rows.add(first, row.weight, row.stored, row.bytes);
+                first = rows.add(first, row.weight, row.stored, row.bytes);
             }
-            *cache.entry(new) = Entry { first, used: false, ..*old };
+            entries.push(Entry { first, used: false, ..self.entries[slot as usize] });
         }
-        cache
+        (self.entries, self.rows) = (entries, rows);
     }
 
     fn refs_of(&self, slot: Slot) -> impl Iterator<Item = RowRef> {

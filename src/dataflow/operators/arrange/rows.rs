@@ -57,7 +57,8 @@ impl Rows {
     pub fn add(&mut self, next: RowRef, weight: i64, stored: i64, bytes: &[u8]) -> RowRef {
         let size = HEADER + bytes.len();
         if self.segments.last().is_none_or(|s| s.capacity() - s.len() < size) {
-            let capacity = size.max(self.allocated.clamp(*SEGMENT.start(), *SEGMENT.end()));
+            // At most an eighth of all is empty.
+            let capacity = size.max((self.allocated / 8).clamp(*SEGMENT.start(), *SEGMENT.end()));
             self.segments.push(Vec::with_capacity(capacity));
             self.allocated += capacity;
         }

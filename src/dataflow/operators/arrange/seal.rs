@@ -144,9 +144,8 @@ impl Arrangement {
         if !vacant && !self.cache.rows.is_mostly_released() {
             return;
         }
-        let entries = &self.cache.entries;
-        let keep = (0..entries.len()).filter(|&i| entries[i].chain.len() > 0).map(|i| i as Slot);
-        self.cache = self.cache.only(keep);
+        let keep = self.cache.entries.iter().map(|entry| entry.chain.len() > 0).collect::<Vec<_>>();
+        self.cache.retain(|slot| keep[slot as usize]);
         self.vacant = 0;
     }
 }

@@ -19,7 +19,7 @@
 //!
 //! `l + 1 ann` brings a row into an input, `step` and `epoch` end what they are named after, `shrink` drops all clean state
 //! from memory, `restart` goes on from what is on disk. Below `----` stands, up to a blank line, all that the last node put
-//! out since, consolidated and sorted, and `!` before each error. Every script is also run with `shrink`, and with
+//! out since, consolidated and sorted, then errors of rows behind `!` and those that stopped an epoch behind `!!`. Every script is also run with `shrink`, and with
 //! `restart`, after each epoch; the answers must not change.
 
 mod plan;
@@ -44,6 +44,7 @@ fn run(script: &str, between: Between) -> String {
     let (header, body) = script.split_at(split);
     let mut world = World::new(plan::parse(header));
     let mut text = header.to_string();
+    let mut failures = String::new();
     let mut skipping = false;
     for line in body.lines() {
         if line.is_empty() {
@@ -57,13 +58,14 @@ fn run(script: &str, between: Between) -> String {
             "----" => {
                 skipping = true;
                 text.push_str(&world.answers());
+                text.push_str(&std::mem::take(&mut failures));
             }
             line if line.is_empty() || line.starts_with('#') => (),
             "step" => world.step(),
             "shrink" => world.shrink(0),
             "restart" => world.restart(),
             "epoch" => match world.epoch() {
-                Err(error) => writeln!(text, "# {error}").unwrap(),
+                Err(error) => writeln!(failures, "!! {error}").unwrap(),
                 Ok(()) if between == Between::Shrink => world.shrink(0),
                 Ok(()) if between == Between::Restart => world.restart(),
                 Ok(()) => (),
