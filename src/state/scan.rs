@@ -14,7 +14,7 @@ use crate::state::store::Rocks;
 use crate::state::store::store_error;
 use crate::state::writes::Sealed;
 
-/// How much is read ahead of a scan.
+/// How much is read ahead of a scan without an end. Others may be short: for them RocksDB reads ahead as they go on.
 const READAHEAD_BYTES: usize = 256 * 1024;
 
 /// An iterator over entries that owns what it reads from.
@@ -69,7 +69,9 @@ impl Scan {
         let mut options = snapshot.read_options();
         options.set_iterate_lower_bound(start.clone());
         options.set_total_order_seek(true);
-        options.set_readahead_size(READAHEAD_BYTES);
+        if to.is_none() {
+            options.set_readahead_size(READAHEAD_BYTES);
+        }
         if let Some(end) = &end {
             options.set_iterate_upper_bound(end.clone());
         }

@@ -226,6 +226,32 @@ fn histories_of_inserts() {
 }
 
 #[test]
+fn groups_that_came_and_went_take_no_memory() {
+    let mut world = World::of(
+        "i: input g integer, x integer
+         a: aggregate i [0] count(#1) n bigint distinct multiset 0, min(#1) m integer multiset 0 | #1",
+    );
+    let rows = |sign: char, groups: std::ops::Range<i32>| {
+        groups.map(|group| format!("{sign} {group} {}\n", group % 7)).collect::<String>()
+    };
+    let mut most = 0;
+    for from in (0..30_000).step_by(3000) {
+        world.bring("i", &rows('+', from..from + 3000));
+        world.epoch().unwrap();
+        assert_eq!(world.output().len(), 3000 + if from > 0 { 2900 } else { 0 });
+        most = most.max(world.memory_bytes());
+        world.bring("i", &rows('-', from + 100..from + 3000));
+    }
+    world.epoch().unwrap();
+    assert_eq!(world.output().len(), 2900);
+    assert!(world.memory_bytes() < most, "{} bytes, and once {most}", world.memory_bytes());
+    assert!(most < 3_000_000, "{most} bytes for 6,000 groups");
+    world.bring("i", "- 27014 1");
+    world.epoch().unwrap();
+    assert_eq!(pretty::print(&world.output()).unwrap(), "- 27014 1 1\n");
+}
+
+#[test]
 fn taking_back_more_than_came_is_a_defect() {
     let check = |plan: &str, rows: &str, message: &str| {
         let mut world = World::of(&format!("i: input g integer, x integer\na: aggregate i [0] {plan}"));
