@@ -34,7 +34,9 @@ pub(super) struct Entry {
     pub first: RowRef,
     /// The sum of all weights, those on disk and those of this epoch.
     pub net: i64,
-    /// Its chunks on disk.
+    /// Whether it has a head on disk.
+    pub stored: bool,
+    /// Its chunks on disk. Where it has a head but no chunks, its rows stand in the head, and are known with it.
     pub chain: Chain,
     /// So many rows in front may differ from disk.
     pub dirty: u32,
@@ -57,6 +59,7 @@ impl Entry {
         Entry {
             first: RowRef::NONE,
             net: 0,
+            stored: false,
             chain: Chain::default(),
             dirty: 0,
             rows: 0,
