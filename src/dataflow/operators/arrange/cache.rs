@@ -112,7 +112,10 @@ impl Cache {
 
     /// The rows of a key as they are now, with their weights.
     pub fn rows_of(&self, slot: Slot) -> impl Iterator<Item = (i64, &[u8])> {
-        self.refs_of(slot).map(|row| self.rows.get(row)).filter(|row| row.weight != 0).map(|row| (row.weight, row.bytes))
+        self.refs_of(slot)
+            .map(|row| self.rows.get(row))
+            .filter(|row| row.weight != 0)
+            .map(|row| (row.weight, row.bytes))
     }
 
     /// What this epoch changed in the rows of a key: each with the difference of its weights.
@@ -244,7 +247,9 @@ impl Cache {
         }
         let entry = self.entry(slot);
         if net != entry.net {
-            return Err(Error::corrupted("the state of a join is damaged: the rows of a key are not those its head tells"));
+            return Err(Error::corrupted(
+                "the state of a join is damaged: the rows of a key are not those its head tells",
+            ));
         }
         (entry.rows, entry.loose, entry.known) = (entry.rows + rows, entry.loose + loose, Known::All);
         match changed.last() {
