@@ -2,3 +2,12 @@
 
 pub mod accumulators;
 pub mod catalog;
+pub mod arithmetic;
+pub mod cast;
+pub mod columns;
+pub mod operator;
+pub mod patterns;
+pub mod raise;
+pub mod temporal;
+
+pub use raise::from_datafusion;

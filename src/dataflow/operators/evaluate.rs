@@ -22,11 +22,7 @@ pub(super) type Evaluated = (Delta, Vec<ArrayRef>);
 ///
 /// Nearly always that is one piece. Where evaluation of a batch fails, each half of it is tried, down to the failing rows:
 /// a batch with one of them costs twice as much as one without, and a logarithm of small pieces.
-pub(super) fn evaluate(
-    expressions: &[Expression],
-    delta: Delta,
-    errors: &mut Vec<RowError>,
-) -> Result<Vec<Evaluated>> {
+pub(super) fn evaluate(expressions: &[Expression], delta: Delta, errors: &mut Vec<RowError>) -> Result<Vec<Evaluated>> {
     let mut pieces = Vec::new();
     evaluate_piece(expressions, delta, errors, &mut pieces)?;
     Ok(pieces)

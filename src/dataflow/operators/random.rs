@@ -33,7 +33,8 @@ struct Plan {
 /// What is so small takes no less, however little is in it.
 const SMALL: usize = 32 << 10;
 
-const TWO: &str = "l: input k bigint, v text\nr: input k bigint, v text\na: arrange l [0]\nb: arrange r [0]\nj: join a b\n";
+const TWO: &str =
+    "l: input k bigint, v text\nr: input k bigint, v text\na: arrange l [0]\nb: arrange r [0]\nj: join a b\n";
 const ONE: &str = "l: input k bigint, v text\na: arrange l [0]\nj: join a a\n";
 
 fn run(plan: &Plan, seed: u64) {
@@ -97,7 +98,14 @@ fn add(rows: &mut Rows, row: &str, weight: i64) {
 
 fn weighed(line: &str) -> (i64, &str) {
     let (weight, row) = line.split_once(' ').unwrap();
-    (match weight { "+" => 1, "-" => -1, number => number.parse().unwrap() }, row)
+    (
+        match weight {
+            "+" => 1,
+            "-" => -1,
+            number => number.parse().unwrap(),
+        },
+        row,
+    )
 }
 
 fn join(left: &Rows, right: &Rows) -> Rows {

@@ -34,7 +34,9 @@ pub(super) struct Entry {
     pub first: RowRef,
     /// The sum of all weights, those on disk and those of this epoch.
     pub net: i64,
-    /// Its chunks on disk.
+    /// Whether it has a head on disk.
+    pub stored: bool,
+    /// Its chunks on disk. Where it has a head but no chunks, its rows stand in the head, and are known with it.
     pub chain: Chain,
     /// So many rows in front may differ from disk.
     pub dirty: u32,
@@ -57,6 +59,7 @@ impl Entry {
         Entry {
             first: RowRef::NONE,
             net: 0,
+            stored: false,
             chain: Chain::default(),
             dirty: 0,
             rows: 0,
@@ -109,7 +112,10 @@ impl Cache {
 
     /// The rows of a key as they are now, with their weights.
     pub fn rows_of(&self, slot: Slot) -> impl Iterator<Item = (i64, &[u8])> {
-        self.refs_of(slot).map(|row| self.rows.get(row)).filter(|row| row.weight != 0).map(|row| (row.weight, row.bytes))
+        self.refs_of(slot)
+            .map(|row| self.rows.get(row))
+            .filter(|row| row.weight != 0)
+            .map(|row| (row.weight, row.bytes))
     }
 
     /// What this epoch changed in the rows of a key: each with the difference of its weights.
@@ -241,7 +247,9 @@ impl Cache {
         }
         let entry = self.entry(slot);
         if net != entry.net {
-            return Err(Error::corrupted("the state of a join is damaged: the rows of a key are not those its head tells"));
+            return Err(Error::corrupted(
+                "the state of a join is damaged: the rows of a key are not those its head tells",
+            ));
         }
         (entry.rows, entry.loose, entry.known) = (entry.rows + rows, entry.loose + loose, Known::All);
         match changed.last() {

@@ -4,10 +4,12 @@
 //! [`Chain::MAX`] chunks, each with what one epoch (or, once folded, several) brought for that key:
 //!
 //! ```text
-//! key ++ 00000000  ──►  head:   version, total weight, size class of each chunk
+//! key ++ 00000000  ──►  head:   version, total weight, number of chunks, size class of each
 //! key ++ 00000001  ──►  chunk:  version, then rows: weight, length, bytes
 //! key ++ 00000002  ──►  chunk
 //! ```
+//!
+//! A key with little in it has no chunks: its rows stand in the head, so that it takes one write and one read.
 //!
 //! The number behind the key always takes four bytes, so that no two keys can get into each other's way even where one is
 //! a prefix of the other; and it is big-endian, so that the head comes first.
@@ -84,24 +86,42 @@ pub(super) fn disk_key(key: &[u8], number: u32, to: &mut Vec<u8>) {
     to.extend_from_slice(&number.to_be_bytes());
 }
 
-/// The bytes of a head.
-pub(super) fn encode_head(net: i64, chain: &Chain, to: &mut Vec<u8>) {
+/// The bytes of a head. Without chunks, the `rows` stand in it.
+pub(super) fn encode_head(net: i64, chain: &Chain, rows: &ChunkWriter, to: &mut Vec<u8>) {
     to.clear();
     to.push(VERSION);
     put_signed(net, to);
-    to.extend_from_slice(&chain.classes[..chain.len()]);
+    to.push(chain.len() as u8);
+    match chain.len() {
+        0 => to.extend_from_slice(&rows.bytes[1..]),
+        len => to.extend_from_slice(&chain.classes[..len]),
+    }
 }
 
-/// The total weight and the chunks that a head tells.
-pub(super) fn decode_head(mut bytes: &[u8]) -> Result<(i64, Chain)> {
+/// What a head tells.
+pub(super) struct Head<'a> {
+    /// The sum of all weights.
+    pub net: i64,
+    /// The chunks.
+    pub chain: Chain,
+    /// Where there are no chunks, the rows, to be [decoded](decode_rows).
+    pub rows: &'a [u8],
+}
+
+/// Reads a head.
+pub(super) fn decode_head(mut bytes: &[u8]) -> Result<Head<'_>> {
     take_version(&mut bytes)?;
     let net = take_signed(&mut bytes)?;
+    let (&len, rest) = bytes.split_first().ok_or_else(|| damaged("a head that ends early"))?;
     let mut chain = Chain::default();
-    if bytes.is_empty() || bytes.len() > Chain::MAX || bytes.iter().any(|c| !(1..=62).contains(c)) {
+    if len == 0 {
+        return Ok(Head { net, chain, rows: rest });
+    }
+    if rest.len() != len as usize || rest.len() > Chain::MAX || rest.iter().any(|c| !(1..=62).contains(c)) {
         return Err(damaged("a head with impossible chunks"));
     }
-    chain.classes[..bytes.len()].copy_from_slice(bytes);
-    Ok((net, chain))
+    chain.classes[..rest.len()].copy_from_slice(rest);
+    Ok(Head { net, chain, rows: &[] })
 }
 
 /// Puts a chunk together.
@@ -139,8 +159,13 @@ impl ChunkWriter {
 }
 
 /// Calls `each` with weight and bytes of each row of a chunk.
-pub(super) fn decode_chunk<'a>(mut bytes: &'a [u8], mut each: impl FnMut(i64, &'a [u8])) -> Result<()> {
+pub(super) fn decode_chunk<'a>(mut bytes: &'a [u8], each: impl FnMut(i64, &'a [u8])) -> Result<()> {
     take_version(&mut bytes)?;
+    decode_rows(bytes, each)
+}
+
+/// The same for the rows of a head.
+pub(super) fn decode_rows<'a>(mut bytes: &'a [u8], mut each: impl FnMut(i64, &'a [u8])) -> Result<()> {
     while !bytes.is_empty() {
         let weight = take_signed(&mut bytes)?;
         let length = take(&mut bytes)? as usize;
@@ -205,18 +230,22 @@ mod tests {
     /// What version 1 looks like on disk. These bytes may never change.
     #[test]
     fn version_1_is_read_and_written() {
-        let mut chain = Chain::default();
-        assert_eq!((chain.push(300), chain.push(1)), (1, 2));
-        let mut head = Vec::new();
-        encode_head(301, &chain, &mut head);
-        assert_eq!(head, [1, 0xda, 4, 9, 1]);
-        assert_eq!(decode_head(&head).unwrap(), (301, chain));
-
         let mut chunk = ChunkWriter::default();
         chunk.clear();
         chunk.push(1, b"ab");
         chunk.push(-1, b"");
         assert_eq!(chunk.bytes(), [1, 2, 2, b'a', b'b', 1, 0]);
+
+        let (mut chain, mut head) = (Chain::default(), Vec::new());
+        encode_head(0, &chain, &chunk, &mut head);
+        assert_eq!(head, [1, 0, 0, 2, 2, b'a', b'b', 1, 0]);
+        assert_eq!(decode_head(&head).unwrap().rows, [2, 2, b'a', b'b', 1, 0]);
+        assert_eq!((chain.push(300), chain.push(1)), (1, 2));
+        encode_head(301, &chain, &chunk, &mut head);
+        assert_eq!(head, [1, 0xda, 4, 2, 9, 1]);
+        let read = decode_head(&head).unwrap();
+        assert_eq!((read.net, read.chain), (301, chain));
+
         let mut rows = Vec::new();
         decode_chunk(chunk.bytes(), |weight, row| rows.push((weight, row.to_vec()))).unwrap();
         assert_eq!(rows, [(1, b"ab".to_vec()), (-1, Vec::new())]);
@@ -228,7 +257,7 @@ mod tests {
 
     #[test]
     fn damage_is_an_error() {
-        for head in [&[][..], &[9], &[1], &[1, 0x80], &[1, 2], &[1, 2, 0], &[1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1]] {
+        for head in [&[][..], &[9], &[1], &[1, 0x80], &[1, 2], &[1, 2, 1], &[1, 2, 1, 0], &[1, 2, 2, 1], &[1, 2, 9]] {
             assert!(decode_head(head).is_err(), "{head:?}");
         }
         for chunk in [&[][..], &[2], &[1, 2], &[1, 2, 5, b'a']] {

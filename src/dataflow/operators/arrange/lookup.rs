@@ -9,6 +9,7 @@ use crate::dataflow::operators::arrange::chunks::HEAD;
 use crate::dataflow::operators::arrange::chunks::damaged;
 use crate::dataflow::operators::arrange::chunks::decode_chunk;
 use crate::dataflow::operators::arrange::chunks::decode_head;
+use crate::dataflow::operators::arrange::chunks::decode_rows;
 use crate::dataflow::operators::arrange::chunks::disk_key;
 use crate::error::Result;
 use crate::ids::{Shard, TableId};
@@ -70,17 +71,19 @@ impl Arrangement {
         }
         lookup.run(self.table, state, |slot, head| {
             let entry = self.cache.entry(slot);
-            match head {
-                Some(head) => {
-                    (entry.net, entry.chain) = decode_head(head)?;
-                    entry.known = Known::Head;
-                }
-                None => {
-                    entry.known = Known::All;
-                    self.vacant += 1;
-                }
+            let Some(head) = head else {
+                entry.known = Known::All;
+                self.vacant += 1;
+                return Ok(());
+            };
+            let head = decode_head(head)?;
+            (entry.net, entry.chain, entry.stored, entry.known) = (head.net, head.chain, true, Known::Head);
+            if head.chain.len() > 0 {
+                return Ok(());
             }
-            Ok(())
+            let mut rows = Vec::new();
+            decode_rows(head.rows, |weight, row| rows.push((weight, row)))?;
+            self.cache.complete(slot, rows.into_iter())
         })
     }
 

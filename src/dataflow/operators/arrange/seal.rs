@@ -5,6 +5,7 @@ use std::mem;
 use hashbrown::HashMap;
 
 use crate::dataflow::operators::arrange::arrangement::Arrangement;
+use crate::dataflow::operators::arrange::cache::Entry;
 use crate::dataflow::operators::arrange::cache::Known;
 use crate::dataflow::operators::arrange::cache::Slot;
 use crate::dataflow::operators::arrange::chunks::Chain;
@@ -26,6 +27,12 @@ pub(super) struct Buffers {
     chunk: ChunkWriter,
 }
 
+/// So many rows at most stand in the head of a key.
+const ROWS_IN_HEAD: u32 = 8;
+
+/// So many bytes at most do.
+const BYTES_IN_HEAD: usize = 512;
+
 /// The cache is written anew when it has so many keys without rows, and they are the half of all.
 const VACANT_MAX: usize = 4096;
 
@@ -43,16 +50,19 @@ impl Arrangement {
     }
 
     fn seal_key(&mut self, slot: Slot, buffers: &mut Buffers, writes: &mut Writes) -> Result<()> {
-        let old = self.cache.entry(slot).chain;
         self.cache.entry(slot).listed = false;
         self.check(slot)?;
-        let chain = match self.cache.entry(slot).net {
+        let Entry { net, chain: old, stored, shard, .. } = self.cache.entries[slot as usize];
+        if self.cache.changes_of(slot).next().is_none() {
+            self.settle(slot, old, stored);
+            return Ok(());
+        }
+        let chain = match net {
             0 => Chain::default(),
             _ => self.next_chunk(slot, &mut buffers.chunk)?,
         };
         let Buffers { key, head, chunk } = buffers;
-        let entry = &self.cache.entries[slot as usize];
-        let space = Space::State(self.table, entry.shard);
+        let space = Space::State(self.table, shard);
         for number in chain.len() + 1..=old.len() {
             set_key(key, self.cache.key(slot), number as u32);
             writes.delete(space, key);
@@ -62,15 +72,13 @@ impl Arrangement {
             writes.put(space, key, chunk.bytes());
         }
         set_key(key, self.cache.key(slot), HEAD);
-        match (chain.len(), old.len()) {
-            (0, 0) => (),
-            (0, _) => writes.delete(space, key),
-            _ => {
-                encode_head(entry.net, &chain, head);
-                writes.put(space, key, head);
-            }
+        if net != 0 {
+            encode_head(net, &chain, chunk, head);
+            writes.put(space, key, head);
+        } else if stored {
+            writes.delete(space, key);
         }
-        self.settle(slot, chain);
+        self.settle(slot, chain, net != 0);
         Ok(())
     }
 
@@ -89,13 +97,23 @@ impl Arrangement {
         }
     }
 
-    /// Puts this epoch's chunk of a key together, with what is folded into it, and tells the chunks there are then. A
-    /// chunk without rows is none.
+    /// Puts together what is to be written of a key that has rows, and tells the chunks there are then: the last of them
+    /// is written, or, where there are none, the head has it all.
     fn next_chunk(&mut self, slot: Slot, chunk: &mut ChunkWriter) -> Result<Chain> {
         chunk.clear();
         let entry = &self.cache.entries[slot as usize];
         let mut chain = entry.chain;
-        if let Some(fold) = self.folds.remove(&slot) {
+        let fold = self.folds.remove(&slot);
+        let whole = chain.len() == 0 || entry.rows <= ROWS_IN_HEAD || (chain.is_full() && fold.is_none());
+        if entry.known == Known::All && whole {
+            self.cache.rows_of(slot).for_each(|(weight, row)| chunk.push(weight, row));
+            chain.truncate(0);
+            if chunk.rows() as u32 > ROWS_IN_HEAD || chunk.bytes().len() > BYTES_IN_HEAD {
+                chain.push(chunk.rows());
+            }
+            return Ok(chain);
+        }
+        if let Some(fold) = fold {
             let mut sums = HashMap::<&[u8], i64>::new();
             for old in &fold.chunks {
                 decode_chunk(old, |weight, row| *sums.entry(row).or_default() += weight)?;
@@ -107,11 +125,8 @@ impl Arrangement {
             rows.sort_unstable();
             rows.into_iter().for_each(|(row, weight)| chunk.push(weight, row));
             chain.truncate(fold.from);
-        } else if chain.is_full() {
-            debug_assert_eq!(entry.known, Known::All, "folds of other keys were prepared");
-            self.cache.rows_of(slot).for_each(|(weight, row)| chunk.push(weight, row));
-            chain.truncate(0);
         } else {
+            debug_assert!(!chain.is_full(), "a fold was prepared");
             self.cache.changes_of(slot).for_each(|(weight, row)| chunk.push(weight, row));
         }
         if chunk.rows() > 0 {
@@ -124,17 +139,16 @@ impl Arrangement {
     }
 
     /// Marks a key as it lies on disk now.
-    fn settle(&mut self, slot: Slot, chain: Chain) {
+    fn settle(&mut self, slot: Slot, chain: Chain, stored: bool) {
         let entry = self.cache.entry(slot);
-        entry.chain = chain;
-        if chain.len() == 0 {
+        (entry.chain, entry.stored) = (chain, stored);
+        if !stored {
             self.vacant += 1;
             entry.known = Known::All;
-            self.cache.clear(slot);
-        } else if entry.known == Known::All {
-            self.cache.clean(slot);
-        } else {
-            self.cache.clear(slot);
+        }
+        match stored && entry.known == Known::All {
+            true => self.cache.clean(slot),
+            false => self.cache.clear(slot),
         }
     }
 
@@ -144,7 +158,7 @@ impl Arrangement {
         if !vacant && !self.cache.rows.is_mostly_released() {
             return;
         }
-        let keep = self.cache.entries.iter().map(|entry| entry.chain.len() > 0).collect::<Vec<_>>();
+        let keep = self.cache.entries.iter().map(|entry| entry.stored).collect::<Vec<_>>();
         self.cache.retain(|slot| keep[slot as usize]);
         self.vacant = 0;
     }
