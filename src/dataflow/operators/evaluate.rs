@@ -9,7 +9,8 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::dataflow::operator::RowError;
 use crate::delta::Delta;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::functions::from_datafusion;
 
 /// An expression bound to the columns of an operator's input.
 pub type Expression = Arc<dyn PhysicalExpr>;
@@ -40,7 +41,7 @@ fn evaluate_piece(
     match evaluate_batch(expressions, delta.batch()) {
         Ok(values) => pieces.push((delta, values)),
         Err(error) if delta.len() == 1 => {
-            errors.push(RowError { error: error_of(&error), weight: delta.weights()[0] });
+            errors.push(RowError { error: from_datafusion(error), weight: delta.weights()[0] });
         }
         Err(_) => {
             let half = delta.len() / 2;
@@ -57,15 +58,4 @@ pub(super) fn evaluate_batch(
     batch: &RecordBatch,
 ) -> Result<Vec<ArrayRef>, DataFusionError> {
     expressions.iter().map(|e| e.evaluate(batch)?.into_array(batch.num_rows())).collect()
-}
-
-/// Our error inside DataFusion's.
-pub(super) fn error_of(error: &DataFusionError) -> Error {
-    match error.find_root() {
-        DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
-            Some(ours) => ours.clone(),
-            None => Error::internal(inner.to_string()),
-        },
-        other => Error::internal(other.strip_backtrace()),
-    }
 }

@@ -141,7 +141,7 @@ fn a_collection_with_itself() {
 
 #[test]
 fn memory_can_be_taken_back() {
-    let plan = Plan { nodes: TWO, alone: false, keys: 5000, rows: 2, changes: 2000, retractions: 2, epochs: 10 };
+    let plan = Plan { nodes: TWO, alone: false, keys: 5000, rows: 2, changes: 1500, retractions: 2, epochs: 6 };
     (30..32).for_each(|seed| run(&plan, seed));
 }
 

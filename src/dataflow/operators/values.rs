@@ -8,10 +8,10 @@ use arrow::datatypes::{Schema, SchemaRef};
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
 use crate::dataflow::operators::evaluate::Expression;
-use crate::dataflow::operators::evaluate::error_of;
 use crate::dataflow::operators::evaluate::evaluate_batch;
 use crate::delta::{Delta, arrow_error};
 use crate::error::{Error, Result};
+use crate::functions::from_datafusion;
 use crate::types::{Column, schema_of};
 
 /// Puts out its rows once, on one worker.
@@ -43,7 +43,7 @@ impl Operator for Values {
         let nothing = nothing.map_err(arrow_error)?;
         let mut deltas = Vec::with_capacity(self.rows.len());
         for row in &self.rows {
-            let values = evaluate_batch(row, &nothing).map_err(|e| error_of(&e))?;
+            let values = evaluate_batch(row, &nothing).map_err(from_datafusion)?;
             let batch = RecordBatch::try_new_with_options(self.schema.clone(), values, &options);
             deltas.push(Delta::inserts(batch.map_err(arrow_error)?));
         }
