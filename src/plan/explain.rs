@@ -117,11 +117,11 @@ fn tables(table: TableId, multisets: &[Multiset]) -> String {
 
 /// An expression with the name given to it, unless it shows it.
 fn named(text: String, name: &str) -> String {
-    if text == name || text.contains(name) && name.contains('(') { text } else { format!("{text} as {name}") }
+    if text == name { text } else { format!("{text} as {name}") }
 }
 
-/// An aggregate call.
-fn call(call: &AggregateCall, input: &[Column]) -> String {
+/// An aggregate call over these columns.
+pub fn call(call: &AggregateCall, input: &[Column]) -> String {
     let function = match call.function {
         AggregateFunction::Count => "count",
         AggregateFunction::Sum => "sum",

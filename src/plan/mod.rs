@@ -18,6 +18,8 @@ pub mod bind;
 pub mod properties;
 pub mod stored;
 pub mod explain;
+mod objects;
+mod nullability;
 mod refuse;
 mod not_in;
 mod rules;

@@ -100,10 +100,14 @@ fn join(left: &Node, right: &Node) -> Properties {
     Properties { key, append_only: left.append_only && right.append_only, watermarks }
 }
 
-/// Groups are unique. DISTINCT over rows that only come gives rows that only come.
+/// Groups are unique, also without what is constant in them. DISTINCT over rows that only come gives rows that only come.
 fn aggregate(group: &[usize], distinct: bool, input: &Node) -> Properties {
+    let constant = |column: usize| match &input.op {
+        Op::Project { expressions } => matches!(expressions[column], Scalar::Literal(_)),
+        _ => false,
+    };
     Properties {
-        key: Some((0..group.len()).collect()),
+        key: Some((0..group.len()).filter(|&i| !constant(group[i])).collect()),
         append_only: distinct && input.append_only,
         watermarks: (0..group.len()).filter(|&i| input.watermarks.contains(&group[i])).collect(),
     }

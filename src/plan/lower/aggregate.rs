@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::NodeId;
 use crate::ids::TableId;
+use crate::plan::explain;
 use crate::plan::expr::sql_type;
 use crate::plan::ir::AggregateCall;
 use crate::plan::ir::AggregateFunction;
@@ -27,12 +28,13 @@ struct Below {
 }
 
 impl Below {
-    /// The column with this expression.
-    fn column(&mut self, scalar: Scalar, name: &str) -> usize {
+    /// The column with this expression over these columns.
+    fn column(&mut self, scalar: Scalar, input: &[Column]) -> usize {
         if let Some(place) = self.expressions.iter().position(|(e, _)| *e == scalar) {
             return place;
         }
-        self.expressions.push((scalar, name.to_string()));
+        let name = explain::scalar(&scalar, input);
+        self.expressions.push((scalar, name));
         self.expressions.len() - 1
     }
 }
@@ -42,23 +44,25 @@ impl Lowering<'_> {
         let input = self.lower(&aggregate.input)?;
         let mut below = Below::default();
         let mut group = vec![];
-        for (i, expr) in aggregate.group_expr.iter().enumerate() {
+        for expr in &aggregate.group_expr {
             if let Expr::GroupingSet(_) = expr {
                 return Err(construct("GROUPING SETS"));
             }
             let scalar = self.scalar(expr, aggregate.input.schema(), &input)?;
-            group.push(below.column(scalar, aggregate.schema.field(i).name()));
+            group.push(below.column(scalar, self.builder.columns(input.node)));
         }
         let mut calls = vec![];
         let mut columns = vec![];
         for (i, expr) in aggregate.aggr_expr.iter().enumerate() {
-            let field = aggregate.schema.field(group.len() + i);
-            let call = self.call(expr, sql_type(field)?, aggregate, &input, &mut below)?;
-            let nullable = call.function != AggregateFunction::Count;
-            columns.push(Column { name: field.name().clone(), ty: call.ty.clone(), nullable });
-            calls.push(call);
+            let ty = sql_type(aggregate.schema.field(group.len() + i))?;
+            calls.push(self.call(expr, ty, aggregate, &input, &mut below)?);
         }
         let projected = self.computed(input.node, below)?;
+        let shown = self.builder.columns(projected);
+        for call in &calls {
+            let nullable = call.function != AggregateFunction::Count;
+            columns.push(Column { name: explain::call(call, shown), ty: call.ty.clone(), nullable });
+        }
         let multisets = allot(&mut calls, self.builder.node(projected).append_only);
         let mut unique = vec![];
         let grouped = group.into_iter().map(|column| place(&mut unique, column)).collect::<Vec<_>>();
@@ -91,7 +95,7 @@ impl Lowering<'_> {
         if params.null_treatment.is_some() {
             return Err(construct("IGNORE NULLS of an aggregate"));
         }
-        let schema = aggregate.input.schema();
+        let (schema, columns) = (aggregate.input.schema(), self.builder.columns(input.node));
         let argument = match params.args.as_slice() {
             [] => None,
             [argument] => Some(self.scalar(argument, schema, input)?),
@@ -99,11 +103,11 @@ impl Lowering<'_> {
         };
         let argument = match argument {
             Some(Scalar::Literal(literal)) if function == AggregateFunction::Count && literal.text.is_some() => None,
-            Some(scalar) => Some(below.column(scalar, "argument")),
+            Some(scalar) => Some(below.column(scalar, columns)),
             None => None,
         };
         let filter = params.filter.as_ref().map(|f| self.scalar(f, schema, input)).transpose()?;
-        let filter = filter.filter(|f| *f != Scalar::truth()).map(|f| below.column(f, "filter"));
+        let filter = filter.filter(|f| *f != Scalar::truth()).map(|f| below.column(f, columns));
         let distinct = params.distinct && counts_repetitions(function);
         if distinct && argument.is_none() {
             return Err(construct("count(DISTINCT ...) of a constant"));

@@ -17,12 +17,13 @@ use datafusion::logical_expr::logical_plan::Join;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::NodeId;
+use crate::plan::explain;
 use crate::plan::expr::lower_expr;
+use crate::plan::expr::planning;
 use crate::plan::ir::Scalar;
 use crate::plan::lower::Lowering;
 use crate::plan::lower::Relation;
 use crate::plan::properties::covers;
-use crate::plan::refuse::construct;
 
 /// One side of a join, with just the columns that the join needs.
 struct Side {
@@ -56,10 +57,8 @@ struct View<'a> {
 }
 
 impl Lowering<'_> {
+    /// `null_aware` is not looked at: see [`crate::plan::not_in`].
     pub(super) fn join(&mut self, join: &Join) -> Result<Relation> {
-        if join.null_aware {
-            return Err(construct("NOT IN (SELECT ...) of this form"));
-        }
         let sides = self.sides(join)?;
         match join.join_type {
             JoinType::Inner => {
@@ -96,7 +95,7 @@ impl Lowering<'_> {
         let (left, right) = (self.side(left, keys.0)?, self.side(right, keys.1)?);
         let width = self.builder.columns(left.node).len();
         let places = left.columns.iter().copied().chain(right.columns.iter().map(|c| width + c)).collect::<Vec<_>>();
-        let schema = join.left.schema().join(join.right.schema()).map_err(crate::plan::expr::planning)?;
+        let schema = join.left.schema().join(join.right.schema()).map_err(planning)?;
         let residual = join.filter.as_ref().map(|f| lower_expr(f, &schema)).transpose()?;
         let residual = residual.map(|r| r.over(&places)).filter(|r| *r != Scalar::truth());
         let null_safe = join.null_equality == NullEquality::NullEqualsNull;
@@ -115,8 +114,8 @@ impl Lowering<'_> {
             })
         };
         let columns = relation.columns.iter().map(|&c| put(Scalar::Column(c), &input[c].name)).collect();
-        let name = |key: &Scalar| if let Scalar::Column(c) = key { input[*c].name.clone() } else { "key".into() };
-        let key = keys.into_iter().map(|key| (name(&key), key)).map(|(name, key)| put(key, &name)).collect();
+        let key = keys.into_iter().map(|key| (explain::scalar(&key, input), key));
+        let key = key.map(|(name, key)| put(key, &name)).collect();
         let node = match expressions.is_empty() {
             true => self.narrow(relation.node, &[])?,
             false => self.builder.project(relation.node, expressions)?,

@@ -17,9 +17,11 @@ use crate::ids::ObjectId;
 use crate::ids::TableId;
 use crate::plan::Lowered;
 use crate::plan::builder::Builder;
+use crate::plan::explain;
 use crate::plan::expr::lower_expr;
 use crate::plan::expr::sql_type;
 use crate::plan::ir::Scalar;
+use crate::plan::nullability;
 use crate::plan::refuse::construct;
 use crate::plan::rules;
 use crate::sql::bound::Query;
@@ -50,7 +52,7 @@ struct Lowering<'a> {
 
 /// See [`super::lower`].
 pub fn lower(query: &Query, view: ObjectId, catalog: &Catalog, next_table: TableId) -> Result<Lowered> {
-    let optimized = rules::optimize(query.plan.clone())?;
+    let optimized = rules::optimize(nullability::tell(query.plan.clone(), catalog)?)?;
     let mut lowering = Lowering { catalog, builder: Builder::default() };
     let relation = lowering.lower(&optimized)?;
     let root = lowering.output(&relation, &query.columns)?;
@@ -65,7 +67,7 @@ impl Lowering<'_> {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Projection(node) => {
                 let input = self.lower(&node.input)?;
-                self.project(&input, &node.expr, node.input.schema(), plan.schema())
+                self.project(&input, &node.expr, node.input.schema())
             }
             LogicalPlan::Filter(node) => {
                 let input = self.lower(&node.input)?;
@@ -91,15 +93,24 @@ impl Lowering<'_> {
     }
 
     /// Expressions over a relation. Where all are columns, no node is needed.
-    fn project(&mut self, input: &Relation, exprs: &[Expr], below: &DFSchema, schema: &DFSchema) -> Result<Relation> {
+    fn project(&mut self, input: &Relation, exprs: &[Expr], below: &DFSchema) -> Result<Relation> {
         let scalars = exprs.iter().map(|e| self.scalar(e, below, input)).collect::<Result<Vec<_>>>()?;
         let place = |scalar: &Scalar| if let Scalar::Column(c) = scalar { Some(*c) } else { None };
         if let Some(columns) = scalars.iter().map(place).collect::<Option<Vec<usize>>>() {
             return Ok(Relation { node: input.node, columns });
         }
-        let names = schema.fields().iter().map(|f| f.name().clone());
-        let columns = (0..scalars.len()).collect();
-        Ok(Relation { node: self.builder.project(input.node, scalars.into_iter().zip(names).collect())?, columns })
+        let named = exprs.iter().zip(scalars).map(|(e, scalar)| (self.name(e, &scalar, input.node), scalar));
+        let expressions = named.map(|(name, scalar)| (scalar, name)).collect::<Vec<_>>();
+        let columns = (0..expressions.len()).collect();
+        Ok(Relation { node: self.builder.project(input.node, expressions)?, columns })
+    }
+
+    /// What to call an expression: as the query does, else by what it computes.
+    fn name(&self, expr: &Expr, scalar: &Scalar, input: NodeId) -> String {
+        match expr {
+            Expr::Alias(alias) => alias.name.clone(),
+            _ => explain::scalar(scalar, self.builder.columns(input)),
+        }
     }
 
     /// An expression over the schema of a logical plan, over what was built for it.

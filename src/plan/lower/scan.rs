@@ -5,9 +5,6 @@ use datafusion::logical_expr::EmptyRelation;
 use datafusion::logical_expr::TableScan;
 use datafusion::logical_expr::logical_plan::Values;
 
-use crate::catalog::Object;
-use crate::catalog::ObjectKind;
-use crate::catalog::Storage;
 use crate::error::Error;
 use crate::error::Result;
 use crate::plan::expr::lower_expr;
@@ -16,9 +13,7 @@ use crate::plan::lower::Lowering;
 use crate::plan::lower::Relation;
 use crate::plan::lower::cast;
 use crate::plan::lower::schema_columns;
-use crate::plan::properties;
-use crate::plan::properties::Properties;
-use crate::plan::stored;
+use crate::plan::objects::object_properties;
 use crate::sql::bound::RelationRef;
 use crate::sql::bound::RelationSource;
 use crate::types::Column;
@@ -40,7 +35,7 @@ impl Lowering<'_> {
             Some(projection) => projection.clone(),
             None => (0..source.schema.fields().len()).collect(),
         };
-        let (stored, known) = stored_properties(object)?;
+        let (stored, known) = object_properties(object)?;
         let selected = if columns.is_empty() { vec![0] } else { columns.clone() };
         let output = selected.iter().map(|&c| stored[c].clone()).collect();
         let properties = known.select(&selected);
@@ -94,35 +89,4 @@ impl Lowering<'_> {
         let one = self.builder.one_row();
         self.builder.columns(one).to_vec()
     }
-}
-
-/// The stored columns of an object, with what is proved of them.
-fn stored_properties(object: &Object) -> Result<(Vec<Column>, Properties)> {
-    let mut columns = object.stored_columns();
-    let declared = |append_only| Properties {
-        key: match object.storage() {
-            Some(Storage::Keyed(key)) => Some(key),
-            Some(Storage::Hashed) | None => None,
-        },
-        append_only,
-        watermarks: object.watermark().map(|w| w.column).into_iter().collect(),
-    };
-    let properties = match &object.kind {
-        ObjectKind::Table(table) => {
-            table.primary_key.iter().for_each(|&c| columns[c].nullable = false);
-            declared(table.append_only)
-        }
-        ObjectKind::Source(_) => {
-            columns.iter_mut().for_each(|c| c.nullable = true);
-            declared(true)
-        }
-        ObjectKind::MaterializedView(view) => {
-            let plan = stored::read(&view.plan)?;
-            let last = plan.nodes.last().expect("a stored plan that was read has nodes");
-            columns = columns.into_iter().zip(&last.columns).map(|(c, l)| Column { nullable: l.nullable, ..c }).collect();
-            properties::of(last)
-        }
-        ObjectKind::View(_) => return Err(Error::internal(format!("view {} was not put in", object.name))),
-    };
-    Ok((columns, properties))
 }
