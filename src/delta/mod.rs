@@ -1,10 +1,15 @@
 //! The delta: the one shape that flows. An Arrow batch and a signed weight for each of its rows: +1 inserts, −1 retracts.
 
-use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::{filter_record_batch, take_record_batch};
+mod consolidate;
+pub mod pretty;
+
+use arrow::array::{Array, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::SchemaRef;
 
 use crate::error::{Error, Result};
+
+pub use consolidate::consolidate;
 
 /// Changes to a collection: rows with weights. Rows of weight 0 do not occur; equal rows may occur more than once.
 #[derive(Clone, Debug)]
@@ -64,6 +69,13 @@ impl Delta {
         Delta::new(batch, self.weights.clone())
     }
 
+    /// The same rows under other column names.
+    pub fn with_schema(&self, schema: SchemaRef) -> Result<Delta> {
+        let options = RecordBatchOptions::new().with_row_count(Some(self.len()));
+        let batch = RecordBatch::try_new_with_options(schema, self.batch.columns().to_vec(), &options);
+        Ok(self.with_batch(batch.map_err(arrow_error)?))
+    }
+
     /// The rows where `keep` is true; NULL counts as false.
     pub fn filter(&self, keep: &BooleanArray) -> Result<Delta> {
         let weights = arrow::compute::filter(&self.weights, keep).map_err(arrow_error)?;
@@ -74,7 +86,11 @@ impl Delta {
     /// The rows at these indices, in this order.
     pub fn take(&self, indices: &UInt32Array) -> Result<Delta> {
         let weights = indices.values().iter().map(|&i| self.weights.value(i as usize)).collect::<Vec<_>>();
-        Ok(Delta::new(take_record_batch(&self.batch, indices).map_err(arrow_error)?, weights.into()))
+        let columns = self.batch.columns().iter().map(|column| take(column, indices, None));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(arrow_error)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));
+        let batch = RecordBatch::try_new_with_options(self.batch.schema(), columns, &options);
+        Ok(Delta::new(batch.map_err(arrow_error)?, weights.into()))
     }
 
     /// A range of the rows, without copying.

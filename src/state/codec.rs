@@ -1,12 +1,21 @@
 //! Rows and keys as bytes: two formats of ours, versioned, for disk and for hashing. Keys order as SQL orders.
+//!
+//! Both codecs work a column at a time: first the length of every row is added up, then one buffer of the right size is
+//! filled. The formats are told in [`key`] and [`row`]; what they share with Arrow's side is in [`columns`].
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::DataType;
+use crate::error::Error;
 
-use crate::error::{Error, Result};
+mod columns;
+mod key;
+mod row;
+#[cfg(test)]
+mod tests;
+
+pub use key::KeyCodec;
+pub use row::RowCodec;
 
 /// Many byte strings one after the other.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ByteRows {
     /// All bytes.
     pub bytes: Vec<u8>,
@@ -35,55 +44,28 @@ impl ByteRows {
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|i| self.get(i))
     }
-}
 
-/// Order-preserving bytes of some columns: byte order is SQL order (ascending, NULLs last), equal bytes are equal values.
-#[derive(Clone, Debug)]
-pub struct KeyCodec {
-    types: Vec<DataType>,
-}
-
-/// Compact bytes of some columns, not ordered.
-#[derive(Clone, Debug)]
-pub struct RowCodec {
-    types: Vec<DataType>,
-}
-
-impl KeyCodec {
-    /// A codec for keys of these Arrow types.
-    pub fn new(types: Vec<DataType>) -> KeyCodec {
-        KeyCodec { types }
-    }
-
-    /// One key for each row of the columns.
-    pub fn encode(&self, _columns: &[ArrayRef], _rows: usize) -> Result<ByteRows> {
-        Err(Error::internal(format!("{:?}", self.types)))
-    }
-
-    /// The columns of these keys.
-    pub fn decode<'a>(&self, _keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
-        Err(Error::internal(""))
-    }
-}
-
-impl RowCodec {
-    /// A codec for rows of these Arrow types.
-    pub fn new(types: Vec<DataType>) -> RowCodec {
-        RowCodec { types }
-    }
-
-    /// One value for each row of the columns.
-    pub fn encode(&self, _columns: &[ArrayRef], _rows: usize) -> Result<ByteRows> {
-        Err(Error::internal(format!("{:?}", self.types)))
-    }
-
-    /// The columns of these rows.
-    pub fn decode<'a>(&self, _rows: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
-        Err(Error::internal(""))
+    /// Adds one at the end. All of them together may take 4 GiB.
+    pub fn push(&mut self, row: &[u8]) {
+        self.bytes.extend_from_slice(row);
+        self.ends.push(u32::try_from(self.bytes.len()).expect("one set of rows stays under 4 GiB"));
     }
 }
 
 /// The hash of a key's bytes: chooses shard and worker, so it never changes.
 pub fn hash(key: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(key)
+}
+
+/// The least byte string greater than all that begin with `prefix`: the end of a prefix scan. `None`: there is none.
+pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&b| b != 0xFF)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// Stored bytes that no encoder of ours writes.
+fn corrupted(what: &str) -> Error {
+    Error::corrupted("stored data is damaged").detail(format!("While decoding: {what}."))
 }

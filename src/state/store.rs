@@ -1,145 +1,250 @@
 //! The store: one RocksDB, one atomic write an epoch.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
-use crate::ids::{Epoch, ObjectId, Shard, TableId};
+use rocksdb::Cache;
+use rocksdb::ColumnFamily;
+use rocksdb::DBWithThreadMode;
+use rocksdb::ErrorKind;
+use rocksdb::Range;
+use rocksdb::SingleThreaded;
+use rocksdb::WriteBatch;
+use rocksdb::WriteOptions;
 
-/// A keyspace: which column family, and under which prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Space {
-    /// Catalog records by object id, and the counters of the database.
-    Catalog,
-    /// Offsets, watermarks and what else moves with each epoch.
-    Progress,
-    /// Operator state of one table, split by shard.
-    State(TableId, Shard),
-    /// Rows of a table or view, in key order.
-    Relation(ObjectId),
-    /// Deltas of an object by epoch.
-    Changelog(ObjectId),
-}
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::fault;
+use crate::ids::Epoch;
+use crate::ids::ObjectId;
+use crate::ids::TableId;
+use crate::state::codec::prefix_end;
+use crate::state::reader::StateReader;
+use crate::state::snapshot::Snapshot;
+use crate::state::space::Family;
+use crate::state::tuning;
+use crate::state::writes::Sealed;
+
+/// RocksDB with column families that are there from the beginning.
+pub(super) type Rocks = DBWithThreadMode<SingleThreaded>;
+
+/// The version of everything in a data directory. A newer one is refused; an older one would be brought up to date.
+const FORMAT: u32 = 1;
+/// The file in the data directory that says its version.
+const FORMAT_FILE: &str = "FORMAT";
+/// What stands in that file before the number.
+const FORMAT_WORDS: &str = "millstream data format ";
+/// The folder in the data directory that is RocksDB's.
+const ROCKS_FOLDER: &str = "store";
+/// The key, in [`Family::Meta`], of the last committed epoch (8 bytes, big-endian).
+const EPOCH_KEY: &[u8] = b"epoch";
 
 /// How to open a store.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Bytes for the block cache.
+    /// Bytes for the block cache, which memtables are charged to.
     pub cache_bytes: usize,
     /// Bytes for memtables.
     pub write_buffer_bytes: usize,
 }
 
 /// The store. One process at a time.
-pub struct Store;
+pub struct Store {
+    /// The database.
+    db: Rocks,
+    /// The block cache.
+    cache: Cache,
+    /// The data directory, for messages.
+    path: PathBuf,
+}
 
-/// What one worker (or the engine) writes in an epoch. Later entries for a key replace earlier ones.
-#[derive(Default)]
-pub struct Writes;
-
-/// All writes of one epoch: immutable, sorted, readable while its commit runs.
-pub struct Sealed;
-
-/// The committed rows of one epoch. Cheap to share; holds back compaction while it lives.
-#[derive(Clone)]
-pub struct Snapshot;
-
-/// A worker's (or the engine's) way to state as the epoch before left it: sealed or committed.
-#[derive(Clone)]
-pub struct StateReader;
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions { cache_bytes: 128 << 20, write_buffer_bytes: 64 << 20 }
+    }
+}
 
 impl Store {
     /// Opens or creates the store in this directory. Refused with a clear error when the directory is in use, cannot be
     /// written, or was written by a newer version.
-    pub fn open(_path: &Path, _options: StoreOptions) -> Result<Arc<Store>> {
-        Err(Error::internal(""))
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Arc<Store>> {
+        std::fs::create_dir_all(path).map_err(|error| directory_error("create", path, error))?;
+        check_format(path)?;
+        let cache = Cache::new_lru_cache(options.cache_bytes);
+        let rocks = tuning::database_options(&options, &cache);
+        let families = tuning::descriptors(&options, &cache);
+        let db = Rocks::open_cf_descriptors(&rocks, path.join(ROCKS_FOLDER), families)
+            .map_err(|error| open_error(path, error))?;
+        Ok(Arc::new(Store { db, cache, path: path.to_path_buf() }))
     }
 
     /// Writes a sealed epoch, atomically; with `sync` it is on disk when this returns.
-    pub fn commit(&self, _sealed: &Sealed, _sync: bool) -> Result<()> {
-        Err(Error::internal(""))
+    pub fn commit(&self, sealed: &Sealed, sync: bool) -> Result<()> {
+        let mut batch = WriteBatch::with_capacity_bytes(sealed.bytes());
+        for (family, key, value) in sealed.iter() {
+            match value {
+                Some(value) => batch.put_cf(self.family(family), key, value),
+                None => batch.delete_cf(self.family(family), key),
+            }
+        }
+        batch.put_cf(self.family(Family::Meta), EPOCH_KEY, sealed.epoch().0.to_be_bytes());
+        fault::point("commit.before_write");
+        self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)?;
+        fault::point("commit.after_write");
+        if sync {
+            self.db.flush_wal(true).map_err(store_error)?;
+        }
+        fault::point("commit.after_sync");
+        Ok(())
     }
 
     /// The epoch of the last commit; `None` in a new store.
     pub fn committed_epoch(&self) -> Result<Option<Epoch>> {
-        Err(Error::internal(""))
+        let Some(bytes) = self.db.get_cf(self.family(Family::Meta), EPOCH_KEY).map_err(store_error)? else {
+            return Ok(None);
+        };
+        let bytes = bytes.try_into().map_err(|_| Error::corrupted("the record of the last epoch is damaged"))?;
+        Ok(Some(Epoch(u64::from_be_bytes(bytes))))
     }
 
     /// The rows as of the last commit.
     pub fn snapshot(self: &Arc<Self>) -> Snapshot {
-        Snapshot
+        Snapshot::new(self)
     }
 
     /// A reader over the last commit and, before it, the sealed epoch whose commit may still be running.
-    pub fn reader(self: &Arc<Self>, _sealed: Option<Arc<Sealed>>) -> StateReader {
-        StateReader
+    pub fn reader(self: &Arc<Self>, sealed: Option<Arc<Sealed>>) -> StateReader {
+        StateReader::new(sealed, self.snapshot())
     }
 
-    /// Drops everything under these prefixes (of a dropped object), in the background.
-    pub fn drop_spaces(&self, _tables: &[TableId], _objects: &[ObjectId]) -> Result<()> {
-        Err(Error::internal(""))
+    /// Drops everything under these prefixes (of a dropped object). Snapshots taken before still see it; the room is given
+    /// back by compaction, in the background.
+    pub fn drop_spaces(&self, tables: &[TableId], objects: &[ObjectId]) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        for table in tables {
+            let [from, to] = number_range(table.0);
+            batch.delete_range_cf(self.family(Family::State), from, to);
+        }
+        for object in objects {
+            let [from, to] = number_range(object.0);
+            batch.delete_range_cf(self.family(Family::Relations), &from, &to);
+            batch.delete_range_cf(self.family(Family::Changelog), &from, &to);
+        }
+        self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)
+    }
+
+    /// About how many bytes of disk a state table takes. What is only in memtables does not count.
+    pub fn table_bytes(&self, table: TableId) -> u64 {
+        self.range_bytes(Family::State, table.0)
+    }
+
+    /// About how many bytes of disk the rows of a table or view take.
+    pub fn relation_bytes(&self, object: ObjectId) -> u64 {
+        self.range_bytes(Family::Relations, object.0)
+    }
+
+    /// How much memory the block cache and the memtables take.
+    pub fn memory_bytes(&self) -> usize {
+        self.cache.get_usage()
+    }
+
+    /// The data directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The database, for the readers.
+    pub(super) fn db(&self) -> &Rocks {
+        &self.db
+    }
+
+    /// The handle of a column family.
+    pub(super) fn family(&self, family: Family) -> &ColumnFamily {
+        self.db.cf_handle(family.name()).expect("all families were opened")
+    }
+
+    fn range_bytes(&self, family: Family, number: u32) -> u64 {
+        let [from, to] = number_range(number);
+        self.db.get_approximate_sizes_cf(self.family(family), &[Range::new(&from, &to)]).iter().sum()
     }
 }
 
-impl Writes {
-    /// Sets a key.
-    pub fn put(&mut self, _space: Space, _key: &[u8], _value: &[u8]) {}
+/// The keys that begin with a table's or object's number.
+fn number_range(number: u32) -> [Vec<u8>; 2] {
+    let from = number.to_be_bytes();
+    let to = prefix_end(&from).expect("ids never come near the last number");
+    [from.to_vec(), to]
+}
 
-    /// Takes a key out.
-    pub fn delete(&mut self, _space: Space, _key: &[u8]) {}
-
-    /// How many bytes are held.
-    pub fn bytes(&self) -> usize {
-        0
+/// Reads the version of a data directory, or writes it into a new one.
+fn check_format(path: &Path) -> Result<()> {
+    let file = path.join(FORMAT_FILE);
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return write_format(path),
+        Err(error) => return Err(directory_error("read", path, error)),
+    };
+    let version = text.trim_end().strip_prefix(FORMAT_WORDS).and_then(|number| number.parse::<u32>().ok());
+    match version {
+        Some(FORMAT) => Ok(()),
+        Some(newer) if newer > FORMAT => {
+            let message = format!("data directory \"{}\" was written by a newer version of Millstream", path.display());
+            Err(Error::unsupported(message)
+                .detail(format!("Its format is {newer}; this version knows {FORMAT}."))
+                .hint("Run the version that wrote it, or a later one."))
+        }
+        Some(_) | None => Err(Error::corrupted(format!("file \"{}\" is damaged", file.display()))
+            .detail(format!("It should say \"{FORMAT_WORDS}{FORMAT}\"."))),
     }
 }
 
-impl Sealed {
-    /// Seals the writes of all workers as one epoch.
-    pub fn new(_epoch: Epoch, _parts: Vec<Writes>) -> Sealed {
-        Sealed
+/// Marks a new data directory with our version; whole or not at all.
+fn write_format(path: &Path) -> Result<()> {
+    if path.join(ROCKS_FOLDER).join("CURRENT").exists() {
+        let message = format!("data directory \"{}\" has lost its file \"{FORMAT_FILE}\"", path.display());
+        return Err(Error::corrupted(message));
     }
+    let temporary = path.join(format!("{FORMAT_FILE}.new"));
+    let write = || {
+        std::fs::write(&temporary, format!("{FORMAT_WORDS}{FORMAT}\n"))?;
+        std::fs::File::open(&temporary)?.sync_all()?;
+        std::fs::rename(&temporary, path.join(FORMAT_FILE))?;
+        std::fs::File::open(path)?.sync_all()
+    };
+    write().map_err(|error| directory_error("write to", path, error))
 }
 
-impl Snapshot {
-    /// The value of a key.
-    pub fn get(&self, _space: Space, _key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Err(Error::internal(""))
-    }
-
-    /// The values of many keys, in their order.
-    pub fn get_many(&self, _space: Space, _keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
-        Err(Error::internal(""))
-    }
-
-    /// Entries with `from <= key < to` (`None`: no bound) in key order; the key comes without the space's prefix.
-    pub fn scan(&self, _space: Space, _from: Option<&[u8]>, _to: Option<&[u8]>) -> Scan {
-        Scan
-    }
+/// Why a data directory cannot be used.
+fn directory_error(verb: &str, path: &Path, error: std::io::Error) -> Error {
+    let kind = Error::from(std::io::Error::from(error.kind())).kind;
+    Error::new(kind, format!("cannot {verb} data directory \"{}\": {error}", path.display()))
+        .hint("Name a directory that can be written with --data-dir.")
 }
 
-/// An iterator over entries that owns what it reads from.
-pub struct Scan;
-
-impl Scan {
-    /// The next entry; the slices live until the next call.
-    pub fn next_entry(&mut self) -> Result<Option<(&[u8], &[u8])>> {
-        Err(Error::internal(""))
+/// Why RocksDB could not be opened.
+fn open_error(path: &Path, error: rocksdb::Error) -> Error {
+    let text: &str = error.as_ref();
+    // RocksDB tells a lock that another process holds, and one that this process holds, only in words.
+    if text.contains("While lock file") || text.contains("lock hold by current process") {
+        return Error::io(format!("data directory \"{}\" is in use by another process", path.display()))
+            .hint("Stop the server that runs on it, or name another directory with --data-dir.");
     }
+    store_error(error)
 }
 
-impl StateReader {
-    /// Calls `found(index, value)` for each key, in any order; spaces differ by key only in their shard.
-    pub fn get_many(
-        &self,
-        _keys: &[(Space, &[u8])],
-        _found: &mut dyn FnMut(usize, Option<&[u8]>) -> Result<()>,
-    ) -> Result<()> {
-        Err(Error::internal(""))
-    }
-
-    /// Entries with `from <= key < to` in key order, sealed over committed.
-    pub fn scan(&self, _space: Space, _from: Option<&[u8]>, _to: Option<&[u8]>) -> Scan {
-        Scan
+/// An error of RocksDB, whose text names the file where there is one.
+pub(super) fn store_error(error: rocksdb::Error) -> Error {
+    let kind = match error.kind() {
+        ErrorKind::Corruption => Kind::Corrupted,
+        ErrorKind::IOError if error.as_ref().contains("No space left on device") => Kind::DiskFull,
+        ErrorKind::IOError => Kind::Io,
+        _ => Kind::Internal,
+    };
+    let error = Error::new(kind, format!("store: {error}"));
+    match kind {
+        Kind::DiskFull => error.hint("Make room on the device of the data directory."),
+        _ => error,
     }
 }

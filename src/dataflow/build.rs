@@ -1,0 +1,76 @@
+//! The one match from a plan's node to the operator that runs it.
+
+use crate::dataflow::operator::Operator;
+use crate::dataflow::operators::aggregate::Aggregate;
+use crate::dataflow::operators::arrange::Arrange;
+use crate::dataflow::operators::arrange::SharedArrangement;
+use crate::dataflow::operators::filter::Filter;
+use crate::dataflow::operators::join::Join;
+use crate::dataflow::operators::negate::Negate;
+use crate::dataflow::operators::project::Project;
+use crate::dataflow::operators::union::Union;
+use crate::dataflow::operators::values::Values;
+use crate::error::{Error, Result};
+use crate::plan::bind::bind;
+use crate::plan::ir::Literal;
+use crate::plan::ir::Node;
+use crate::plan::ir::Op;
+use crate::plan::ir::Scalar;
+use crate::types::Column;
+
+/// A node made ready to run on one worker.
+pub struct Built {
+    /// The operator; `None` where the worker itself does the work, for [`Op::Input`] and [`Op::Materialize`].
+    pub operator: Option<Box<dyn Operator>>,
+    /// What the joins above read, if the node is an [`Op::Arrange`].
+    pub arrangement: Option<SharedArrangement>,
+}
+
+/// What a node's input offers.
+pub struct Input<'a> {
+    /// Its columns.
+    pub columns: &'a [Column],
+    /// Its arrangement, if it has one.
+    pub arrangement: Option<&'a SharedArrangement>,
+}
+
+/// Makes a node's operator. With `fresh` the view was just created, and nothing of its state is on disk.
+pub fn build(node: &Node, inputs: &[Input<'_>], fresh: bool) -> Result<Built> {
+    let operator: Box<dyn Operator> = match &node.op {
+        Op::Input { .. } | Op::Materialize { .. } => return Ok(Built { operator: None, arrangement: None }),
+        Op::Values { rows } => {
+            let bind_row = |row: &Vec<Literal>| row.iter().map(|l| bind(&Scalar::Literal(l.clone()), &[])).collect();
+            Box::new(Values::new(rows.iter().map(bind_row).collect::<Result<_>>()?, &node.columns))
+        }
+        Op::Project { expressions } => {
+            let input = input(node, inputs, 0)?.columns;
+            let expressions = expressions.iter().map(|e| bind(e, input)).collect::<Result<_>>()?;
+            Box::new(Project::new(expressions, &node.columns))
+        }
+        Op::Filter { predicate } => Box::new(Filter::new(bind(predicate, input(node, inputs, 0)?.columns)?)),
+        Op::Union => Box::new(Union::new(&node.columns)),
+        Op::Negate => Box::new(Negate),
+        Op::Arrange { key, null_safe, table } => {
+            let (operator, arrangement) = Arrange::new(&node.columns, key, *null_safe, *table, fresh);
+            return Ok(Built { operator: Some(Box::new(operator)), arrangement: Some(arrangement) });
+        }
+        Op::Join => {
+            let (left, right) = (arrangement(node, inputs, 0)?, arrangement(node, inputs, 1)?);
+            Box::new(Join::new(left.clone(), right.clone()))
+        }
+        Op::Aggregate { group, calls, table, multisets } => {
+            let input = input(node, inputs, 0)?.columns;
+            Box::new(Aggregate::new(input, group, calls, *table, multisets, &node.columns, fresh)?)
+        }
+    };
+    Ok(Built { operator: Some(operator), arrangement: None })
+}
+
+fn input<'a, 'b>(node: &Node, inputs: &'b [Input<'a>], port: usize) -> Result<&'b Input<'a>> {
+    inputs.get(port).ok_or_else(|| Error::corrupted(format!("node {} of a plan has no input {port}", node.id)))
+}
+
+fn arrangement<'a>(node: &Node, inputs: &'a [Input<'_>], port: usize) -> Result<&'a SharedArrangement> {
+    let arrangement = input(node, inputs, port)?.arrangement;
+    arrangement.ok_or_else(|| Error::corrupted(format!("node {} of a plan joins what is not arranged", node.id)))
+}

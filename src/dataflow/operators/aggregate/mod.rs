@@ -1,0 +1,317 @@
+//! GROUP BY, DISTINCT and aggregates without groups: one output row for each group that has rows.
+//!
+//! ```text
+//!            on_step                                             on_epoch
+//! deltas ──► slots of groups ──► weights, accumulators     ──► search open extremes ──► after
+//!            (load new ones)     multisets ─ transitions ─┘     before ───────────────┴──► − old row, + new row
+//! ```
+//!
+//! What a group holds lies in columns by its slot: the sum of its rows' weights, and the [`Accumulators`](accumulators::Accumulators)
+//! of each call. Calls with DISTINCT, and min and max over retracting input, are not fed by the rows but by the transitions of a
+//! [`Multiset`]: which values appeared in a group, and which went.
+//!
+//! Output is held until the epoch's end. When a group is touched for the first time in an epoch its row is computed as it
+//! was; at the end it is computed again, and where the two differ the old row is retracted and the new one inserted. So
+//! an epoch's delta is consolidated however many steps it had, and nothing of the output has to be stored.
+//!
+//! A group without rows has no state. The one group of an aggregate without group columns is there all the same.
+
+use arrow::datatypes::SchemaRef;
+
+use crate::dataflow::operator::Context;
+use crate::dataflow::operator::Operator;
+use crate::delta::Delta;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::Shard;
+use crate::ids::TableId;
+use crate::plan::ir;
+use crate::state::StateReader;
+use crate::state::Writes;
+use crate::state::codec;
+use crate::state::codec::ByteRows;
+use crate::state::codec::KeyCodec;
+use crate::types::Column;
+use crate::types::schema_of;
+
+use accumulators::compact;
+use calls::Call;
+use multiset::Multiset;
+use multiset::Part;
+use outcome::Change;
+use outcome::Fate;
+use outcome::Outcome;
+use record::put_integer;
+use record::put_version;
+use record::take_long;
+use record::take_version;
+use table::SlotTable;
+
+mod accumulators;
+mod byte_column;
+mod calls;
+mod extremes;
+mod multiset;
+mod ordered;
+mod ordinals;
+mod outcome;
+mod record;
+mod sums;
+mod table;
+#[cfg(test)]
+mod tests;
+
+/// The operator of [`ir::Op::Aggregate`]. Its input has been exchanged by the group columns.
+pub struct Aggregate {
+    /// The input's columns that are grouped by.
+    group: Vec<usize>,
+    /// Makes key bytes of the group columns.
+    key_codec: KeyCodec,
+    /// The columns of the output.
+    schema: SchemaRef,
+    /// The groups in memory.
+    groups: SlotTable,
+    /// The sum of the weights of each group's rows, by its slot.
+    weights: Vec<i64>,
+    /// The aggregates.
+    calls: Vec<Call>,
+    /// What those with DISTINCT, and some others, are fed by.
+    multisets: Vec<Multiset>,
+    /// The deltas of the running step.
+    pending: Vec<Delta>,
+    /// The groups that were touched since output was last put out.
+    touched: Touched,
+}
+
+/// Groups with an output to be put out.
+#[derive(Default)]
+struct Touched {
+    /// Groups that were there.
+    old: Vec<u32>,
+    /// What they came to, in pieces.
+    before: Vec<Outcome>,
+    /// Groups that were not.
+    new: Vec<u32>,
+}
+
+impl Aggregate {
+    /// The operator for a node with this input and output. `fresh`: the view was just created, there is nothing stored.
+    pub fn new(
+        input: &[Column],
+        group: &[usize],
+        calls: &[ir::AggregateCall],
+        table: TableId,
+        multisets: &[ir::Multiset],
+        output: &[Column],
+        fresh: bool,
+    ) -> Result<Aggregate> {
+        Ok(Aggregate {
+            group: group.to_vec(),
+            key_codec: KeyCodec::new(group.iter().map(|column| input[*column].ty.arrow()).collect()),
+            schema: schema_of(output),
+            groups: SlotTable::new(table, fresh),
+            weights: Vec::new(),
+            calls: calls.iter().map(|call| Call::new(call, input)).collect::<Result<_>>()?,
+            multisets: multisets.iter().map(|multiset| Multiset::new(multiset, input, fresh)).collect(),
+            pending: Vec::new(),
+            touched: Touched::default(),
+        })
+    }
+
+    /// Folds in what the step brought.
+    fn fold(&mut self, state: &StateReader) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut parts = Vec::with_capacity(self.pending.len());
+        for delta in std::mem::take(&mut self.pending) {
+            let columns = self.group.iter().map(|column| delta.batch().column(*column).clone()).collect::<Vec<_>>();
+            let keys = self.key_codec.encode(&columns, delta.len())?;
+            let slots = self.slots(&keys);
+            parts.push(Part { delta, keys, slots });
+        }
+        self.load(state)?;
+        self.touch(&parts)?;
+        for part in &parts {
+            for (slot, weight) in part.slots.iter().zip(part.delta.weights()) {
+                self.weights[*slot as usize] += weight;
+            }
+        }
+        let multisets = self.multisets.iter_mut();
+        let transitions = multisets.map(|multiset| multiset.fold(&parts, &self.groups, state));
+        let transitions = transitions.collect::<Result<Vec<_>>>()?;
+        let mut calls = self.calls.iter_mut();
+        calls.try_for_each(|call| call.fold(&parts, &transitions)).map_err(|error| {
+            let message = format!("state table {}: {}", self.groups.id(), error.message);
+            Error { message, ..error }
+        })
+    }
+
+    /// The slots of these groups.
+    fn slots(&mut self, keys: &ByteRows) -> Vec<u32> {
+        let mut slots = Vec::with_capacity(keys.len());
+        self.groups.intern(keys, &mut slots, |row| Shard::of(codec::hash(keys.get(row))));
+        slots
+    }
+
+    /// Makes room for new groups and reads what is stored of them.
+    fn load(&mut self, state: &StateReader) -> Result<()> {
+        self.weights.resize(self.groups.len(), 0);
+        self.calls.iter_mut().for_each(|call| call.accumulators_mut().grow(self.groups.len()));
+        let (weights, calls) = (&mut self.weights, &mut self.calls);
+        self.groups.load(state, |slot, record| {
+            take_version(record)?;
+            weights[slot as usize] = take_long(record)?;
+            calls.iter_mut().try_for_each(|call| call.accumulators_mut().read(slot, record))
+        })
+    }
+
+    /// Keeps the output of the groups that are touched for the first time, as it is before they change.
+    fn touch(&mut self, parts: &[Part]) -> Result<()> {
+        let known = self.touched.old.len();
+        for slot in parts.iter().flat_map(|part| &part.slots) {
+            if self.groups.mark(*slot) {
+                match self.is_there(*slot) {
+                    true => self.touched.old.push(*slot),
+                    false => self.touched.new.push(*slot),
+                }
+            }
+        }
+        if self.touched.old.len() > known {
+            let before = self.outcome(&self.touched.old[known..])?;
+            self.touched.before.push(before);
+        }
+        Ok(())
+    }
+
+    fn is_there(&self, slot: u32) -> bool {
+        self.weights[slot as usize] > 0 || self.group.is_empty()
+    }
+
+    /// What these groups come to now.
+    fn outcome(&self, slots: &[u32]) -> Result<Outcome> {
+        let fate = |slot: &u32| if self.is_there(*slot) { Fate::Row } else { Fate::Absent };
+        let mut outcome = Outcome { columns: Vec::new(), fates: slots.iter().map(fate).collect() };
+        let mut errors = Vec::new();
+        for call in &self.calls {
+            outcome.columns.push(call.accumulators().finish(slots, &mut errors)?);
+        }
+        for (index, error) in errors {
+            if outcome.fates[index] == Fate::Row {
+                outcome.fates[index] = Fate::Failed(Box::new(error));
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Fails if more was taken back than had come.
+    fn check(&self) -> Result<()> {
+        let negative = self.groups.dirty().iter().find(|slot| self.weights[**slot as usize] < 0);
+        if let Some(slot) = negative {
+            let weight = self.weights[*slot as usize];
+            return Err(Error::internal(format!("state table {}: a group has {weight} rows", self.groups.id())));
+        }
+        self.multisets.iter().try_for_each(Multiset::check)
+    }
+
+    /// The group columns of these slots.
+    fn key_columns(&self, slots: impl Iterator<Item = u32>) -> Result<Vec<arrow::array::ArrayRef>> {
+        self.key_codec.decode(slots.map(|slot| self.groups.key(slot)))
+    }
+
+    /// The columns by slot follow their table.
+    fn retain(&mut self, keep: &[bool]) {
+        compact(&mut self.weights, keep);
+        self.calls.iter_mut().for_each(|call| call.accumulators_mut().retain(keep));
+    }
+
+    /// How much memory the groups take, without the multisets, in bytes.
+    fn groups_bytes(&self) -> usize {
+        let calls = self.calls.iter().map(|call| call.accumulators().memory_bytes()).sum::<usize>();
+        self.groups.memory_bytes() + self.weights.capacity() * size_of::<i64>() + calls
+    }
+}
+
+impl Operator for Aggregate {
+    fn on_delta(&mut self, _port: usize, delta: Delta, _cx: &mut Context<'_>) -> Result<()> {
+        if !delta.is_empty() {
+            self.pending.push(delta);
+        }
+        Ok(())
+    }
+
+    fn on_step(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        self.fold(cx.state)
+    }
+
+    fn on_epoch(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        self.fold(cx.state)?;
+        self.check()?;
+        for call in &mut self.calls {
+            call.search(&self.multisets, &self.groups, cx.state)?;
+        }
+        let Touched { old, before, new } = std::mem::take(&mut self.touched);
+        let slots = old.into_iter().chain(new).collect::<Vec<_>>();
+        if slots.is_empty() {
+            return Ok(());
+        }
+        slots.iter().for_each(|slot| self.groups.unmark(*slot));
+        let before = match before.is_empty() {
+            true => Outcome::none(&self.schema, self.group.len()),
+            false => Outcome::concat(before)?,
+        };
+        let after = self.outcome(&slots)?;
+        let change = Change::between(&before, &after, cx.errors)?;
+        let keys = self.key_columns(change.groups().map(|index| slots[index]))?;
+        cx.out.extend(change.delta(keys, &before, &after, &self.schema)?);
+        Ok(())
+    }
+
+    fn on_create(&mut self, first: bool, cx: &mut Context<'_>) -> Result<()> {
+        if !first || !self.group.is_empty() {
+            return Ok(());
+        }
+        let mut key = ByteRows::default();
+        key.push(&[]);
+        let slots = self.slots(&key);
+        self.load(cx.state)?;
+        let (before, after) = (Outcome::none(&self.schema, 0), self.outcome(&slots)?);
+        let change = Change::between(&before, &after, cx.errors)?;
+        cx.out.extend(change.delta(Vec::new(), &before, &after, &self.schema)?);
+        Ok(())
+    }
+
+    fn seal(&mut self, writes: &mut Writes) -> Result<()> {
+        let (weights, calls) = (&self.weights, &self.calls);
+        self.groups.seal(writes, |slot, record| {
+            put_version(record);
+            put_integer(record, weights[slot as usize] as i128);
+            calls.iter().for_each(|call| call.accumulators().write(slot, record));
+            weights[slot as usize] != 0
+        });
+        if let Some(keep) = self.groups.without_empty() {
+            self.retain(&keep);
+        }
+        self.multisets.iter_mut().for_each(|multiset| multiset.seal(writes));
+        Ok(())
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.groups_bytes() + self.multisets.iter().map(Multiset::memory_bytes).sum::<usize>()
+    }
+
+    fn shrink(&mut self, bytes: usize) {
+        let all = self.memory_bytes();
+        if all <= bytes {
+            return;
+        }
+        let share = |part: usize| (part as f64 * bytes as f64 / all as f64) as usize;
+        let groups = self.groups_bytes();
+        if let Some(keep) = self.groups.evict(groups, share(groups)) {
+            self.retain(&keep);
+        }
+        for multiset in &mut self.multisets {
+            multiset.shrink(share(multiset.memory_bytes()));
+        }
+    }
+}

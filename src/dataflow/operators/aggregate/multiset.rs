@@ -1,0 +1,254 @@
+//! The values of one column in each group with their counts: state keyed by group and value.
+//!
+//! DISTINCT needs it to know when a value appears in a group and when it goes; min and max over retracting input need it
+//! to find the next extreme. The key is the group's key bytes followed by the value's, so that the values of a group lie
+//! side by side in the store, in their order; the shard is that of the group.
+
+use arrow::array::Array;
+use arrow::array::ArrayRef;
+use arrow::compute::interleave;
+
+use crate::delta::Delta;
+use crate::delta::arrow_error;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::Shard;
+use crate::ids::TableId;
+use crate::plan::ir;
+use crate::state::Space;
+use crate::state::StateReader;
+use crate::state::Writes;
+use crate::state::codec::ByteRows;
+use crate::state::codec::KeyCodec;
+use crate::state::codec::prefix_end;
+use crate::types::Column;
+
+use super::accumulators::compact;
+use super::accumulators::mask;
+use super::extremes::End;
+use super::record::put_integer;
+use super::record::put_version;
+use super::record::take_long;
+use super::record::take_version;
+use super::table::SlotTable;
+
+/// One multiset of the node.
+pub(super) struct Multiset {
+    /// The input column that is kept.
+    column: usize,
+    /// The input column that chooses the rows, if any.
+    filter: Option<usize>,
+    codec: KeyCodec,
+    /// The (group, value) pairs in memory.
+    entries: SlotTable,
+    /// How often each pair occurs, by its slot.
+    counts: Vec<i64>,
+}
+
+/// A part of a step's input, with the groups of its rows.
+pub(super) struct Part {
+    /// The rows.
+    pub delta: Delta,
+    /// The group key of each row.
+    pub keys: ByteRows,
+    /// The group's slot of each row.
+    pub slots: Vec<u32>,
+}
+
+/// Values that a step made appear in their group (+1) or go from it (−1). Those that appear come first.
+pub(super) struct Transitions {
+    /// The slot of each one's group.
+    pub slots: Vec<u32>,
+    /// +1 or −1.
+    pub weights: Vec<i64>,
+    /// The values.
+    pub values: ArrayRef,
+}
+
+/// A pair that a step touched: its slot, its count before, and a row with its value.
+struct Touched {
+    entry: u32,
+    before: i64,
+    group: u32,
+    place: (usize, usize),
+}
+
+impl Multiset {
+    /// The multiset of this plan over this input; `fresh` when nothing is stored yet.
+    pub fn new(multiset: &ir::Multiset, input: &[Column], fresh: bool) -> Multiset {
+        Multiset {
+            column: multiset.column,
+            filter: multiset.filter,
+            codec: KeyCodec::new(vec![input[multiset.column].ty.arrow()]),
+            entries: SlotTable::new(multiset.table, fresh),
+            counts: Vec::new(),
+        }
+    }
+
+    /// Folds a step in and says what appeared and what went. Inside of an epoch a count may be negative for a while.
+    pub fn fold(&mut self, parts: &[Part], groups: &SlotTable, state: &StateReader) -> Result<Transitions> {
+        let mut keys = ByteRows::default();
+        let mut places = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            let values = part.delta.batch().column(self.column);
+            let filter = self.filter.map(|filter| part.delta.batch().column(filter));
+            let mask = mask(Some(values), filter);
+            let encoded = self.codec.encode(std::slice::from_ref(values), values.len())?;
+            for row in (0..values.len()).filter(|row| mask.as_ref().is_none_or(|mask| mask.is_valid(*row))) {
+                keys.bytes.extend_from_slice(part.keys.get(row));
+                keys.push(encoded.get(row));
+                places.push((index, row));
+            }
+        }
+        let group = |place: usize| {
+            let (part, row) = places[place];
+            parts[part].slots[row]
+        };
+        let mut slots = Vec::with_capacity(places.len());
+        self.entries.intern(&keys, &mut slots, |row| groups.shard(group(row)));
+        self.counts.resize(self.entries.len(), 0);
+        let counts = &mut self.counts;
+        self.entries.load(state, |entry, record| {
+            take_version(record)?;
+            counts[entry as usize] = take_long(record)?;
+            Ok(())
+        })?;
+        let mut touched = Vec::new();
+        for (at, (entry, (part, row))) in slots.iter().zip(&places).enumerate() {
+            let count = &mut self.counts[*entry as usize];
+            if self.entries.mark(*entry) {
+                touched.push(Touched { entry: *entry, before: *count, group: group(at), place: (*part, *row) });
+            }
+            *count += parts[*part].delta.weights()[*row];
+        }
+        self.transitions(touched, parts)
+    }
+
+    fn transitions(&mut self, touched: Vec<Touched>, parts: &[Part]) -> Result<Transitions> {
+        let (mut slots, mut weights, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for weight in [1, -1] {
+            for pair in &touched {
+                let now = self.counts[pair.entry as usize] > 0;
+                if now != (pair.before > 0) && now == (weight > 0) {
+                    slots.push(pair.group);
+                    weights.push(weight);
+                    places.push(pair.place);
+                }
+            }
+        }
+        touched.iter().for_each(|pair| self.entries.unmark(pair.entry));
+        let columns = parts.iter().map(|part| part.delta.batch().column(self.column).as_ref()).collect::<Vec<_>>();
+        let values = interleave(&columns, &places).map_err(arrow_error)?;
+        Ok(Transitions { slots, weights, values })
+    }
+
+    /// The state table, to be named in errors.
+    pub fn table(&self) -> TableId {
+        self.entries.id()
+    }
+
+    /// Fails if a value was taken back more often than it came. Holds at the end of every epoch.
+    pub fn check(&self) -> Result<()> {
+        match self.entries.dirty().iter().find(|entry| self.counts[**entry as usize] < 0) {
+            None => Ok(()),
+            Some(entry) => Err(Error::internal(format!(
+                "state table {}: a value of a group occurs {} times",
+                self.entries.id(),
+                self.counts[*entry as usize]
+            ))),
+        }
+    }
+
+    /// What this epoch changed, sorted by key, to be laid over the store in searches.
+    pub fn overlay(&self) -> Overlay<'_> {
+        let key = |entry: &u32| (self.entries.key(*entry), self.counts[*entry as usize] > 0);
+        let mut entries = self.entries.dirty().iter().map(key).collect::<Vec<_>>();
+        entries.sort_unstable();
+        Overlay { entries }
+    }
+
+    /// Up to `count` values of a group, as key bytes, beginning at one end of the order.
+    pub fn search(
+        &self,
+        overlay: &Overlay<'_>,
+        group: (&[u8], Shard),
+        end: End,
+        count: usize,
+        state: &StateReader,
+    ) -> Result<Vec<Box<[u8]>>> {
+        let (prefix, shard) = group;
+        let space = Space::State(self.entries.id(), shard);
+        let to = prefix_end(prefix);
+        let mut stored = match end {
+            End::Least => state.scan(space, Some(prefix), to.as_deref()),
+            End::Greatest => state.scan_reverse(space, Some(prefix), to.as_deref()),
+        };
+        let mut changed: Box<dyn Iterator<Item = &(&[u8], bool)>> = match end {
+            End::Least => Box::new(overlay.of(prefix).iter()),
+            End::Greatest => Box::new(overlay.of(prefix).iter().rev()),
+        };
+        let mut change = changed.next();
+        let mut found: Vec<Box<[u8]>> = Vec::new();
+        let mut entry = stored.next_entry()?;
+        while found.len() < count {
+            let changed_first = match (change, entry) {
+                (None, None) => break,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (Some((changed, _)), Some((stored, _))) => *changed == stored || end.prefers(*changed, stored),
+            };
+            if !changed_first {
+                found.extend(entry.map(|(key, _)| Box::from(&key[prefix.len()..])));
+                entry = stored.next_entry()?;
+                continue;
+            }
+            let (key, present) = change.expect("it comes first");
+            if *present {
+                found.push(Box::from(&key[prefix.len()..]));
+            }
+            if entry.is_some_and(|(stored, _)| stored == *key) {
+                entry = stored.next_entry()?;
+            }
+            change = changed.next();
+        }
+        Ok(found)
+    }
+
+    /// Hands over what this epoch changed.
+    pub fn seal(&mut self, writes: &mut Writes) {
+        self.entries.seal(writes, |entry, record| {
+            put_version(record);
+            put_integer(record, self.counts[entry as usize] as i128);
+            self.counts[entry as usize] != 0
+        });
+        if let Some(keep) = self.entries.without_empty() {
+            compact(&mut self.counts, &keep);
+        }
+    }
+
+    /// How much memory this takes, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.entries.memory_bytes() + self.counts.capacity() * size_of::<i64>()
+    }
+
+    /// Lets go of clean entries until `target` bytes are left.
+    pub fn shrink(&mut self, target: usize) {
+        if let Some(keep) = self.entries.evict(self.memory_bytes(), target) {
+            compact(&mut self.counts, &keep);
+        }
+    }
+}
+
+/// The pairs that an epoch changed, in key order, and whether each is present now.
+pub(super) struct Overlay<'a> {
+    entries: Vec<(&'a [u8], bool)>,
+}
+
+impl Overlay<'_> {
+    /// Those of one group.
+    fn of(&self, prefix: &[u8]) -> &[(&[u8], bool)] {
+        let start = self.entries.partition_point(|(key, _)| *key < prefix);
+        let length = self.entries[start..].partition_point(|(key, _)| key.starts_with(prefix));
+        &self.entries[start..start + length]
+    }
+}

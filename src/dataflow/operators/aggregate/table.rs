@@ -1,0 +1,219 @@
+//! The part of one state table that is in memory: keys as slots, and what is known about each. What a slot holds lies in
+//! vectors of the owner, indexed by slot.
+//!
+//! ```text
+//! intern ──► slots of keys; new ones are marked as such
+//! load   ──► one sorted read for all new ones, none while the table is resident
+//! touch  ──► the slot is dirty until seal
+//! seal   ──► dirty slots are written, or deleted
+//! evict  ──► clean slots go, those not used lately first
+//! ```
+
+use crate::error::Result;
+use crate::ids::Shard;
+use crate::ids::TableId;
+use crate::state::KeySlots;
+use crate::state::Residency;
+use crate::state::Space;
+use crate::state::StateReader;
+use crate::state::Writes;
+use crate::state::codec::ByteRows;
+
+use super::accumulators::compact;
+
+/// What is known about a slot, as bits.
+type Flags = u8;
+
+/// Its value differs from what is stored.
+const DIRTY: Flags = 1;
+/// The store has an entry for it.
+const STORED: Flags = 2;
+/// It was used since the last eviction.
+const USED: Flags = 4;
+/// The owner's own mark, for the time between [`SlotTable::mark`] and [`SlotTable::unmark`].
+const MARKED: Flags = 8;
+
+/// Fewer empty slots than this are not worth a compaction.
+const EMPTY_SLOTS_MIN: usize = 1024;
+
+/// The keys of a state table that are in memory.
+pub(super) struct SlotTable {
+    /// The table.
+    id: TableId,
+    /// Keys and their slots, 0, 1, ... without gaps.
+    keys: KeySlots,
+    /// The shard of each slot.
+    shards: Vec<Shard>,
+    /// What is known about each slot.
+    flags: Vec<Flags>,
+    /// Slots that are [`DIRTY`], each once, in the order in which they became so.
+    dirty: Vec<u32>,
+    /// Slots from this one on are new: their values have not been looked for.
+    loaded: usize,
+    /// Whether all entries of the table are in memory, so that a new key has no value.
+    residency: Residency,
+    /// How many slots [`seal`](SlotTable::seal) found empty since the last compaction.
+    empty: usize,
+}
+
+impl SlotTable {
+    /// Nothing in memory; `fresh` when there is nothing in the store either.
+    pub fn new(id: TableId, fresh: bool) -> SlotTable {
+        SlotTable {
+            id,
+            keys: KeySlots::default(),
+            shards: Vec::new(),
+            flags: Vec::new(),
+            dirty: Vec::new(),
+            loaded: 0,
+            residency: if fresh { Residency::Complete } else { Residency::Partial },
+            empty: 0,
+        }
+    }
+
+    /// The table.
+    pub fn id(&self) -> TableId {
+        self.id
+    }
+
+    /// How many slots there are.
+    pub fn len(&self) -> usize {
+        self.flags.len()
+    }
+
+    /// The key of a slot.
+    pub fn key(&self, slot: u32) -> &[u8] {
+        self.keys.key(slot)
+    }
+
+    /// The shard of a slot.
+    pub fn shard(&self, slot: u32) -> Shard {
+        self.shards[slot as usize]
+    }
+
+    /// Appends the slot of each key, a new one where it has none yet; `shard(row)` is the shard of a new key.
+    pub fn intern(&mut self, keys: &ByteRows, slots: &mut Vec<u32>, shard: impl Fn(usize) -> Shard) {
+        let mut new = Vec::new();
+        self.keys.lookup_or_insert(keys, slots, &mut new);
+        self.shards.extend(new.into_iter().map(|row| shard(row as usize)));
+        self.flags.resize(self.shards.len(), USED);
+    }
+
+    /// Looks for the values of new slots: calls `found(slot, record)` for those that have one.
+    pub fn load(&mut self, state: &StateReader, mut found: impl FnMut(u32, &mut &[u8]) -> Result<()>) -> Result<()> {
+        let new = self.loaded as u32..self.len() as u32;
+        self.loaded = self.len();
+        if self.residency.is_complete() || new.is_empty() {
+            return Ok(());
+        }
+        let keys = new.clone().map(|slot| (self.space(slot), self.key(slot))).collect::<Vec<_>>();
+        let mut stored = Vec::new();
+        state.get_many(&keys, &mut |index, record| {
+            let Some(mut record) = record else { return Ok(()) };
+            let slot = new.start + index as u32;
+            stored.push(slot);
+            found(slot, &mut record)
+        })?;
+        stored.iter().for_each(|slot| self.flags[*slot as usize] |= STORED);
+        Ok(())
+    }
+
+    fn space(&self, slot: u32) -> Space {
+        Space::State(self.id, self.shard(slot))
+    }
+
+    /// Sets the owner's mark; whether it was not set before. A marked slot is dirty.
+    #[inline]
+    pub fn mark(&mut self, slot: u32) -> bool {
+        let flags = &mut self.flags[slot as usize];
+        if *flags & MARKED != 0 {
+            return false;
+        }
+        if *flags & DIRTY == 0 {
+            self.dirty.push(slot);
+        }
+        *flags |= DIRTY | MARKED | USED;
+        true
+    }
+
+    /// Takes the owner's mark away.
+    #[inline]
+    pub fn unmark(&mut self, slot: u32) {
+        self.flags[slot as usize] &= !MARKED;
+    }
+
+    /// The slots whose values differ from what is stored.
+    pub fn dirty(&self) -> &[u32] {
+        &self.dirty
+    }
+
+    /// Writes every dirty slot: `record(slot, out)` appends its record and says whether there is anything to keep.
+    pub fn seal(&mut self, writes: &mut Writes, mut record: impl FnMut(u32, &mut Vec<u8>) -> bool) {
+        let mut value = Vec::new();
+        for slot in std::mem::take(&mut self.dirty) {
+            value.clear();
+            if record(slot, &mut value) {
+                writes.put(self.space(slot), self.keys.key(slot), &value);
+                self.flags[slot as usize] |= STORED;
+            } else {
+                if self.flags[slot as usize] & STORED != 0 {
+                    writes.delete(self.space(slot), self.keys.key(slot));
+                }
+                self.flags[slot as usize] &= !STORED;
+                self.empty += 1;
+            }
+            self.flags[slot as usize] &= !DIRTY;
+        }
+    }
+
+    /// Which slots to keep now that so many hold nothing any more; `None` while they are few. Follows a seal.
+    pub fn without_empty(&mut self) -> Option<Vec<bool>> {
+        if self.empty < EMPTY_SLOTS_MIN || self.empty < self.len() / 2 {
+            return None;
+        }
+        let keep = self.flags.iter().map(|flags| flags & (STORED | DIRTY) != 0).collect::<Vec<_>>();
+        self.retain(&keep);
+        Some(keep)
+    }
+
+    /// Lets go of enough clean slots that of `bytes` used only `target` are left, those not used lately first. Returns which slots
+    /// are kept: the owner's vectors follow.
+    pub fn evict(&mut self, bytes: usize, target: usize) -> Option<Vec<bool>> {
+        if bytes <= target || self.len() == 0 {
+            return None;
+        }
+        let spare = (bytes - target) as f64 / bytes as f64;
+        let mut victims = (self.len() as f64 * spare).ceil() as usize;
+        let mut keep = vec![true; self.len()];
+        for used in [0, USED] {
+            for (slot, flags) in self.flags.iter().enumerate() {
+                if victims > 0 && flags & (DIRTY | USED) == used {
+                    keep[slot] = false;
+                    victims -= 1;
+                    if flags & STORED != 0 {
+                        self.residency = Residency::Partial;
+                    }
+                }
+            }
+        }
+        self.retain(&keep);
+        self.flags.iter_mut().for_each(|flags| *flags &= !USED);
+        Some(keep)
+    }
+
+    fn retain(&mut self, keep: &[bool]) {
+        self.keys.retain(|slot| keep[slot as usize]);
+        compact(&mut self.shards, keep);
+        compact(&mut self.flags, keep);
+        self.loaded = self.len();
+        self.empty = 0;
+        let dirty = (0..self.len() as u32).filter(|slot| self.flags[*slot as usize] & DIRTY != 0);
+        self.dirty = dirty.collect();
+    }
+
+    /// How much memory this takes, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let slots = self.shards.capacity() * size_of::<Shard>() + self.flags.capacity();
+        self.keys.memory_bytes() + slots + self.dirty.capacity() * size_of::<u32>()
+    }
+}

@@ -1,0 +1,214 @@
+//! The arrangement: key → rows with weights, in memory as far as they fit, on disk in chunks.
+
+use std::mem;
+
+use arrow::array::{ArrayRef, Int64Array};
+use hashbrown::HashMap;
+
+use crate::dataflow::operators::arrange::cache::Cache;
+use crate::dataflow::operators::arrange::cache::Known;
+use crate::dataflow::operators::arrange::cache::Slot;
+use crate::dataflow::operators::arrange::lookup::Fold;
+use crate::dataflow::operators::arrange::seal::Buffers;
+use crate::delta::Delta;
+use crate::error::Result;
+use crate::ids::{Shard, TableId};
+use crate::state::StateReader;
+use crate::state::codec;
+use crate::state::codec::ByteRows;
+use crate::state::codec::KeyCodec;
+use crate::state::codec::RowCodec;
+use crate::types::Column;
+
+/// A collection indexed by a key: one worker's shards of it.
+///
+/// What a step brings is [received](Arrangement::receive) while readers still see what was before, and
+/// [applied](Arrangement::apply) when the step is through. An append reads no more than the head of its key; a reader
+/// [finds](Arrangement::find) all keys it wants at once, so that what is not in memory comes in with two sorted multi-gets.
+pub struct Arrangement {
+    /// The columns of its rows.
+    columns: Vec<Column>,
+    /// The key's columns.
+    pub(super) key: Vec<usize>,
+    /// The form of keys.
+    pub(super) key_codec: KeyCodec,
+    /// The form of rows.
+    pub(super) row_codec: RowCodec,
+    /// Where it lies on disk.
+    pub(super) table: TableId,
+    /// What is in memory.
+    pub(super) cache: Cache,
+    /// For each shard whether every key of it is in memory, so that one that is not does not exist.
+    pub(super) resident: Vec<bool>,
+    /// What this step brought.
+    pub(super) pending: Vec<Pending>,
+    /// The keys that this epoch changed.
+    pub(super) dirty: Vec<Slot>,
+    /// Tails of chunks that are to be folded when the epoch is sealed.
+    pub(super) folds: HashMap<Slot, Fold>,
+    /// How many keys in memory were found to have no rows.
+    pub(super) vacant: usize,
+    /// Used again and again by seals.
+    pub(super) buffers: Buffers,
+}
+
+/// Rows received and not yet applied.
+pub(super) struct Pending {
+    slots: Vec<Slot>,
+    rows: ByteRows,
+    weights: Int64Array,
+}
+
+impl Arrangement {
+    /// An arrangement of rows of these columns by these of them. With `fresh` there is nothing on disk yet.
+    pub fn new(columns: &[Column], key: &[usize], table: TableId, fresh: bool) -> Arrangement {
+        Arrangement {
+            columns: columns.to_vec(),
+            key: key.to_vec(),
+            key_codec: KeyCodec::new(key.iter().map(|&k| columns[k].ty.arrow()).collect()),
+            row_codec: RowCodec::new(columns.iter().map(|c| c.ty.arrow()).collect()),
+            table,
+            cache: Cache::default(),
+            resident: vec![fresh; Shard::COUNT as usize],
+            pending: Vec::new(),
+            dirty: Vec::new(),
+            folds: HashMap::new(),
+            vacant: 0,
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// The columns of its rows.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The keys of a delta of its rows.
+    pub fn keys_of(&self, delta: &Delta) -> Result<ByteRows> {
+        let columns = self.key.iter().map(|&k| delta.batch().column(k).clone()).collect::<Vec<_>>();
+        self.key_codec.encode(&columns, delta.len())
+    }
+
+    /// Takes rows in, to be applied after the step. Reads the heads of keys that are not in memory.
+    pub fn receive(&mut self, delta: &Delta, state: &StateReader) -> Result<()> {
+        let keys = self.keys_of(delta)?;
+        let rows = self.row_codec.encode(delta.batch().columns(), delta.len())?;
+        let resident = &self.resident;
+        let known = |shard: Shard| if resident[shard.0 as usize] { Known::All } else { Known::Nothing };
+        let slots = self.cache.find_or_insert(&keys, known);
+        let mut fresh = Vec::new();
+        for &slot in &slots {
+            let entry = self.cache.entry(slot);
+            entry.used = true;
+            if entry.known == Known::Nothing || (entry.chain.is_full() && !entry.listed) {
+                fresh.push(slot);
+            }
+        }
+        if !fresh.is_empty() {
+            fresh.sort_unstable();
+            fresh.dedup();
+            self.read_heads(&fresh, state)?;
+            self.prepare_folds(&fresh, state)?;
+        }
+        self.pending.push(Pending { slots, rows, weights: delta.weights_array().clone() });
+        Ok(())
+    }
+
+    /// Applies what was received: readers see it from now on.
+    pub fn apply(&mut self) {
+        for Pending { slots, rows, weights } in mem::take(&mut self.pending) {
+            for ((&slot, row), weight) in slots.iter().zip(rows.iter()).zip(weights.values()) {
+                self.cache.change(slot, *weight, row);
+                let entry = self.cache.entry(slot);
+                if !entry.listed {
+                    entry.listed = true;
+                    self.dirty.push(slot);
+                }
+            }
+        }
+    }
+
+    /// The keys' places in memory, with all their rows; `None` for those that have none. Good until the step ends.
+    pub(in crate::dataflow::operators) fn find(
+        &mut self,
+        keys: &ByteRows,
+        state: &StateReader,
+    ) -> Result<Vec<Option<Slot>>> {
+        let mut slots = keys.iter().map(|key| self.cache.keys.get(key)).collect::<Vec<_>>();
+        self.insert_absent(keys, &mut slots);
+        let mut missing = Vec::new();
+        for &slot in slots.iter().flatten() {
+            let entry = self.cache.entry(slot);
+            entry.used = true;
+            if entry.known != Known::All {
+                missing.push(slot);
+            }
+        }
+        if !missing.is_empty() {
+            missing.sort_unstable();
+            missing.dedup();
+            self.read_heads(&missing, state)?;
+            self.read_rows(&missing, state)?;
+        }
+        Ok(slots)
+    }
+
+    /// The rows of a key that was [found](Arrangement::find), with their weights.
+    pub(in crate::dataflow::operators) fn rows_of(&self, slot: Slot) -> impl Iterator<Item = (i64, &[u8])> {
+        self.cache.rows_of(slot)
+    }
+
+    /// The columns of such rows.
+    pub(in crate::dataflow::operators) fn decode<'a>(
+        &self,
+        rows: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>> {
+        self.row_codec.decode(rows)
+    }
+
+    /// How much memory it takes, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.cache.memory_bytes()
+    }
+
+    /// Lets go of keys until it takes at most `bytes`: first of those that nobody asked for since the last time. To be
+    /// called after a seal, when all are clean.
+    pub fn shrink(&mut self, bytes: usize) {
+        if self.memory_bytes() <= bytes || !self.dirty.is_empty() || !self.pending.is_empty() {
+            return;
+        }
+        let slots = 0..self.cache.entries.len() as Slot;
+        let (hot, cold) = slots.partition::<Vec<_>, _>(|slot| self.cache.entries[*slot as usize].used);
+        let mut keep = vec![false; self.cache.entries.len()];
+        let mut taken = 0;
+        for slot in hot.into_iter().chain(cold) {
+            let entry = &self.cache.entries[slot as usize];
+            if entry.net == 0 && entry.known == Known::All {
+                continue;
+            }
+            taken += self.cache.size_of(slot);
+            match taken <= bytes {
+                true => keep[slot as usize] = true,
+                false => self.resident[entry.shard.0 as usize] = false,
+            }
+        }
+        self.cache.retain(|slot| keep[slot as usize]);
+        self.vacant = 0;
+    }
+
+    /// Gives a slot to those keys that have none, unless it is known that they have no rows.
+    fn insert_absent(&mut self, keys: &ByteRows, slots: &mut [Option<Slot>]) {
+        if self.resident.iter().all(|resident| *resident) {
+            return;
+        }
+        let (mut absent, mut at) = (ByteRows::default(), Vec::new());
+        for row in (0..slots.len()).filter(|row| slots[*row].is_none()) {
+            if !self.resident[Shard::of(codec::hash(keys.get(row))).0 as usize] {
+                absent.push(keys.get(row));
+                at.push(row);
+            }
+        }
+        let inserted = self.cache.find_or_insert(&absent, |_| Known::Nothing);
+        at.into_iter().zip(inserted).for_each(|(row, slot)| slots[row] = Some(slot));
+    }
+}

@@ -1,0 +1,291 @@
+//! The store as a whole: commits, reads through the layers, reopening, and what is refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use rand::Rng;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tempfile::TempDir;
+
+use crate::error::Error;
+use crate::error::Kind;
+use crate::ids::Epoch;
+use crate::ids::ObjectId;
+use crate::ids::Shard;
+use crate::ids::TableId;
+use crate::state::Scan;
+use crate::state::Sealed;
+use crate::state::Space;
+use crate::state::StateReader;
+use crate::state::Store;
+use crate::state::StoreOptions;
+use crate::state::Writes;
+
+const SPACE: Space = Space::State(TableId(7), Shard(3));
+
+fn open(path: &Path) -> Result<Arc<Store>, Error> {
+    Store::open(path, StoreOptions::default())
+}
+
+fn sealed(epoch: u64, entries: &[(Space, &str, Option<&str>)]) -> Arc<Sealed> {
+    let mut writes = Writes::default();
+    for (space, key, value) in entries {
+        match value {
+            Some(value) => writes.put(*space, key.as_bytes(), value.as_bytes()),
+            None => writes.delete(*space, key.as_bytes()),
+        }
+    }
+    Arc::new(Sealed::new(Epoch(epoch), vec![writes]))
+}
+
+/// What a scan yields, as text.
+fn all(mut scan: Scan) -> String {
+    let mut text = vec![];
+    while let Some((key, value)) = scan.next_entry().unwrap() {
+        text.push(format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value)));
+    }
+    assert!(scan.next_entry().unwrap().is_none());
+    text.join(" ")
+}
+
+/// What a lookup of many keys yields, in their order.
+fn many(reader: &StateReader, keys: &[(Space, &[u8])]) -> Vec<Option<Vec<u8>>> {
+    let mut values = vec![Some(b"never called".to_vec()); keys.len()];
+    let mut put = |index: usize, value: Option<&[u8]>| {
+        values[index] = value.map(<[u8]>::to_vec);
+        Ok(())
+    };
+    reader.get_many(keys, &mut put).unwrap();
+    values
+}
+
+#[test]
+fn what_is_committed_is_there_after_reopening() {
+    let dir = TempDir::new().unwrap();
+    let spaces = [Space::Catalog, Space::Progress, SPACE, Space::Relation(ObjectId(1)), Space::Changelog(ObjectId(1))];
+    {
+        let store = open(dir.path()).unwrap();
+        assert_eq!(store.committed_epoch().unwrap(), None);
+        let entries = spaces.map(|space| (space, "key", Some("value")));
+        store.commit(&sealed(41, &entries), true).unwrap();
+        store.commit(&sealed(42, &[(SPACE, "key", None)]), false).unwrap();
+    }
+    let store = open(dir.path()).unwrap();
+    assert_eq!(store.committed_epoch().unwrap(), Some(Epoch(42)));
+    let snapshot = store.snapshot();
+    for space in spaces {
+        let expected = (space != SPACE).then(|| b"value".to_vec());
+        assert_eq!(snapshot.get(space, b"key").unwrap(), expected);
+        assert_eq!(snapshot.get_many(space, &[b"no", b"key"]).unwrap(), [None, expected]);
+    }
+    assert!(store.memory_bytes() > 0);
+}
+
+#[test]
+fn a_copy_of_the_files_is_a_store() {
+    let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(dir.path()).unwrap();
+    for epoch in 1..=20 {
+        let value = epoch.to_string();
+        store.commit(&sealed(epoch, &[(SPACE, "last", Some(&value)), (SPACE, &value, Some(""))]), true).unwrap();
+    }
+    std::fs::create_dir(copy.path().join("store")).unwrap();
+    for folder in ["", "store"] {
+        for file in std::fs::read_dir(dir.path().join(folder)).unwrap().map(Result::unwrap) {
+            if file.file_type().unwrap().is_file() && file.file_name() != "LOCK" {
+                std::fs::copy(file.path(), copy.path().join(folder).join(file.file_name())).unwrap();
+            }
+        }
+    }
+    let copied = open(copy.path()).unwrap();
+    assert_eq!(copied.committed_epoch().unwrap(), Some(Epoch(20)));
+    let snapshot = copied.snapshot();
+    assert_eq!(snapshot.get(SPACE, b"last").unwrap(), Some(b"20".to_vec()));
+    assert!((1..=20).all(|epoch| snapshot.get(SPACE, epoch.to_string().as_bytes()).unwrap().is_some()));
+}
+
+#[test]
+fn of_several_writes_to_a_key_the_last_counts() {
+    let mut parts = [Writes::default(), Writes::default()];
+    parts[0].put(SPACE, b"a", b"1");
+    parts[0].put(SPACE, b"a", b"2");
+    parts[0].put(SPACE, b"b", b"1");
+    parts[0].delete(SPACE, b"b");
+    parts[0].put(SPACE, b"c", b"1");
+    parts[0].sort();
+    parts[1].put(SPACE, b"c", b"2");
+    parts[1].put(Space::Catalog, b"z", b"");
+    assert!(parts[0].bytes() > 0 && parts[0].len() == 5 && !parts[0].is_empty());
+    let sealed = Arc::new(Sealed::new(Epoch(1), parts.into()));
+    assert_eq!((sealed.len(), sealed.epoch()), (4, Epoch(1)));
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).unwrap();
+    assert_eq!(all(store.reader(Some(sealed.clone())).scan(SPACE, None, None)), "a=2 c=2");
+    store.commit(&sealed, false).unwrap();
+    assert_eq!(all(store.snapshot().scan(SPACE, None, None)), "a=2 c=2");
+    assert_eq!(all(store.snapshot().scan(Space::Catalog, None, None)), "z=");
+}
+
+#[test]
+fn scans_keep_to_their_space_and_bounds() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).unwrap();
+    let last = Space::Relation(ObjectId(u32::MAX));
+    let neighbours =
+        [Space::State(TableId(7), Shard(2)), Space::State(TableId(7), Shard(4)), Space::Relation(ObjectId(7))];
+    let mut entries = neighbours.map(|space| (space, "x", Some("neighbour"))).to_vec();
+    entries.extend(["a", "b", "ba", "c"].map(|key| (SPACE, key, Some("1"))));
+    entries.push((last, "end", Some("1")));
+    let batch = sealed(1, &entries);
+    let before = store.reader(Some(batch.clone()));
+    store.commit(&batch, false).unwrap();
+    for scan in [|r: &StateReader, a, b| r.scan(SPACE, a, b), |r: &StateReader, a, b| r.clone().scan(SPACE, a, b)] {
+        for reader in [&before, &store.reader(None), &store.reader(Some(batch.clone()))] {
+            assert_eq!(all(scan(reader, None, None)), "a=1 b=1 ba=1 c=1");
+            assert_eq!(all(scan(reader, Some(b"b"), None)), "b=1 ba=1 c=1");
+            assert_eq!(all(scan(reader, Some(b"aa"), Some(b"c"))), "b=1 ba=1");
+            assert_eq!(all(scan(reader, Some(b"c"), Some(b"b"))), "");
+            assert_eq!(all(reader.scan(last, None, None)), "end=1");
+            assert_eq!(all(reader.scan_reverse(SPACE, None, None)), "c=1 ba=1 b=1 a=1");
+            assert_eq!(all(reader.scan_reverse(SPACE, Some(b"aa"), Some(b"c"))), "ba=1 b=1");
+            assert_eq!(all(reader.scan_reverse(SPACE, Some(b"c"), Some(b"b"))), "");
+            assert_eq!(all(reader.scan_reverse(last, None, None)), "end=1");
+        }
+    }
+}
+
+#[test]
+fn snapshots_stand_still_and_outlive_the_handle() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.commit(&sealed(1, &[(SPACE, "a", Some("1")), (SPACE, "b", Some("1"))]), false).unwrap();
+    let snapshot = store.snapshot();
+    let mut scan = snapshot.scan(SPACE, None, None);
+    assert_eq!(scan.next_entry().unwrap(), Some((&b"a"[..], &b"1"[..])));
+    store.commit(&sealed(2, &[(SPACE, "a", None), (SPACE, "b", Some("2"))]), false).unwrap();
+    assert_eq!(snapshot.get_many(SPACE, &[b"b", b"a"]).unwrap(), [Some(b"1".to_vec()), Some(b"1".to_vec())]);
+    drop((snapshot, store));
+    assert_eq!(scan.next_entry().unwrap(), Some((&b"b"[..], &b"1"[..])));
+    assert_eq!(scan.next_entry().unwrap(), None);
+    drop(scan);
+    assert_eq!(open(dir.path()).unwrap().committed_epoch().unwrap(), Some(Epoch(2)));
+}
+
+/// Random epochs against a map, read before, while and after each is committed.
+#[test]
+fn readers_see_sealed_over_committed() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).unwrap();
+    let mut model = BTreeMap::<(Shard, Vec<u8>), Vec<u8>>::new();
+    for epoch in 1..40 {
+        let mut parts = vec![Writes::default(), Writes::default()];
+        for n in 0..rng.random_range(0..200) {
+            let (shard, key) = (Shard(rng.random_range(0..3)), vec![b'k'; rng.random_range(0..40)]);
+            let (space, part) = (Space::State(TableId(1), shard), &mut parts[shard.0 as usize % 2]);
+            if rng.random_bool(0.4) {
+                part.delete(space, &key);
+                model.remove(&(shard, key));
+            } else {
+                part.put(space, &key, format!("{epoch} {n}").as_bytes());
+                model.insert((shard, key), format!("{epoch} {n}").into_bytes());
+            }
+        }
+        let sealed = Arc::new(Sealed::new(Epoch(epoch), parts));
+        let before = store.reader(Some(sealed.clone()));
+        store.commit(&sealed, epoch % 5 == 0).unwrap();
+        for reader in [before, store.reader(Some(sealed)), store.reader(None)] {
+            let keys = (0..100)
+                .map(|_| (Shard(rng.random_range(0..4)), vec![b'k'; rng.random_range(0..45)]))
+                .collect::<Vec<_>>();
+            let asked =
+                keys.iter().map(|(shard, key)| (Space::State(TableId(1), *shard), key.as_slice())).collect::<Vec<_>>();
+            let expected = keys.iter().map(|key| model.get(key).cloned()).collect::<Vec<_>>();
+            assert_eq!(many(&reader, &asked), expected);
+            assert_eq!(reader.get(asked[0].0, asked[0].1).unwrap(), expected[0]);
+            let mut scan = reader.scan(Space::State(TableId(1), Shard(1)), None, None);
+            let mut reverse = reader.scan_reverse(Space::State(TableId(1), Shard(1)), None, None);
+            let values = model.iter().filter(|((shard, _), _)| *shard == Shard(1)).map(|(_, value)| value);
+            for (forth, back) in values.clone().zip(values.rev()) {
+                assert_eq!(scan.next_entry().unwrap().unwrap().1, forth);
+                assert_eq!(reverse.next_entry().unwrap().unwrap().1, back);
+            }
+            assert!(scan.next_entry().unwrap().is_none());
+            assert!(reverse.next_entry().unwrap().is_none());
+        }
+    }
+    assert!(many(&store.reader(None), &[]).is_empty());
+}
+
+#[test]
+fn dropped_spaces_are_gone_but_not_from_older_snapshots() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).unwrap();
+    let (mine, other) = (Space::Relation(ObjectId(5)), Space::Relation(ObjectId(6)));
+    let entries = [(SPACE, "a", Some("1")), (mine, "a", Some("1")), (other, "a", Some("1"))];
+    store.commit(&sealed(1, &entries), false).unwrap();
+    let before = store.snapshot();
+    store.drop_spaces(&[TableId(7)], &[ObjectId(5)]).unwrap();
+    let after = store.snapshot();
+    assert_eq!([SPACE, mine, other].map(|space| all(before.scan(space, None, None))), ["a=1"; 3]);
+    assert_eq!([SPACE, mine, other].map(|space| all(after.scan(space, None, None))), ["", "", "a=1"]);
+    assert_eq!((store.table_bytes(TableId(9)), store.relation_bytes(ObjectId(9))), (0, 0));
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).unwrap();
+    let error = open(dir.path()).err().unwrap();
+    assert_eq!(error.kind, Kind::Io);
+    assert_eq!(error.message, format!("data directory \"{}\" is in use by another process", dir.path().display()));
+    drop(store);
+    open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_newer_or_damaged_format_is_refused() {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()).unwrap());
+    let file = dir.path().join("FORMAT");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "millstream data format 1\n");
+    std::fs::write(&file, "millstream data format 2\n").unwrap();
+    let error = open(dir.path()).err().unwrap();
+    assert_eq!(error.kind, Kind::Unsupported);
+    assert_eq!(error.detail.as_deref(), Some("Its format is 2; this version knows 1."));
+    for text in ["", "millstream data format 0", "something else"] {
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(open(dir.path()).err().unwrap().kind, Kind::Corrupted);
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(open(dir.path()).err().unwrap().kind, Kind::Corrupted);
+}
+
+#[test]
+fn a_path_that_is_no_directory_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = open(&file.join("data")).err().unwrap();
+    assert!(error.message.starts_with("cannot create data directory"), "{error}");
+    assert!(error.hint.is_some());
+}
+
+#[test]
+fn a_damaged_file_is_named() {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()).unwrap());
+    let manifest = std::fs::read_dir(dir.path().join("store"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with("MANIFEST"))
+        .unwrap();
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    bytes[20] ^= 0xFF;
+    std::fs::write(&manifest, bytes).unwrap();
+    let error = open(dir.path()).err().unwrap();
+    assert_eq!(error.kind, Kind::Corrupted);
+    assert!(error.message.contains("MANIFEST"), "{error}");
+}

@@ -1,0 +1,101 @@
+//! How RocksDB is set up, for each column family by its access pattern.
+
+use rocksdb::BlockBasedOptions;
+use rocksdb::Cache;
+use rocksdb::ColumnFamilyDescriptor;
+use rocksdb::DBCompressionType;
+use rocksdb::DataBlockIndexType;
+use rocksdb::LogLevel;
+use rocksdb::Options;
+use rocksdb::WriteBufferManager;
+
+use crate::state::space::Family;
+use crate::state::store::StoreOptions;
+
+/// Block size where single keys are looked up.
+const LOOKUP_BLOCK_BYTES: usize = 4 * 1024;
+/// Block size where ranges are read.
+const RANGE_BLOCK_BYTES: usize = 16 * 1024;
+/// Bits of the bloom filter for each key: about one lookup in a hundred for a missing key reads a block.
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Part of a memtable that goes into its bloom filter.
+const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
+/// Memtable of a column family that holds little.
+const SMALL_MEMTABLE_BYTES: usize = 4 << 20;
+/// How much dirty data the kernel may collect before it is told to write it out.
+const BYTES_PER_SYNC: u64 = 1 << 20;
+/// Files that RocksDB keeps open.
+const OPEN_FILES_MAX: i32 = 512;
+
+/// Options of the whole database. Cache and memtables share one budget, that of `cache`.
+pub(super) fn database_options(options: &StoreOptions, cache: &Cache) -> Options {
+    let mut rocks = Options::default();
+    rocks.create_if_missing(true);
+    rocks.create_missing_column_families(true);
+    rocks.set_max_background_jobs(2);
+    rocks.set_bytes_per_sync(BYTES_PER_SYNC);
+    rocks.set_wal_bytes_per_sync(BYTES_PER_SYNC);
+    rocks.set_max_total_wal_size(2 * options.write_buffer_bytes as u64);
+    rocks.set_max_open_files(OPEN_FILES_MAX);
+    rocks.set_keep_log_file_num(3);
+    rocks.set_max_log_file_size(16 << 20);
+    rocks.set_log_level(LogLevel::Warn);
+    rocks.set_stats_dump_period_sec(0);
+    let manager =
+        WriteBufferManager::new_write_buffer_manager_with_cache(options.write_buffer_bytes, false, cache.clone());
+    rocks.set_write_buffer_manager(&manager);
+    rocks
+}
+
+/// All column families with their options.
+pub(super) fn descriptors(options: &StoreOptions, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
+    Family::ALL
+        .iter()
+        .map(|&family| ColumnFamilyDescriptor::new(family.name(), family_options(family, options, cache)))
+        .collect()
+}
+
+fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Options {
+    let mut rocks = Options::default();
+    rocks.set_compression_type(DBCompressionType::Lz4);
+    rocks.set_level_compaction_dynamic_level_bytes(true);
+    rocks.set_max_write_buffer_number(4);
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(5);
+    match family {
+        Family::Meta | Family::Catalog | Family::Progress => {
+            table.set_block_size(LOOKUP_BLOCK_BYTES);
+            rocks.set_write_buffer_size(SMALL_MEMTABLE_BYTES);
+        }
+        Family::State => {
+            table.set_block_size(LOOKUP_BLOCK_BYTES);
+            table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+            table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+            table.set_whole_key_filtering(true);
+            rocks.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+            rocks.set_memtable_whole_key_filtering(true);
+            rocks.set_write_buffer_size(large_memtable_bytes(options));
+        }
+        Family::Relations => {
+            table.set_block_size(RANGE_BLOCK_BYTES);
+            table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+            table.set_whole_key_filtering(true);
+            rocks.set_write_buffer_size(large_memtable_bytes(options));
+        }
+        Family::Changelog | Family::Pending => {
+            table.set_block_size(RANGE_BLOCK_BYTES);
+            rocks.set_write_buffer_size(large_memtable_bytes(options));
+        }
+    }
+    rocks.set_block_based_table_factory(&table);
+    rocks
+}
+
+/// One memtable of a column family that holds much: two of them fit into the budget.
+fn large_memtable_bytes(options: &StoreOptions) -> usize {
+    (options.write_buffer_bytes / 2).clamp(SMALL_MEMTABLE_BYTES, 256 << 20)
+}
