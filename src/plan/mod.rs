@@ -1,8 +1,13 @@
-//! Bound query to incremental plan: [`lower`] makes it, [`stored`] keeps it, [`explain`] shows it.
+//! Bound query to incremental plan: [`lower()`] makes it, [`stored`] keeps it, [`explain`] shows it.
+//!
+//! DataFusion's rules ([`rules`]) take subqueries apart and push work down; then each node of the logical plan becomes one
+//! or some of the small set of operations of [`ir`], each with the properties that are proved of it ([`properties`]).
 
-use crate::catalog::{Catalog, Storage};
-use crate::error::{Error, Result};
-use crate::ids::{ObjectId, TableId};
+use crate::catalog::Catalog;
+use crate::catalog::Storage;
+use crate::error::Result;
+use crate::ids::ObjectId;
+use crate::ids::TableId;
 use crate::sql::bound::Query;
 
 pub mod ir;
@@ -10,6 +15,18 @@ pub mod scalar;
 pub mod literal;
 pub mod expr;
 pub mod bind;
+pub mod properties;
+pub mod stored;
+pub mod explain;
+mod objects;
+mod nullability;
+mod refuse;
+mod not_in;
+mod rules;
+mod builder;
+mod lower;
+#[cfg(test)]
+mod tests;
 
 /// A view's query as an incremental plan.
 #[derive(Clone, Debug)]
@@ -23,6 +40,6 @@ pub struct Lowered {
 }
 
 /// Optimizes a view's query with our list of rules and lowers it. What cannot be maintained is refused with 0A000.
-pub fn lower(_query: &Query, _view: ObjectId, _catalog: &Catalog, _next_table: TableId) -> Result<Lowered> {
-    Err(Error::internal(""))
+pub fn lower(query: &Query, view: ObjectId, catalog: &Catalog, next_table: TableId) -> Result<Lowered> {
+    lower::lower(query, view, catalog, next_table)
 }

@@ -1,0 +1,259 @@
+//! Puts an incremental plan together node by node: equal nodes become one, trivial ones vanish, each gets the properties
+//! that are proved of it. State tables are numbered at the end, when it is known which nodes are needed.
+
+use crate::error::Result;
+use crate::ids::NodeId;
+use crate::ids::ObjectId;
+use crate::ids::TableId;
+use crate::plan::bind::bind;
+use crate::plan::ir::AggregateCall;
+use crate::plan::ir::Literal;
+use crate::plan::ir::Multiset;
+use crate::plan::ir::Node;
+use crate::plan::ir::Op;
+use crate::plan::ir::Plan;
+use crate::plan::ir::Scalar;
+use crate::plan::properties;
+use crate::plan::properties::Properties;
+use crate::types::Column;
+
+/// Not numbered yet.
+const UNNUMBERED: TableId = TableId(0);
+
+/// A plan that grows.
+#[derive(Default)]
+pub struct Builder {
+    /// In topological order; `nodes[i].id` is `i`.
+    nodes: Vec<Node>,
+}
+
+impl Builder {
+    /// A node made before.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// The columns of a node's output.
+    pub fn columns(&self, id: NodeId) -> &[Column] {
+        &self.node(id).columns
+    }
+
+    /// The changes of an object: `stored` has the columns of the selection, `properties` is of the selection too.
+    pub fn input(&mut self, object: ObjectId, columns: Vec<usize>, stored: Vec<Column>, properties: Properties) -> NodeId {
+        self.push(Op::Input { object, columns }, vec![], stored, properties)
+    }
+
+    /// Constant rows.
+    pub fn values(&mut self, rows: Vec<Vec<Literal>>, columns: Vec<Column>) -> NodeId {
+        self.derived(Op::Values { rows }, vec![], columns)
+    }
+
+    /// One row of one column that nobody reads: an edge always has a column.
+    pub fn one_row(&mut self) -> NodeId {
+        let Scalar::Literal(truth) = Scalar::truth() else { unreachable!("TRUE is a literal") };
+        let column = Column { name: "row".into(), ty: truth.ty.clone(), nullable: false };
+        self.values(vec![vec![truth]], vec![column])
+    }
+
+    /// These expressions with their names. Columns of an input are selected there; a projection of a projection is one.
+    pub fn project(&mut self, input: NodeId, expressions: Vec<(Scalar, String)>) -> Result<NodeId> {
+        let node = self.node(input);
+        let selected = expressions.iter().map(|(e, _)| if let Scalar::Column(c) = e { Some(*c) } else { None });
+        let selected = selected.collect::<Option<Vec<usize>>>();
+        if let Some(selected) = &selected {
+            if selected.iter().copied().eq(0..node.columns.len()) {
+                return Ok(input);
+            }
+            if let Op::Input { object, columns } = &node.op
+                && selected.iter().enumerate().all(|(i, c)| !selected[..i].contains(c))
+            {
+                let stored = selected.iter().map(|&c| node.columns[c].clone()).collect();
+                let properties = properties::of(node).select(selected);
+                return Ok(self.input(*object, selected.iter().map(|&c| columns[c]).collect(), stored, properties));
+            }
+        }
+        if let Op::Project { expressions: inner } = &node.op
+            && foldable(inner, expressions.iter().map(|(e, _)| e))
+        {
+            let folded = expressions.into_iter().map(|(e, name)| (e.substitute(&|c| inner[c].clone()), name)).collect();
+            let below = node.inputs[0];
+            return self.project(below, folded);
+        }
+        let mut columns = Vec::with_capacity(expressions.len());
+        for (scalar, name) in &expressions {
+            bind(scalar, &node.columns)?;
+            let nullable = scalar.nullable(&node.columns);
+            columns.push(Column { name: name.clone(), ty: scalar.ty(&node.columns), nullable });
+        }
+        let expressions = expressions.into_iter().map(|(e, _)| e).collect();
+        Ok(self.derived(Op::Project { expressions }, vec![input], columns))
+    }
+
+    /// These columns of the input, in this order.
+    pub fn select(&mut self, input: NodeId, columns: &[usize]) -> Result<NodeId> {
+        let named = columns.iter().map(|&c| (Scalar::Column(c), self.columns(input)[c].name.clone())).collect();
+        self.project(input, named)
+    }
+
+    /// The rows for which the predicate is true.
+    pub fn filter(&mut self, input: NodeId, predicate: Scalar) -> Result<NodeId> {
+        if predicate == Scalar::truth() {
+            return Ok(input);
+        }
+        let columns = self.columns(input).to_vec();
+        if let Scalar::Literal(_) = predicate {
+            return Ok(self.values(vec![], columns));
+        }
+        bind(&predicate, &columns)?;
+        Ok(self.derived(Op::Filter { predicate }, vec![input], columns))
+    }
+
+    /// The sum of inputs of equal types; names are those of the first.
+    pub fn union(&mut self, inputs: Vec<NodeId>) -> NodeId {
+        let inputs: Vec<NodeId> = inputs.iter().copied().filter(|&i| !self.is_empty(i) || inputs.len() == 1).collect();
+        match inputs.as_slice() {
+            [] => unreachable!("a union has inputs"),
+            [only] => return *only,
+            _ => {}
+        }
+        let mut columns = self.columns(inputs[0]).to_vec();
+        for (i, column) in columns.iter_mut().enumerate() {
+            column.nullable = inputs.iter().any(|&input| self.columns(input)[i].nullable);
+        }
+        self.derived(Op::Union, inputs, columns)
+    }
+
+    /// The input with its weights turned around.
+    pub fn negate(&mut self, input: NodeId) -> NodeId {
+        let columns = self.columns(input).to_vec();
+        self.derived(Op::Negate, vec![input], columns)
+    }
+
+    /// The input indexed by a key.
+    pub fn arrange(&mut self, input: NodeId, key: Vec<usize>, null_safe: bool) -> NodeId {
+        let columns = self.columns(input).to_vec();
+        let null_safe = null_safe && key.iter().any(|&c| columns[c].nullable);
+        self.derived(Op::Arrange { key, null_safe, table: UNNUMBERED }, vec![input], columns)
+    }
+
+    /// The rows of two arrangements that agree on the keys.
+    pub fn join(&mut self, left: NodeId, right: NodeId) -> NodeId {
+        let columns = [self.columns(left), self.columns(right)].concat();
+        self.derived(Op::Join, vec![left, right], columns)
+    }
+
+    /// One row a group; `columns` are those of the calls.
+    pub fn aggregate(
+        &mut self,
+        input: NodeId,
+        group: Vec<usize>,
+        calls: Vec<AggregateCall>,
+        multisets: Vec<Multiset>,
+        columns: Vec<Column>,
+    ) -> NodeId {
+        let grouped = group.iter().map(|&c| self.columns(input)[c].clone());
+        let columns = grouped.chain(columns).collect();
+        self.derived(Op::Aggregate { group, calls, table: UNNUMBERED, multisets }, vec![input], columns)
+    }
+
+    /// Each row once.
+    pub fn distinct(&mut self, input: NodeId) -> NodeId {
+        if self.node(input).key.is_some() {
+            return input;
+        }
+        let group = (0..self.columns(input).len()).collect();
+        self.aggregate(input, group, vec![], vec![], vec![])
+    }
+
+    /// Notes a key that the rules for single nodes do not see.
+    pub fn prove_key(&mut self, id: NodeId, key: Option<Vec<usize>>) {
+        let node = &mut self.nodes[id.0 as usize];
+        if node.key.is_none() {
+            node.key = key;
+        }
+    }
+
+    /// The plan that keeps `root` as the content of `object` under these column names, and the first table id it leaves free.
+    pub fn finish(mut self, root: NodeId, object: ObjectId, names: &[Column], next_table: TableId) -> (Plan, TableId) {
+        let named = |(column, name): (&Column, &Column)| Column { name: name.name.clone(), ..column.clone() };
+        let columns = self.columns(root).iter().zip(names).map(named).collect();
+        let last = self.derived(Op::Materialize { object }, vec![root], columns);
+        let mut needed = vec![false; self.nodes.len()];
+        needed[last.0 as usize] = true;
+        for node in self.nodes.iter().rev() {
+            if needed[node.id.0 as usize] {
+                node.inputs.iter().for_each(|input| needed[input.0 as usize] = true);
+            }
+        }
+        let mut renumbered = vec![NodeId(0); self.nodes.len()];
+        let mut nodes: Vec<Node> = vec![];
+        let mut next_table = next_table;
+        for mut node in self.nodes {
+            if !needed[node.id.0 as usize] {
+                continue;
+            }
+            let id = NodeId(nodes.len() as u32);
+            renumbered[node.id.0 as usize] = id;
+            node.id = id;
+            node.inputs.iter_mut().for_each(|input| *input = renumbered[input.0 as usize]);
+            number_tables(&mut node.op, &mut next_table);
+            nodes.push(node);
+        }
+        (Plan { nodes }, next_table)
+    }
+
+    /// Whether a node never has rows.
+    fn is_empty(&self, id: NodeId) -> bool {
+        matches!(&self.node(id).op, Op::Values { rows } if rows.is_empty())
+    }
+
+    /// A node whose properties follow from its inputs.
+    fn derived(&mut self, op: Op, inputs: Vec<NodeId>, columns: Vec<Column>) -> NodeId {
+        let nodes = inputs.iter().map(|&i| self.node(i)).collect::<Vec<_>>();
+        let properties = properties::derive(&op, &nodes);
+        self.push(op, inputs, columns, properties)
+    }
+
+    /// A node, or an equal one made before. Names do not tell nodes apart.
+    fn push(&mut self, op: Op, inputs: Vec<NodeId>, columns: Vec<Column>, properties: Properties) -> NodeId {
+        let same_types = |node: &Node| node.columns.iter().map(|c| &c.ty).eq(columns.iter().map(|c| &c.ty));
+        if let Some(node) = self.nodes.iter().find(|n| n.op == op && n.inputs == inputs && same_types(n)) {
+            return node.id;
+        }
+        let id = NodeId(self.nodes.len() as u32);
+        let Properties { key, append_only, watermarks } = properties;
+        self.nodes.push(Node { id, op, inputs, columns, key, append_only, watermarks });
+        id
+    }
+}
+
+/// Whether a projection over a projection can be one: nothing that costs would be computed twice.
+fn foldable<'a>(inner: &[Scalar], outer: impl Iterator<Item = &'a Scalar>) -> bool {
+    let mut uses = vec![0; inner.len()];
+    outer.for_each(|e| e.visit_columns(&mut |c| uses[c] += 1));
+    let cheap = |e: &Scalar| matches!(e, Scalar::Column(_) | Scalar::Literal(_));
+    inner.iter().zip(uses).all(|(e, n)| n <= 1 || cheap(e))
+}
+
+/// Gives the state of an operation its numbers.
+fn number_tables(op: &mut Op, next: &mut TableId) {
+    let mut number = |table: &mut TableId| {
+        *table = *next;
+        next.0 += 1;
+    };
+    match op {
+        Op::Arrange { table, .. } => number(table),
+        Op::Aggregate { table, multisets, .. } => {
+            number(table);
+            multisets.iter_mut().for_each(|m| number(&mut m.table));
+        }
+        Op::Input { .. }
+        | Op::Values { .. }
+        | Op::Project { .. }
+        | Op::Filter { .. }
+        | Op::Union
+        | Op::Negate
+        | Op::Join
+        | Op::Materialize { .. } => {}
+    }
+}

@@ -1,0 +1,261 @@
+//! Joins of every kind, composed of inner joins, distincts, unions and negations:
+//!
+//! ```text
+//! L semi R   =  L ⋈ distinct(keys of R)                     with further conditions, where J = σ(L ⋈ R):
+//!                                                           L ⋈ distinct(the L rows of J)
+//! L anti R   =  L − (L semi R)
+//! L left R   =  (L inner R) ∪ (L anti R) padded with NULLs    right and full likewise
+//! L mark R   =  (L semi R) × true ∪ (L anti R) × false
+//! ```
+//!
+//! All of it is linear or made of joins, so it is maintained by what maintains those, and the arrangements are shared.
+
+use datafusion::common::JoinType;
+use datafusion::common::NullEquality;
+use datafusion::logical_expr::logical_plan::Join;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::NodeId;
+use crate::plan::explain;
+use crate::plan::expr::lower_expr;
+use crate::plan::expr::planning;
+use crate::plan::ir::Scalar;
+use crate::plan::lower::Lowering;
+use crate::plan::lower::Relation;
+use crate::plan::properties::covers;
+
+/// One side of a join, with just the columns that the join needs.
+struct Side {
+    /// Its rows.
+    node: NodeId,
+    /// The columns of `node` that are equated with those of the other side.
+    key: Vec<usize>,
+    /// For each column of the logical plan, the column of `node`.
+    columns: Vec<usize>,
+}
+
+/// A join with both sides lowered.
+struct Sides {
+    left: Side,
+    right: Side,
+    /// Whether NULL equals NULL.
+    null_safe: bool,
+    /// What else must be true, over the columns of both nodes; `None` where nothing.
+    residual: Option<Scalar>,
+}
+
+/// A side of a join, and its place among the columns of the inner join.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    /// The side looked at.
+    this: &'a Side,
+    /// The other one.
+    other: &'a Side,
+    /// The first of this side's columns in the inner join.
+    offset: usize,
+}
+
+impl Lowering<'_> {
+    /// `null_aware` is not looked at: see [`crate::plan::not_in`].
+    pub(super) fn join(&mut self, join: &Join) -> Result<Relation> {
+        let sides = self.sides(join)?;
+        match join.join_type {
+            JoinType::Inner => {
+                let node = self.inner(&sides)?;
+                Ok(self.both(&sides, node))
+            }
+            JoinType::Left => self.outer(&sides, true, false),
+            JoinType::Right => self.outer(&sides, false, true),
+            JoinType::Full => self.outer(&sides, true, true),
+            JoinType::LeftSemi => self.one(&sides, self.left(&sides), Lowering::semi),
+            JoinType::RightSemi => self.one(&sides, self.right(&sides), Lowering::semi),
+            JoinType::LeftAnti => self.one(&sides, self.left(&sides), Lowering::anti),
+            JoinType::RightAnti => self.one(&sides, self.right(&sides), Lowering::anti),
+            JoinType::LeftMark => self.mark(&sides, self.left(&sides)),
+            JoinType::RightMark => self.mark(&sides, self.right(&sides)),
+        }
+    }
+
+    /// Lowers both sides and puts keys that are expressions in as columns.
+    fn sides(&mut self, join: &Join) -> Result<Sides> {
+        let (left, right) = (self.lower(&join.left)?, self.lower(&join.right)?);
+        let mut keys = (vec![], vec![]);
+        for (l, r) in &join.on {
+            let l = self.scalar(l, join.left.schema(), &left)?;
+            let r = self.scalar(r, join.right.schema(), &right)?;
+            let types = (l.ty(self.builder.columns(left.node)), r.ty(self.builder.columns(right.node)));
+            if types.0.arrow() != types.1.arrow() {
+                return Err(Error::unsupported(format!("joining {} with {} is not supported", types.0, types.1))
+                    .hint("Cast both sides to one type."));
+            }
+            keys.0.push(l);
+            keys.1.push(r);
+        }
+        let (left, right) = (self.side(left, keys.0)?, self.side(right, keys.1)?);
+        let width = self.builder.columns(left.node).len();
+        let places = left.columns.iter().copied().chain(right.columns.iter().map(|c| width + c)).collect::<Vec<_>>();
+        let schema = join.left.schema().join(join.right.schema()).map_err(planning)?;
+        let residual = join.filter.as_ref().map(|f| lower_expr(f, &schema)).transpose()?;
+        let residual = residual.map(|r| r.over(&places)).filter(|r| *r != Scalar::truth());
+        let null_safe = join.null_equality == NullEquality::NullEqualsNull;
+        Ok(Sides { left, right, null_safe, residual })
+    }
+
+    /// The columns of a relation and its keys, nothing else.
+    fn side(&mut self, relation: Relation, keys: Vec<Scalar>) -> Result<Side> {
+        let input = self.builder.columns(relation.node);
+        let mut expressions: Vec<(Scalar, String)> = vec![];
+        let mut put = |scalar: Scalar, name: &str| {
+            let found = expressions.iter().position(|(e, _)| *e == scalar);
+            found.unwrap_or_else(|| {
+                expressions.push((scalar, name.to_string()));
+                expressions.len() - 1
+            })
+        };
+        let columns = relation.columns.iter().map(|&c| put(Scalar::Column(c), &input[c].name)).collect();
+        let key = keys.into_iter().map(|key| (explain::scalar(&key, input), key));
+        let key = key.map(|(name, key)| put(key, &name)).collect();
+        let node = match expressions.is_empty() {
+            true => self.narrow(relation.node, &[])?,
+            false => self.builder.project(relation.node, expressions)?,
+        };
+        Ok(Side { node, key, columns })
+    }
+
+    fn left<'a>(&self, sides: &'a Sides) -> View<'a> {
+        View { this: &sides.left, other: &sides.right, offset: 0 }
+    }
+
+    fn right<'a>(&self, sides: &'a Sides) -> View<'a> {
+        View { this: &sides.right, other: &sides.left, offset: self.builder.columns(sides.left.node).len() }
+    }
+
+    /// The pairs of rows that satisfy all conditions.
+    fn inner(&mut self, sides: &Sides) -> Result<NodeId> {
+        let left = self.builder.arrange(sides.left.node, sides.left.key.clone(), sides.null_safe);
+        let right = self.builder.arrange(sides.right.node, sides.right.key.clone(), sides.null_safe);
+        let joined = self.builder.join(left, right);
+        match &sides.residual {
+            None => Ok(joined),
+            Some(residual) => self.builder.filter(joined, residual.clone()),
+        }
+    }
+
+    /// The columns of both sides in a node that has them one after the other.
+    fn both(&self, sides: &Sides, node: NodeId) -> Relation {
+        let offset = self.builder.columns(sides.left.node).len();
+        let right = sides.right.columns.iter().map(|c| offset + c);
+        Relation { node, columns: sides.left.columns.iter().copied().chain(right).collect() }
+    }
+
+    /// A semi or anti join: the columns of one side.
+    fn one(
+        &mut self,
+        sides: &Sides,
+        view: View<'_>,
+        rows: fn(&mut Self, &Sides, View<'_>) -> Result<NodeId>,
+    ) -> Result<Relation> {
+        Ok(Relation { node: rows(self, sides, view)?, columns: view.this.columns.clone() })
+    }
+
+    /// The rows of one side that have a partner.
+    fn semi(&mut self, sides: &Sides, view: View<'_>) -> Result<NodeId> {
+        let this = view.this;
+        let (own, partners, null_safe) = match &sides.residual {
+            None => (this.key.clone(), self.narrow(view.other.node, &view.other.key)?, sides.null_safe),
+            Some(_) => {
+                let pairs = self.inner(sides)?;
+                let own = self.identity(this.node);
+                let there = own.iter().map(|c| view.offset + c).collect::<Vec<_>>();
+                (own, self.narrow(pairs, &there)?, true)
+            }
+        };
+        let partners = self.builder.distinct(partners);
+        let theirs = (0..own.len()).collect();
+        let width = self.builder.columns(this.node).len();
+        let here = self.builder.arrange(this.node, own, null_safe);
+        let there = self.builder.arrange(partners, theirs, null_safe);
+        let joined = self.builder.join(here, there);
+        let rows = self.builder.select(joined, &(0..width).collect::<Vec<_>>())?;
+        self.builder.prove_key(rows, self.builder.node(this.node).key.clone());
+        Ok(rows)
+    }
+
+    /// The columns that tell a node's rows apart: its key, else all.
+    fn identity(&self, node: NodeId) -> Vec<usize> {
+        let node = self.builder.node(node);
+        match &node.key {
+            Some(key) if !key.is_empty() => key.clone(),
+            _ => (0..node.columns.len()).collect(),
+        }
+    }
+
+    /// The rows of one side that have no partner.
+    fn anti(&mut self, sides: &Sides, view: View<'_>) -> Result<NodeId> {
+        let matched = self.semi(sides, view)?;
+        let negated = self.builder.negate(matched);
+        let rest = self.builder.union(vec![view.this.node, negated]);
+        let key = self.builder.node(view.this.node).key.clone();
+        self.builder.prove_key(rest, key);
+        Ok(rest)
+    }
+
+    /// An outer join that keeps the rows without partner of the sides chosen.
+    fn outer(&mut self, sides: &Sides, keep_left: bool, keep_right: bool) -> Result<Relation> {
+        let inner = self.inner(sides)?;
+        let mut parts = vec![inner];
+        if keep_left {
+            parts.push(self.padded(sides, self.left(sides))?);
+        }
+        if keep_right {
+            parts.push(self.padded(sides, self.right(sides))?);
+        }
+        let node = self.builder.union(parts);
+        let key = self.outer_key(sides, keep_left, keep_right);
+        self.builder.prove_key(node, key);
+        Ok(self.both(sides, node))
+    }
+
+    /// The rows of one side that have no partner, with NULLs for the other.
+    fn padded(&mut self, sides: &Sides, view: View<'_>) -> Result<NodeId> {
+        let rest = self.anti(sides, view)?;
+        let own = self.builder.columns(view.this.node).iter().enumerate();
+        let own = own.map(|(i, c)| (Scalar::Column(i), c.name.clone())).collect::<Vec<_>>();
+        let other = self.builder.columns(view.other.node).iter();
+        let other = other.map(|c| (Scalar::null(c.ty.clone()), c.name.clone())).collect::<Vec<_>>();
+        let expressions = if view.offset == 0 { [own, other].concat() } else { [other, own].concat() };
+        self.builder.project(rest, expressions)
+    }
+
+    /// The key of an outer join, where each side has one. A padded row is alone with its side's key, and differs from the
+    /// padded rows of the other side where a column of either key is never NULL.
+    fn outer_key(&self, sides: &Sides, keep_left: bool, keep_right: bool) -> Option<Vec<usize>> {
+        let (left, right) = (self.builder.node(sides.left.node), self.builder.node(sides.right.node));
+        let (l, r) = (left.key.as_ref()?, right.key.as_ref()?);
+        let shifted = r.iter().map(|c| left.columns.len() + c).collect::<Vec<_>>();
+        if !keep_right && covers(&sides.right.key, r) {
+            return Some(l.clone());
+        }
+        if !keep_left && covers(&sides.left.key, l) {
+            return Some(shifted);
+        }
+        let told_apart = l.iter().any(|&c| !left.columns[c].nullable) || r.iter().any(|&c| !right.columns[c].nullable);
+        (!(keep_left && keep_right) || told_apart).then(|| [l.clone(), shifted].concat())
+    }
+
+    /// All rows of one side, and whether each has a partner.
+    fn mark(&mut self, sides: &Sides, view: View<'_>) -> Result<Relation> {
+        let mut parts = vec![];
+        for (rows, mark) in [(self.semi(sides, view)?, true), (self.anti(sides, view)?, false)] {
+            let own = self.builder.columns(view.this.node).iter().enumerate();
+            let own = own.map(|(i, c)| (Scalar::Column(i), c.name.clone()));
+            let marked = own.chain([(Scalar::boolean(mark), "mark".into())]).collect();
+            parts.push(self.builder.project(rows, marked)?);
+        }
+        let node = self.builder.union(parts);
+        self.builder.prove_key(node, self.builder.node(view.this.node).key.clone());
+        let width = self.builder.columns(view.this.node).len();
+        Ok(Relation { node, columns: view.this.columns.iter().copied().chain([width]).collect() })
+    }
+}
