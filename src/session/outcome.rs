@@ -13,6 +13,7 @@ use crate::engine::Rows;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::functions::from_datafusion;
 use crate::types::Column;
 use crate::types::SqlType;
 use crate::types::schema_of;
@@ -88,7 +89,7 @@ impl Notice {
 
 /// The rows of a read.
 pub(super) fn stream(rows: Rows) -> RowStream {
-    Box::pin(rows.stream.map(|batch| batch.map_err(|error| root(&error))))
+    Box::pin(rows.stream.map(|batch| batch.map_err(from_datafusion)))
 }
 
 /// One batch as a stream.
@@ -107,16 +108,4 @@ pub(super) fn table(names: &[&str], columns: Vec<Vec<String>>) -> Result<Outcome
 /// Columns of text with these names.
 pub(super) fn text_columns(names: &[&str]) -> Arc<[Column]> {
     names.iter().map(|name| Column::new(*name, SqlType::Text)).collect()
-}
-
-/// The error of ours at the bottom of another's, or a defect.
-fn root(error: &(dyn std::error::Error + 'static)) -> Error {
-    let mut at = Some(error);
-    while let Some(error) = at {
-        if let Some(ours) = error.downcast_ref::<Error>() {
-            return ours.clone();
-        }
-        at = error.source();
-    }
-    Error::internal(error.to_string())
 }

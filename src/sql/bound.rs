@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableProviderFilterPushDown, TableSource};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -15,6 +15,7 @@ use datafusion::physical_expr::create_physical_expr;
 
 use crate::catalog::{Fill, Format, Watermark};
 use crate::error::{Error, Result};
+use crate::functions::from_datafusion;
 use crate::ids::ObjectId;
 use crate::types::{Column, SqlType};
 
@@ -241,24 +242,18 @@ pub type Constant = Expr;
 
 /// The value of a constant expression, as the type wanted.
 pub fn constant(expression: &Constant, ty: &SqlType) -> Result<ScalarValue> {
-    let failed = |error: DataFusionError| match error.find_root() {
-        DataFusionError::External(cause) if cause.is::<Error>() => {
-            cause.downcast_ref::<Error>().cloned().expect("the type was just asked for")
-        }
-        root => Error::invalid_parameter(root.strip_backtrace()),
-    };
     let schema = DFSchema::empty();
-    let physical = create_physical_expr(expression, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default()).map_err(failed)?;
+    let physical = create_physical_expr(expression, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default()).map_err(from_datafusion)?;
     let row = RecordBatch::try_new_with_options(
         Arc::new(Schema::empty()),
         Vec::new(),
         &RecordBatchOptions::new().with_row_count(Some(1)),
     )
     .map_err(|e| Error::internal(e.to_string()))?;
-    let value = physical.evaluate(&row).map_err(failed)?;
+    let value = physical.evaluate(&row).map_err(from_datafusion)?;
     let value = match value {
         ColumnarValue::Scalar(value) => value,
-        ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0).map_err(failed)?,
+        ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0).map_err(from_datafusion)?,
     };
-    value.cast_to(&ty.arrow()).map_err(failed)
+    value.cast_to(&ty.arrow()).map_err(from_datafusion)
 }

@@ -6,8 +6,17 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+pub mod binary;
+pub mod calendar;
+pub mod cast;
+pub mod datetime;
+pub mod interval;
 pub mod known;
+pub mod numeric;
 pub mod oid;
+pub mod parse;
+pub mod text;
+pub mod zone;
 
 /// The time zone written into the Arrow type of `timestamptz`. Values are always UTC.
 pub const UTC: &str = "UTC";

@@ -185,9 +185,9 @@ impl Connection {
 
     /// Sync: the end of a pipeline of the extended protocol.
     async fn sync(&mut self) -> Result<Next> {
-        if std::mem::take(&mut self.skipping) {
-            self.session.failed();
-        } else if let Err(error) = self.session.finish().await {
+        if !std::mem::take(&mut self.skipping)
+            && let Err(error) = self.session.finish().await
+        {
             self.answer(&error)?;
         }
         self.session.interrupt().end();
