@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use arrow::datatypes::Field;
-use datafusion::common::DataFusionError;
 use datafusion::common::Result;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ColumnarValue;
@@ -22,7 +21,6 @@ use datafusion::logical_expr::Signature;
 use datafusion::logical_expr::TypeSignature;
 use datafusion::logical_expr::Volatility;
 
-use crate::error::Error;
 use crate::types::known;
 
 mod definitions;
@@ -398,11 +396,6 @@ fn text_list(items: &[String]) -> Value {
 /// `text[]`.
 fn text_list_type() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
-}
-
-/// One of our errors on its way through DataFusion.
-fn failed(error: Error) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
 }
 
 /// The OID of a type by its name as SQL writes it.

@@ -4,6 +4,7 @@ pub mod accumulators;
 pub mod catalog;
 pub mod arithmetic;
 pub mod cast;
+pub mod catalog;
 pub mod columns;
 pub mod operator;
 pub mod patterns;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-pub mod known;
-pub mod oid;
 pub mod binary;
 pub mod calendar;
 pub mod cast;
 pub mod datetime;
 pub mod interval;
+pub mod known;
 pub mod numeric;
+pub mod oid;
 pub mod parse;
 pub mod text;
 pub mod zone;

@@ -10,13 +10,13 @@ use crate::functions::catalog::CatalogContext;
 use crate::functions::catalog::Definition;
 use crate::functions::catalog::Value;
 use crate::functions::catalog::boolean;
-use crate::functions::catalog::failed;
 use crate::functions::catalog::int;
 use crate::functions::catalog::oid;
 use crate::functions::catalog::quote_identifier;
 use crate::functions::catalog::text;
 use crate::functions::catalog::type_oid;
 use crate::functions::catalog::utf8;
+use crate::functions::raise::raise;
 use crate::types::known;
 
 /// The OID of the role that owns everything.
@@ -198,7 +198,7 @@ fn regclass_oid(context: &CatalogContext, a: &[Value]) -> Result<Value> {
     let Some(name) = text(a, 0) else { return Ok(ScalarValue::Int64(None)) };
     match context.relation_oid(name) {
         Some(oid) => Ok(ScalarValue::Int64(Some(i64::from(oid)))),
-        None => Err(failed(Error::undefined_table(format!("relation \"{name}\" does not exist")))),
+        None => Err(raise(Error::undefined_table(format!("relation \"{name}\" does not exist")))),
     }
 }
 
@@ -210,7 +210,7 @@ fn regtype_oid(_context: &CatalogContext, a: &[Value]) -> Result<Value> {
     let Some(name) = text(a, 0) else { return Ok(ScalarValue::Int64(None)) };
     match type_oid(name) {
         Some(oid) => Ok(ScalarValue::Int64(Some(i64::from(oid)))),
-        None => Err(failed(Error::undefined_object(format!("type \"{name}\" does not exist")))),
+        None => Err(raise(Error::undefined_object(format!("type \"{name}\" does not exist")))),
     }
 }
 

@@ -10,12 +10,12 @@ use crate::functions::catalog::CatalogContext;
 use crate::functions::catalog::Definition;
 use crate::functions::catalog::Value;
 use crate::functions::catalog::boolean;
-use crate::functions::catalog::failed;
 use crate::functions::catalog::text;
 use crate::functions::catalog::text_list;
 use crate::functions::catalog::text_list_type;
 use crate::functions::catalog::truth;
 use crate::functions::catalog::utf8;
+use crate::functions::raise::raise;
 
 /// The functions of this file.
 pub(super) fn definitions() -> Vec<Definition> {
@@ -59,7 +59,7 @@ fn current_setting(context: &CatalogContext, a: &[Value]) -> Result<Value> {
         None if truth(a, 1) == Some(true) => Ok(ScalarValue::Null),
         None => {
             let message = format!("unrecognized configuration parameter \"{name}\"");
-            Err(failed(Error::undefined_object(message)))
+            Err(raise(Error::undefined_object(message)))
         }
     }
 }
