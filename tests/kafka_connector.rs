@@ -1,5 +1,7 @@
 //! The Kafka connector against a real broker.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 mod support {
     pub mod kafka;
 }

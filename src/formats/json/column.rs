@@ -249,7 +249,7 @@ fn from_hex(hex: &[u8]) -> Option<Vec<u8>> {
 /// RFC 4648 §4; the padding may be left out.
 fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     let unpadded = match text {
-        [body @ .., b'=', b'='] | [body @ .., b'='] if text.len() % 4 == 0 => body,
+        [body @ .., b'=', b'='] | [body @ .., b'='] if text.len().is_multiple_of(4) => body,
         _ => text,
     };
     let mut out = Vec::with_capacity(unpadded.len() * 3 / 4);
