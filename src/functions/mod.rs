@@ -1,1 +1,3 @@
-//! (functions)
+//! SQL functions as Postgres defines them, where DataFusion lacks them or answers otherwise; one file for each family.
+
+pub mod accumulators;

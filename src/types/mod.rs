@@ -6,6 +6,17 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+pub mod binary;
+pub mod calendar;
+pub mod cast;
+pub mod datetime;
+pub mod interval;
+pub mod numeric;
+pub mod oid;
+pub mod parse;
+pub mod text;
+pub mod zone;
+
 /// The time zone written into the Arrow type of `timestamptz`. Values are always UTC.
 pub const UTC: &str = "UTC";
 
@@ -56,6 +67,9 @@ pub enum SqlType {
 }
 
 impl SqlType {
+    /// `numeric` without arguments.
+    pub const NUMERIC: SqlType = SqlType::Numeric { precision: 38, scale: 9 };
+
     /// The one Arrow type of this SQL type.
     pub fn arrow(&self) -> DataType {
         match self {

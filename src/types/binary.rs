@@ -1,0 +1,1 @@
+//! Values as bytes: Postgres' binary wire form, bit for bit.
