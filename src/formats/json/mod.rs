@@ -15,7 +15,6 @@ use crate::error::Result;
 use crate::types::SqlType;
 
 mod scan;
-mod number;
 mod column;
 
 /// Decodes JSON messages into columns.
