@@ -1,0 +1,125 @@
+//! Pattern matching: `~` and its kin, `LIKE ... ESCAPE`, `SIMILAR TO`.
+
+use std::sync::Arc;
+
+use arrow::array::Array;
+use arrow::array::AsArray;
+use arrow::array::BooleanArray;
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::logical_expr::ScalarFunctionArgs;
+use regex::Regex;
+use regex::RegexBuilder;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::functions::columns::arrays;
+use crate::functions::columns::result;
+use crate::functions::operator::Symbol;
+
+/// `text ~ pattern` and its kin.
+pub fn matches(symbol: Symbol, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let any_case = matches!(symbol, Symbol::MatchesAnyCase | Symbol::MatchesNotAnyCase);
+    let negated = matches!(symbol, Symbol::MatchesNot | Symbol::MatchesNotAnyCase);
+    rows(args, |pattern| compile(pattern, any_case), |found| found != negated)
+}
+
+/// Matches each row; a pattern that stays the same is compiled once.
+pub fn rows(
+    args: &ScalarFunctionArgs,
+    compile: impl Fn(&str) -> Result<Regex>,
+    answer: impl Fn(bool) -> bool,
+) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let (texts, patterns) = (columns[0].as_string::<i32>(), columns[1].as_string::<i32>());
+    let mut last: Option<(&str, Regex)> = None;
+    let mut answers = Vec::with_capacity(texts.len());
+    for row in 0..texts.len() {
+        if texts.is_null(row) || patterns.is_null(row) {
+            answers.push(None);
+            continue;
+        }
+        let pattern = patterns.value(row);
+        if last.as_ref().is_none_or(|(known, _)| *known != pattern) {
+            last = Some((pattern, compile(pattern)?));
+        }
+        let found = last.as_ref().is_some_and(|(_, regex)| regex.is_match(texts.value(row)));
+        answers.push(Some(answer(found)));
+    }
+    result(Arc::new(BooleanArray::from(answers)), &args.args)
+}
+
+/// A regular expression of Postgres as one of the `regex` crate: there `.` matches a newline, and back references do not exist.
+pub fn compile(pattern: &str, any_case: bool) -> Result<Regex> {
+    let (pattern, any_case) = match pattern.strip_prefix("(?i)") {
+        Some(rest) => (rest, true),
+        None => (pattern.strip_prefix("***:").unwrap_or(pattern), any_case),
+    };
+    let pattern = pattern.replace("\\m", "\\b{start}").replace("\\M", "\\b{end}").replace("\\Z", "\\z");
+    let built = RegexBuilder::new(&pattern).case_insensitive(any_case).dot_matches_new_line(true).build();
+    built.map_err(|error| {
+        let message = error.to_string();
+        let reason = message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_string();
+        Error::invalid_regex(format!("invalid regular expression: {reason}"))
+    })
+}
+
+/// `LIKE` as a regular expression.
+pub fn compile_like(pattern: &str, escape: Option<char>, any_case: bool) -> Result<Regex> {
+    let mut regex = String::from("^");
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            c if Some(c) == escape => {
+                let literal = chars.next().ok_or_else(|| {
+                    Error::new(crate::error::Kind::InvalidParameter, "LIKE pattern must not end with escape character")
+                })?;
+                regex.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
+            }
+            '%' => regex.push_str(".*"),
+            '_' => regex.push('.'),
+            c => regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    regex.push('$');
+    compile(&regex, any_case)
+}
+
+/// `SIMILAR TO` as a regular expression.
+pub fn compile_similar(pattern: &str, escape: Option<char>) -> Result<Regex> {
+    let mut regex = String::from("^(?:");
+    let mut chars = pattern.chars();
+    let mut in_class = false;
+    while let Some(c) = chars.next() {
+        match c {
+            c if Some(c) == escape => {
+                if let Some(literal) = chars.next() {
+                    regex.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
+                }
+            }
+            ']' if in_class => {
+                in_class = false;
+                regex.push(']');
+            }
+            c if in_class => {
+                if matches!(c, '\\' | '[') {
+                    regex.push('\\');
+                }
+                regex.push(c);
+            }
+            '[' => {
+                in_class = true;
+                regex.push('[');
+            }
+            '%' => regex.push_str(".*"),
+            '_' => regex.push('.'),
+            '(' => regex.push_str("(?:"),
+            '\\' | '.' | '^' | '$' => {
+                regex.push('\\');
+                regex.push(c);
+            }
+            c => regex.push(c),
+        }
+    }
+    regex.push_str(")$");
+    compile(&regex, false)
+}
