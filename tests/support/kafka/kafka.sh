@@ -6,7 +6,7 @@
 #   kafka.sh kill DIR     kill -9
 #   kafka.sh topics DIR ARGUMENTS...    the broker's own tool: --create --topic t --partitions 4
 #
-# Needs Java 17 and Maven (docker/packages-test.txt). The jars are kept in MILLSTREAM_KAFKA_LIBS, by default
+# Needs Java 17 and Maven (.ci/packages.txt). The jars are kept in MILLSTREAM_KAFKA_LIBS, by default
 # ~/.cache/millstream/kafka-libs.
 set -euo pipefail
 
