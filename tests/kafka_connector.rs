@@ -155,7 +155,8 @@ fn what_does_not_decode_is_told_and_stops_nothing() {
     let broker = Broker::shared();
     broker.create_topic("poison", 1);
     let deep = format!("{{\"n\":{}1{}}}", "[".repeat(200), "]".repeat(200));
-    let poison: Vec<(Option<&[u8]>, &str, Option<&str>)> = vec![
+    type Poison<'a> = (Option<&'a [u8]>, &'a str, Option<&'a str>);
+    let poison: Vec<Poison<'_>> = vec![
         (Some(b"{\"n\":1"), "the text ends where \",\" or \"}\" was expected", None),
         (Some(b"\xff\xfe"), "the text is not valid UTF-8 after byte 0", None),
         (Some(b"[1]"), "a JSON object was expected", None),
