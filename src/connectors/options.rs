@@ -50,22 +50,6 @@ pub enum OptionKind {
     Choice(&'static [&'static str]),
 }
 
-/// Options that every source takes, whatever its connector. They are read where the source is defined.
-pub const COMMON: &[OptionSpec] = &[
-    OptionSpec {
-        name: "connector",
-        kind: OptionKind::Text,
-        default: Default::None,
-        doc: "The connector that carries the messages.",
-    },
-    OptionSpec {
-        name: "idle_timeout",
-        kind: OptionKind::Text,
-        default: Default::Value("1 minute"),
-        doc: "A partition silent for so long no longer holds the watermark back.",
-    },
-];
-
 /// Options that were given, checked against the list of a connector.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
@@ -82,7 +66,7 @@ impl<'a> Options<'a> {
         given: &'a BTreeMap<String, String>,
     ) -> Result<Options<'a>> {
         for (name, value) in given {
-            let known = specs.iter().chain(COMMON).find(|s| s.name == name);
+            let known = specs.iter().find(|s| s.name == name);
             let spec = known.ok_or_else(|| unknown(connector, specs, name))?;
             spec.kind.check(value).map_err(|why| spec.invalid(value, &why))?;
         }
@@ -184,7 +168,7 @@ pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&
 
 fn unknown(connector: &str, specs: &[OptionSpec], name: &str) -> Error {
     let error = Error::undefined_object(format!("option \"{name}\" does not exist for connector \"{connector}\""));
-    let names = || specs.iter().chain(COMMON).map(|s| s.name);
+    let names = || specs.iter().map(|s| s.name);
     match nearest(name, names()) {
         Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
         None => error.hint(format!("Its options are {}.", names().collect::<Vec<_>>().join(", "))),
@@ -226,7 +210,7 @@ mod tests {
 
     #[test]
     fn checked_options_have_their_values_or_defaults() {
-        let given = given(&[("topic", "t"), ("connector", "x")]);
+        let given = given(&[("topic", "t")]);
         let options = Options::check("x", SPECS, &given).unwrap();
         assert_eq!(options.text("topic"), Some("t"));
         assert_eq!(options.number("rate"), Some(10.0));

@@ -110,8 +110,11 @@ impl Cluster {
         }
         let prefix = options.text("group.id.prefix").expect("the option has a default");
         config.set("group.id", format!("{prefix}-{source}"));
-        let mechanism = options.text("properties.sasl.mechanism").expect("the option has a default");
-        config.set("sasl.mechanism", mechanism);
+        if let (Some(_), Some(mechanism)) =
+            (options.text("properties.sasl.username"), options.text("properties.sasl.mechanism"))
+        {
+            config.set("sasl.mechanism", mechanism);
+        }
         if let Some(location) = options.text("properties.ssl.ca.location") {
             config.set("ssl.ca.location", confined(location)?);
         }

@@ -3,13 +3,13 @@
 //! | SQL type | JSON |
 //! |---|---|
 //! | boolean | `true`, `false`, or a string of them |
-//! | smallint, integer, bigint | a number without a fraction (`3`, `3.0`, `3e2`), or a string of one |
+//! | smallint, integer, bigint | a number without a fraction (`3` or `3.0`), or a string of one |
 //! | numeric(p,s) | a number or a string of one; rounded to `s` digits, half away from zero |
 //! | real, double precision | a number, or a string of one, of `NaN`, `Infinity`, `-Infinity` |
 //! | text, varchar | a string; any other value as its JSON text |
-//! | bytea | a string: `\x` and hex digits, else base64 |
-//! | date, time, interval | a string |
-//! | timestamp, timestamptz | a string (without a zone: UTC; with one: moved to UTC), or milliseconds since 1970 |
+//! | bytea | a string: `\\x` and hex digits, else base64 |
+//! | date, time, interval | a string, read as Postgres does |
+//! | timestamp, timestamptz | a string, read as Postgres does under `TimeZone = UTC`, or milliseconds since 1970 |
 
 use std::sync::Arc;
 
@@ -27,20 +27,18 @@ use arrow::array::IntervalMonthDayNanoBuilder;
 use arrow::array::StringBuilder;
 use arrow::array::Time64MicrosecondBuilder;
 use arrow::array::TimestampMicrosecondBuilder;
-use arrow::compute::kernels::cast_utils::Parser;
-use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
-use arrow::compute::kernels::cast_utils::string_to_datetime;
-use arrow::datatypes::Date32Type;
-use arrow::datatypes::Time64MicrosecondType;
-use chrono::Utc;
+use chrono::NaiveDate;
 
-use super::number;
 use super::scan::Kind;
 use super::scan::Reason;
 use super::scan::unescape;
 use crate::error::Error;
 use crate::error::Result;
 use crate::types::SqlType;
+use crate::types::datetime;
+use crate::types::interval::Interval;
+use crate::types::numeric;
+use crate::types::zone::Zone;
 
 /// One column of rows being decoded.
 pub(super) struct ColumnBuilder {
@@ -133,11 +131,9 @@ impl ColumnBuilder {
     }
 
     fn append_text(&mut self, kind: Kind, text: &str) -> Result<(), Reason> {
-        let scalar = kind != Kind::Nested;
         let number = matches!(kind, Kind::Number | Kind::Plain);
         let string = kind == Kind::Plain;
         let ty = &self.ty;
-        let wrong = || invalid(ty, kind, text);
         match &mut self.values {
             Values::Text(builder, length) => {
                 if length.is_some_and(|most| text.len() > most as usize && text.chars().count() > most as usize) {
@@ -145,43 +141,42 @@ impl ColumnBuilder {
                 }
                 builder.append_value(text);
             }
-            Values::Boolean(builder) if scalar => builder.append_value(boolean(text).ok_or_else(wrong)?),
-            Values::SmallInt(builder) if number => builder
-                .append_value(i16::try_from(number::integer(text).ok_or_else(wrong)?).map_err(|_| range(ty, text))?),
-            Values::Integer(builder) if number => builder
-                .append_value(i32::try_from(number::integer(text).ok_or_else(wrong)?).map_err(|_| range(ty, text))?),
-            Values::BigInt(builder) if number => builder
-                .append_value(i64::try_from(number::integer(text).ok_or_else(wrong)?).map_err(|_| range(ty, text))?),
+            Values::Boolean(builder) => builder.append_value(boolean(text).ok_or_else(|| mismatch(ty, kind, text))?),
+            Values::SmallInt(builder) if number => {
+                builder.append_value(integer(text, ty, i16::MIN as i64, i16::MAX as i64)? as i16)
+            }
+            Values::Integer(builder) if number => {
+                builder.append_value(integer(text, ty, i32::MIN as i64, i32::MAX as i64)? as i32)
+            }
+            Values::BigInt(builder) if number => builder.append_value(integer(text, ty, i64::MIN, i64::MAX)?),
             Values::Real(builder) if number => {
-                let value = number::float::<f32>(text).ok_or_else(wrong)?;
-                builder.append_value(value.ok_or_else(|| range(ty, text))?)
+                let quick = text.parse::<f32>().ok().filter(|value| value.is_normal());
+                builder.append_value(quick.map_or_else(|| read(numeric::parse_real, text), Ok)?)
             }
             Values::Double(builder) if number => {
-                let value = number::float::<f64>(text).ok_or_else(wrong)?;
-                builder.append_value(value.ok_or_else(|| range(ty, text))?)
+                let quick = text.parse::<f64>().ok().filter(|value| value.is_normal());
+                builder.append_value(quick.map_or_else(|| read(numeric::parse_double, text), Ok)?)
             }
             Values::Numeric(builder, precision, scale) if number => {
-                let value = number::numeric(text, *precision, *scale).ok_or_else(wrong)?;
-                builder.append_value(value.ok_or_else(|| range(ty, text))?)
+                builder.append_value(read(|text| numeric::parse_decimal(text, *precision, *scale), text)?)
             }
-            Values::Bytea(builder) if string => builder.append_value(bytes(text).ok_or_else(wrong)?),
-            Values::Date(builder) if string => builder.append_value(Date32Type::parse(text).ok_or_else(wrong)?),
-            Values::Time(builder) if string => {
-                builder.append_value(Time64MicrosecondType::parse(text).ok_or_else(wrong)?)
+            Values::Bytea(builder) if string => {
+                builder.append_value(bytes(text).ok_or_else(|| mismatch(ty, kind, text))?)
             }
+            Values::Date(builder) if string => builder.append_value(read(datetime::parse_date, text)?),
+            Values::Time(builder) if string => builder.append_value(read(datetime::parse_time, text)?),
             Values::Interval(builder) if string => {
-                builder.append_value(parse_interval_month_day_nano(text).map_err(|_| wrong())?)
+                builder.append_value(read(|text| Interval::parse(text)?.arrow(), text)?)
             }
             Values::Timestamp(builder) if string => {
-                let time = string_to_datetime(&Utc, text).map_err(|_| wrong())?;
-                builder.append_value(time.timestamp_micros())
+                let slow = || match ty {
+                    SqlType::Timestamptz => read(|text| datetime::parse_timestamptz(text, &Zone::UTC), text),
+                    _ => read(datetime::parse_timestamp, text),
+                };
+                builder.append_value(quick_timestamp(text.as_bytes()).map_or_else(slow, Ok)?)
             }
-            Values::Timestamp(builder) if kind == Kind::Number => {
-                let micros = number::numeric(text, 38, 3).ok_or_else(wrong)?;
-                builder.append_value(micros.and_then(|m| i64::try_from(m).ok()).ok_or_else(|| range(ty, text))?)
-            }
-            Values::Boolean(_)
-            | Values::SmallInt(_)
+            Values::Timestamp(builder) if number => builder.append_value(milliseconds(text, ty)?),
+            Values::SmallInt(_)
             | Values::Integer(_)
             | Values::BigInt(_)
             | Values::Real(_)
@@ -191,7 +186,7 @@ impl ColumnBuilder {
             | Values::Date(_)
             | Values::Time(_)
             | Values::Timestamp(_)
-            | Values::Interval(_) => return Err(wrong()),
+            | Values::Interval(_) => return Err(mismatch(ty, kind, text)),
         }
         Ok(())
     }
@@ -202,18 +197,63 @@ impl ColumnBuilder {
     }
 }
 
-fn invalid(ty: &SqlType, kind: Kind, text: &str) -> Reason {
-    let what = match kind {
-        Kind::Nested => "JSON value",
-        Kind::Plain | Kind::Escaped => "string",
-        Kind::Number => "number",
-        Kind::True | Kind::False | Kind::Null => "literal",
-    };
-    format!("{what} cannot be read as {ty}: {}", shortened(text))
+/// Reads a value as Postgres does; the reason of a failure shows no more than the beginning of a long text.
+fn read<T>(parse: impl Fn(&str) -> Result<T>, text: &str) -> Result<T, Reason> {
+    parse(text).map_err(|error| error.message.replace(&format!("\"{text}\""), &shortened(text)))
 }
 
-fn range(ty: &SqlType, text: &str) -> Reason {
-    format!("value out of range for type {ty}: {}", shortened(text))
+/// A whole number in this range: the digits, perhaps a point and zeros.
+fn integer(text: &str, ty: &SqlType, least: i64, greatest: i64) -> Result<i64, Reason> {
+    let whole = match text.split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
+        _ => text,
+    };
+    match whole.parse::<i64>() {
+        Ok(value) if (least..=greatest).contains(&value) => Ok(value),
+        _ => read(|text| numeric::parse_integer(text, &ty.to_string(), least, greatest), whole),
+    }
+}
+
+/// Microseconds of a timestamp given in milliseconds, perhaps with a fraction.
+fn milliseconds(text: &str, ty: &SqlType) -> Result<i64, Reason> {
+    let micros = numeric::parse_decimal(text, numeric::PRECISION_MAX, 3).ok();
+    let valid = micros.and_then(|micros| i64::try_from(micros).ok()).and_then(datetime::timestamp_in_range);
+    valid.ok_or_else(|| format!("{} milliseconds are out of range for type {ty}", shortened(text)))
+}
+
+/// The usual form `YYYY-MM-DD HH:MM:SS[.ffffff][Z]`, with a blank or a `T`; `None` for any other and for what is no time.
+fn quick_timestamp(text: &[u8]) -> Option<i64> {
+    let (head, tail) = text.split_at_checked(19)?;
+    let [b'-', b'-', b' ' | b'T', b':', b':'] = [4, 7, 10, 13, 16].map(|at| head[at]) else { return None };
+    let number = |digits: &[u8]| {
+        let mut value = 0;
+        for digit in digits {
+            value = value * 10 + digit.checked_sub(b'0').filter(|d| *d < 10)? as u32;
+        }
+        Some(value)
+    };
+    let date = NaiveDate::from_ymd_opt(number(&head[..4])? as i32, number(&head[5..7])?, number(&head[8..10])?)?;
+    let time = date.and_hms_opt(number(&head[11..13])?, number(&head[14..16])?, number(&head[17..19])?)?;
+    let tail = tail.strip_suffix(b"Z").unwrap_or(tail);
+    let micros = match tail {
+        [] => 0,
+        [b'.', fraction @ ..] if (1..=6).contains(&fraction.len()) => {
+            number(fraction)? * 10u32.pow(6 - fraction.len() as u32)
+        }
+        _ => return None,
+    };
+    Some(time.and_utc().timestamp() * 1_000_000 + micros as i64)
+}
+
+/// The reason for a value of a kind that the column does not take.
+fn mismatch(ty: &SqlType, kind: Kind, text: &str) -> Reason {
+    let what = match kind {
+        Kind::Nested => "an object or array",
+        Kind::Plain | Kind::Escaped => "a string",
+        Kind::Number => "a number",
+        Kind::True | Kind::False | Kind::Null => "a literal",
+    };
+    format!("{what} cannot be read as {ty}: {}", shortened(text))
 }
 
 /// The text, or its first 64 characters.
@@ -249,7 +289,7 @@ fn from_hex(hex: &[u8]) -> Option<Vec<u8>> {
 /// RFC 4648 §4; the padding may be left out.
 fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     let unpadded = match text {
-        [body @ .., b'=', b'='] | [body @ .., b'='] if text.len() % 4 == 0 => body,
+        [body @ .., b'=', b'='] | [body @ .., b'='] if text.len().is_multiple_of(4) => body,
         _ => text,
     };
     let mut out = Vec::with_capacity(unpadded.len() * 3 / 4);

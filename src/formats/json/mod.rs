@@ -1,6 +1,6 @@
 //! `ENCODE JSON`: one JSON object a message to the columns of a source, made for exactly these columns.
 //!
-//! A message is scanned once ([`scan`]); only what a wanted column needs is looked at again ([`column`]). A column whose field
+//! A message is scanned once (`scan`); only what a wanted column needs is looked at again (`column`). A column whose field
 //! is missing is NULL, a field that nobody wants is ignored; of fields with one name the last counts. Names are compared
 //! exactly. A message with an error, in its syntax or in the value of a column, leaves no row and does not touch the others.
 
@@ -15,7 +15,6 @@ use crate::error::Result;
 use crate::types::SqlType;
 
 mod scan;
-mod number;
 mod column;
 
 /// Decodes JSON messages into columns.

@@ -71,7 +71,7 @@ fn an_error_leaves_no_row_and_touches_no_other() {
     }
     let error = decoder.decode(br#"{"a":2,"b":"x"}"#).unwrap_err();
     assert_eq!(error.column, Some(1));
-    assert_eq!(error.reason, "string cannot be read as integer: \"x\"");
+    assert_eq!(error.reason, "invalid input syntax for type integer: \"x\"");
     assert_eq!(decoder.decode(br#"{"a":3000000000,"b":1}"#).unwrap_err().column, Some(0));
     decoder.decode(br#"{"a":4,"b":4}"#).unwrap();
     assert_eq!(rows(&decoder.finish()), ["1|1", "4|4"]);
@@ -88,23 +88,31 @@ fn no_columns_at_all() {
 #[test]
 fn numbers() {
     becomes(SqlType::SmallInt, "-32768", "-32768");
-    fails(SqlType::SmallInt, "32768", "value out of range for type smallint: \"32768\"");
+    fails(SqlType::SmallInt, "32768", "value \"32768\" is out of range for type smallint");
     becomes(SqlType::Integer, "\"12\"", "12");
-    becomes(SqlType::Integer, "1e3", "1000");
-    fails(SqlType::Integer, "1.5", "number cannot be read as integer: \"1.5\"");
-    fails(SqlType::Integer, "true", "literal cannot be read as integer: \"true\"");
-    fails(SqlType::Integer, "[1]", "JSON value cannot be read as integer: \"[1]\"");
+    becomes(SqlType::Integer, "-3.00", "-3");
+    fails(SqlType::Integer, "1.5", "invalid input syntax for type integer: \"1.5\"");
+    fails(SqlType::Integer, "\"1.\"", "invalid input syntax for type integer: \"1.\"");
+    fails(SqlType::Integer, "\"\"", "invalid input syntax for type integer: \"\"");
+    fails(SqlType::Integer, "true", "a literal cannot be read as integer: \"true\"");
+    fails(SqlType::Integer, "[1]", "an object or array cannot be read as integer: \"[1]\"");
     becomes(SqlType::BigInt, "9223372036854775807", "9223372036854775807");
-    fails(SqlType::BigInt, "9223372036854775808", "value out of range for type bigint: \"9223372036854775808\"");
+    fails(SqlType::BigInt, "9223372036854775808", "value \"9223372036854775808\" is out of range for type bigint");
     let numeric = SqlType::Numeric { precision: 18, scale: 2 };
     becomes(numeric.clone(), "90071992547409.93", "90071992547409.93");
     becomes(numeric.clone(), "\"0.005\"", "0.01");
-    fails(numeric, "1e400", "value out of range for type numeric(18,2): \"1e400\"");
+    becomes(numeric.clone(), "-1.5e3", "-1500.00");
+    fails(numeric, "1e400", "numeric field overflow");
     becomes(SqlType::Double, "0.1", "0.1");
+    becomes(SqlType::Double, "-0", "-0.0");
     becomes(SqlType::Double, "\"NaN\"", "NaN");
-    fails(SqlType::Double, "1e400", "value out of range for type double precision: \"1e400\"");
-    let long = "9".repeat(1000);
-    assert!(value(SqlType::BigInt, &long).unwrap_err().len() < 150);
+    becomes(SqlType::Double, "\"-Infinity\"", "-inf");
+    fails(SqlType::Double, "1e400", "\"1e400\" is out of range for type double precision");
+    fails(SqlType::Real, "1e39", "\"1e39\" is out of range for type real");
+    let long = "9".repeat(100_000);
+    for ty in [SqlType::BigInt, SqlType::Double, SqlType::Numeric { precision: 38, scale: 9 }, SqlType::Timestamp] {
+        assert!(value(ty, &long).unwrap_err().len() < 200);
+    }
 }
 
 #[test]
@@ -121,26 +129,30 @@ fn texts_and_bytes() {
     becomes(SqlType::Bytea, "\"AQ==\"", "01");
     becomes(SqlType::Bytea, "\"AQI\"", "0102");
     becomes(SqlType::Bytea, "\"\"", "");
-    fails(SqlType::Bytea, "\"A\"", "string cannot be read as bytea: \"A\"");
-    fails(SqlType::Bytea, "\"A?==\"", "string cannot be read as bytea: \"A?==\"");
+    fails(SqlType::Bytea, "\"A\"", "a string cannot be read as bytea: \"A\"");
+    fails(SqlType::Bytea, "\"A?==\"", "a string cannot be read as bytea: \"A?==\"");
     becomes(SqlType::Boolean, "false", "false");
     becomes(SqlType::Boolean, "\"true\"", "true");
-    fails(SqlType::Boolean, "1", "number cannot be read as boolean: \"1\"");
+    fails(SqlType::Boolean, "1", "a number cannot be read as boolean: \"1\"");
 }
 
 #[test]
 fn times() {
     becomes(SqlType::Timestamp, "\"2024-01-02 03:04:05.123456\"", "2024-01-02T03:04:05.123456");
-    becomes(SqlType::Timestamp, "\"2024-01-02T03:04:05Z\"", "2024-01-02T03:04:05");
+    becomes(SqlType::Timestamp, "\"2024-01-02T03:04:05.5Z\"", "2024-01-02T03:04:05.500");
+    becomes(SqlType::Timestamp, "\"2024-01-02 24:00:00\"", "2024-01-03T00:00:00");
     becomes(SqlType::Timestamptz, "\"2024-01-02T03:04:05+02:00\"", "2024-01-02T01:04:05Z");
+    becomes(SqlType::Timestamptz, "\"2024-01-02 03:04:05\"", "2024-01-02T03:04:05Z");
     becomes(SqlType::Timestamp, "1704164645123", "2024-01-02T03:04:05.123");
     becomes(SqlType::Timestamp, "1704164645123.456", "2024-01-02T03:04:05.123456");
     becomes(SqlType::Timestamp, "-1", "1969-12-31T23:59:59.999");
-    fails(SqlType::Timestamp, "1e30", "value out of range for type timestamp without time zone: \"1e30\"");
-    fails(SqlType::Timestamp, "\"soon\"", "string cannot be read as timestamp without time zone: \"soon\"");
+    fails(SqlType::Timestamp, "1e30", "\"1e30\" milliseconds are out of range for type timestamp without time zone");
+    fails(SqlType::Timestamp, "\"soon\"", "invalid input syntax for type timestamp: \"soon\"");
+    fails(SqlType::Timestamp, "\"2023-02-29 00:00:00\"", "date/time field value out of range: \"2023-02-29 00:00:00\"");
     becomes(SqlType::Date, "\"2024-02-29\"", "2024-02-29");
-    fails(SqlType::Date, "\"2023-02-29\"", "string cannot be read as date: \"2023-02-29\"");
+    fails(SqlType::Date, "\"2023-02-29\"", "date/time field value out of range: \"2023-02-29\"");
+    fails(SqlType::Date, "19000", "a number cannot be read as date: \"19000\"");
     becomes(SqlType::Time, "\"03:04:05.5\"", "03:04:05.500");
     assert!(value(SqlType::Interval, "\"1 day 2 hours\"").is_ok());
-    fails(SqlType::Interval, "\"a while\"", "string cannot be read as interval: \"a while\"");
+    fails(SqlType::Interval, "\"a while\"", "invalid input syntax for type interval: \"a while\"");
 }
