@@ -45,7 +45,7 @@ use crate::error::Result;
 use crate::sql::bound::Query;
 use crate::sql::bound::RelationRef;
 use crate::sql::bound::RelationSource;
-use crate::sql::semantics::from_datafusion;
+use crate::functions::from_datafusion;
 use crate::state::Space;
 use crate::types::Column;
 use crate::types::schema_of;

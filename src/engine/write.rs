@@ -27,7 +27,7 @@ use crate::engine::table::TableShape;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::ObjectId;
-use crate::sql::semantics::from_datafusion;
+use crate::functions::from_datafusion;
 use crate::state::codec::ByteRows;
 use crate::time::Micros;
 use crate::types::UTC;

@@ -1,7 +1,6 @@
 //! SQL functions as Postgres defines them, where DataFusion lacks them or answers otherwise; one file for each family.
 
 pub mod accumulators;
-pub mod catalog;
 pub mod arithmetic;
 pub mod cast;
 pub mod catalog;
