@@ -202,7 +202,7 @@ impl Coordinator {
             columns: bound.columns,
             query,
             storage: lowered.storage.clone(),
-            plan: plan::stored::encode(&lowered.plan),
+            plan: plan::stored::write(&lowered.plan),
         };
         let object = self.object(id, name, sql, bound.reads, ObjectKind::MaterializedView(view));
         catalog.insert(object);
@@ -302,7 +302,7 @@ impl Coordinator {
             let Some(object) = catalog.remove(*id) else { continue };
             if let ObjectKind::MaterializedView(view) = &object.kind {
                 self.runtime.remove(*id);
-                tables.extend(plan::stored::decode(&view.plan)?.tables());
+                tables.extend(plan::stored::read(&view.plan)?.tables());
             }
             self.shapes.remove(id);
             self.watermarks.remove(id);
