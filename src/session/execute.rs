@@ -89,7 +89,7 @@ impl Session {
                 Ok(Outcome::Command("DISCARD ALL".into()))
             }
             Bound::Nothing { tag, notice } => {
-                self.notices.extend(notice.iter().map(Notice::notice));
+                self.notices.extend(notice.iter().map(Notice::info));
                 Ok(Outcome::Command(tag.to_string()))
             }
         }
@@ -137,9 +137,7 @@ impl Session {
             Dml::Truncate { .. } => "TRUNCATE TABLE".to_string(),
         };
         Ok(match (written.returning, returning_columns(dml)) {
-            (Some(batch), Some(columns)) => {
-                Outcome::Rows { columns: columns.into(), rows: outcome::once(batch), tag: Tag::Fixed(tag) }
-            }
+            (Some(batch), Some(columns)) => Outcome::Rows { columns, rows: outcome::once(batch), tag: Tag::Fixed(tag) },
             _ => Outcome::Command(tag),
         })
     }
@@ -147,7 +145,7 @@ impl Session {
     async fn ddl(&mut self, ddl: &Ddl) -> Result<Outcome> {
         self.outside_block(ddl_name(ddl)).await?;
         let done = self.interrupt.guard(self.engine.ddl(ddl.clone())).await?;
-        self.notices.extend(done.notices.iter().map(Notice::notice));
+        self.notices.extend(done.notices.iter().map(Notice::info));
         Ok(Outcome::Command(done.tag))
     }
 
@@ -195,7 +193,8 @@ impl Session {
                 let names = SETTINGS.iter().map(|d| d.name.to_string()).collect();
                 let values = self.settings.all().map(|(_, value)| value.to_string()).collect();
                 let descriptions = SETTINGS.iter().map(|d| d.description.to_string()).collect();
-                let mut answer = outcome::table(&["name", "setting", "description"], vec![names, values, descriptions])?;
+                let mut answer =
+                    outcome::table(&["name", "setting", "description"], vec![names, values, descriptions])?;
                 if let Outcome::Rows { tag, .. } = &mut answer {
                     *tag = Tag::Fixed("SHOW".into());
                 }

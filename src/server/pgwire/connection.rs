@@ -111,9 +111,7 @@ impl Connection {
     async fn next_message(&mut self) -> Result<Option<Frontend>> {
         let idle = match self.session.status() {
             Status::Idle => None,
-            Status::Block | Status::Failed => {
-                self.session.settings().duration("idle_in_transaction_session_timeout")
-            }
+            Status::Block | Status::Failed => self.session.settings().duration("idle_in_transaction_session_timeout"),
         };
         let interrupt = self.session.interrupt().clone();
         let limit = async {
@@ -241,11 +239,7 @@ impl Connection {
 }
 
 /// Waits for a statement, and asks meanwhile whether its client is still there.
-pub(super) async fn watch<T>(
-    wire: &Wire,
-    interrupt: &Interrupt,
-    work: impl Future<Output = Result<T>>,
-) -> Result<T> {
+pub(super) async fn watch<T>(wire: &Wire, interrupt: &Interrupt, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::pin!(work);
     loop {
         tokio::select! {

@@ -154,9 +154,7 @@ impl Connection {
                 }
             },
             Progress::Done(tag) => self.wire.put(reply::complete(tag.after(0))),
-            Progress::Fresh | Progress::Ran => {
-                Err(Error::new(crate::error::Kind::NotReady, "portal cannot be run"))
-            }
+            Progress::Fresh | Progress::Ran => Err(Error::new(crate::error::Kind::NotReady, "portal cannot be run")),
         }
     }
 }
@@ -188,9 +186,7 @@ fn formats(codes: &[i16], count: usize, what: &str) -> Result<Vec<Format>> {
         [] => Ok(vec![Format::Text; count]),
         [one] => Ok(vec![format(one)?; count]),
         codes if codes.len() == count => codes.iter().map(format).collect(),
-        codes => {
-            Err(Error::protocol(format!("bind message has {} {what} formats but {count} {what}s", codes.len())))
-        }
+        codes => Err(Error::protocol(format!("bind message has {} {what} formats but {count} {what}s", codes.len()))),
     }
 }
 
