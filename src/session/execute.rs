@@ -117,12 +117,8 @@ impl Session {
 
     async fn write(&mut self, dml: &Dml, parameters: &[Parameter]) -> Result<Outcome> {
         let verb = verb(dml);
-        let read_only = self.settings.is_on("transaction_read_only")
-            || match self.state.open() {
-                Some(open) => open.read_only,
-                None => self.settings.is_on("default_transaction_read_only"),
-            };
-        if read_only {
+        let default = matches!(self.state, State::None) && self.settings.is_on("default_transaction_read_only");
+        if default || self.settings.is_on("transaction_read_only") {
             let message = format!("cannot execute {verb} in a read-only transaction");
             return Err(Error::read_only_transaction(message));
         }
@@ -169,6 +165,8 @@ impl Session {
     fn setting(&mut self, setting: &SettingStatement) -> Result<Outcome> {
         match setting {
             SettingStatement::Set { name, value, local } => {
+                // What is said of a transaction holds for this one only.
+                let local = &(*local || name.to_ascii_lowercase().starts_with("transaction_"));
                 if *local && matches!(self.state, State::None) {
                     let message = "SET LOCAL can only be used in transaction blocks";
                     self.notices.push(Notice::warning(Kind::NoTransaction, message));

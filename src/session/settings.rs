@@ -87,6 +87,12 @@ impl Settings {
         Ok(())
     }
 
+    /// Sets a setting that exists to a value that it takes, for the current transaction.
+    pub(super) fn set_local(&mut self, name: &'static str, value: &str) {
+        self.version += 1;
+        self.local.insert(name, value.to_string());
+    }
+
     /// Sets the default of this session, as the startup packet asks.
     pub fn set_startup(&mut self, name: &str, value: &str) -> Result<()> {
         let definition = lookup(name)?;

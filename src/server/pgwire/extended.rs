@@ -118,7 +118,9 @@ impl Connection {
     /// Runs a portal, or goes on with it. Rows that are left stay in it.
     pub(super) async fn execute(&mut self, name: &str, rows_max: u64) -> Result<()> {
         let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
-        self.run_portal(&mut portal, rows_max).await?;
+        let done = self.run_portal(&mut portal, rows_max).await;
+        self.session.interrupt().end();
+        done?;
         self.portals.insert(name.to_string(), portal);
         Ok(())
     }

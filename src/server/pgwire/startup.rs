@@ -73,7 +73,6 @@ fn greet(wire: &mut Wire, mut session: Session, ticket: Ticket) -> Result<(Sessi
     for (name, value) in session.take_reports() {
         wire.put(reply::parameter_status(name, &value))?;
     }
-    wire.put(reply::parameter_status("is_superuser", "on"))?;
     wire.put(reply::parameter_status("session_authorization", &session.identity().user))?;
     wire.put(Message::BackendKeyData(BackendKeyData::new(ticket.pid, SecretKey::I32(ticket.secret))))?;
     wire.put(reply::ready(Status::Idle))?;
