@@ -77,6 +77,8 @@ kinds! {
     FailedTransaction = "25P02", failed_transaction;
     /// COMMIT or the like without BEGIN (a warning in Postgres).
     NoTransaction = "25P01", no_transaction;
+    /// A transaction in which nothing happened for too long.
+    IdleInTransaction = "25P03", idle_in_transaction;
     /// A write in a read-only transaction.
     ReadOnlyTransaction = "25006", read_only_transaction;
     /// A savepoint that does not exist.

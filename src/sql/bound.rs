@@ -9,8 +9,8 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
-use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableProviderFilterPushDown, TableSource};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableProviderFilterPushDown, TableSource};
 use datafusion::physical_expr::create_physical_expr;
 
 use crate::catalog::{Fill, Format, Watermark};
@@ -243,7 +243,9 @@ pub type Constant = Expr;
 /// The value of a constant expression, as the type wanted.
 pub fn constant(expression: &Constant, ty: &SqlType) -> Result<ScalarValue> {
     let schema = DFSchema::empty();
-    let physical = create_physical_expr(expression, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default()).map_err(from_datafusion)?;
+    let physical =
+        create_physical_expr(expression, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
+            .map_err(from_datafusion)?;
     let row = RecordBatch::try_new_with_options(
         Arc::new(Schema::empty()),
         Vec::new(),
