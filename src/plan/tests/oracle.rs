@@ -194,6 +194,12 @@ fn check(node: &Node, rows: &Rows) {
 const QUERIES: &[(&str, Option<&str>)] = &[
     ("SELECT a.id, a.v, b.w FROM a JOIN b ON a.k = b.k", None),
     ("SELECT a.v, b.w FROM a, b WHERE a.k = b.id AND a.v < b.w", None),
+    ("SELECT b.id, b.w FROM a JOIN b ON a.id = b.id", None),
+    (
+        "SELECT y.k, y.v, x.n FROM (SELECT k, v, count(*) AS n FROM a GROUP BY k, v) x \
+         JOIN (SELECT k, w AS v FROM b GROUP BY k, w) y ON x.k = y.k",
+        None,
+    ),
     ("SELECT a.v, b.w FROM a CROSS JOIN b", None),
     ("SELECT a.v, b.w FROM a JOIN b ON a.v < b.w", None),
     ("SELECT a.id, b.w FROM a LEFT JOIN b ON a.k = b.id", None),
