@@ -19,6 +19,7 @@ use datafusion::logical_expr::ScalarUDFImpl;
 use datafusion::logical_expr::Signature;
 use datafusion::logical_expr::Volatility;
 use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::lit;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -29,9 +30,10 @@ use crate::types::cast::is_integer;
 use crate::types::cast::is_number;
 use crate::types::cast::is_text;
 use crate::types::numeric::PRECISION_MAX;
+use crate::types::zone::Zone;
 
 macro_rules! symbols {
-    ($($name:ident = $symbol:literal,)*) => {
+    ($($name:ident = $symbol:literal as $function:literal,)*) => {
         /// A binary operator.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Symbol { $($name,)* }
@@ -40,39 +42,44 @@ macro_rules! symbols {
             /// All of them.
             pub const ALL: &[Symbol] = &[$(Symbol::$name,)*];
 
-            /// How it is written; also its name as a function.
+            /// How it is written.
             pub fn text(self) -> &'static str {
                 match self { $(Symbol::$name => $symbol,)* }
+            }
+
+            /// Its name as a function.
+            pub fn function(self) -> &'static str {
+                match self { $(Symbol::$name => $function,)* }
             }
         }
     };
 }
 
 symbols! {
-    Add = "+",
-    Subtract = "-",
-    Multiply = "*",
-    Divide = "/",
-    Modulo = "%",
-    Power = "^",
-    Concat = "||",
-    BitAnd = "&",
-    BitOr = "|",
-    BitXor = "#",
-    ShiftLeft = "<<",
-    ShiftRight = ">>",
-    Equal = "=",
-    NotEqual = "<>",
-    Less = "<",
-    LessEqual = "<=",
-    Greater = ">",
-    GreaterEqual = ">=",
-    Distinct = "is distinct from",
-    NotDistinct = "is not distinct from",
-    Matches = "~",
-    MatchesAnyCase = "~*",
-    MatchesNot = "!~",
-    MatchesNotAnyCase = "!~*",
+    Add = "+" as "op_add",
+    Subtract = "-" as "op_subtract",
+    Multiply = "*" as "op_multiply",
+    Divide = "/" as "op_divide",
+    Modulo = "%" as "op_modulo",
+    Power = "^" as "op_power",
+    Concat = "||" as "op_concat",
+    BitAnd = "&" as "op_bit_and",
+    BitOr = "|" as "op_bit_or",
+    BitXor = "#" as "op_bit_xor",
+    ShiftLeft = "<<" as "op_shift_left",
+    ShiftRight = ">>" as "op_shift_right",
+    Equal = "=" as "op_equal",
+    NotEqual = "<>" as "op_not_equal",
+    Less = "<" as "op_less",
+    LessEqual = "<=" as "op_less_equal",
+    Greater = ">" as "op_greater",
+    GreaterEqual = ">=" as "op_greater_equal",
+    Distinct = "is distinct from" as "op_distinct",
+    NotDistinct = "is not distinct from" as "op_not_distinct",
+    Matches = "~" as "op_matches",
+    MatchesAnyCase = "~*" as "op_matches_any_case",
+    MatchesNot = "!~" as "op_matches_not",
+    MatchesNotAnyCase = "!~*" as "op_matches_not_any_case",
 }
 
 impl Symbol {
@@ -377,13 +384,22 @@ pub struct Operator {
 impl Operator {
     /// The function of an operator.
     pub fn function(symbol: Symbol, resolved: bool) -> ScalarUDF {
-        ScalarUDF::from(Operator { symbol, resolved, signature: Signature::any(2, Volatility::Immutable) })
+        ScalarUDF::from(Operator { symbol, resolved, signature: Signature::variadic_any(Volatility::Immutable) })
     }
 
-    /// The operator applied.
-    pub fn expr(symbol: Symbol, resolved: bool, left: Expr, right: Expr) -> Expr {
-        let function = Arc::new(Operator::function(symbol, resolved));
+    /// The operator applied, not yet resolved.
+    pub fn expr(symbol: Symbol, left: Expr, right: Expr) -> Expr {
+        let function = Arc::new(Operator::function(symbol, false));
         Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![left, right]))
+    }
+
+    /// The operator applied to operands that have been cast. What moves a `timestamptz` by days takes the zone as an argument.
+    pub fn resolved_expr(symbol: Symbol, mut operands: Vec<Expr>, ty: &SqlType, zone: Zone) -> Expr {
+        let function = Arc::new(Operator::function(symbol, true));
+        if *ty == SqlType::Timestamptz && zone != Zone::UTC {
+            operands.push(lit(zone.to_string()));
+        }
+        Expr::ScalarFunction(ScalarFunction::new_udf(function, operands))
     }
 
     /// The operator behind a function, if it is one.
@@ -431,7 +447,7 @@ pub fn plan_time_type(ty: &DataType) -> Option<SqlType> {
 
 impl ScalarUDFImpl for Operator {
     fn name(&self) -> &str {
-        self.symbol.text()
+        self.symbol.function()
     }
 
     fn signature(&self) -> &Signature {

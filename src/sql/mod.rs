@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::types::SqlType;
 
 pub mod bound;
+pub mod semantics;
 
 /// One statement of a text.
 #[derive(Clone, Debug)]
