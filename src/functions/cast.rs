@@ -192,7 +192,7 @@ fn no_cast(from: &SqlType, to: &SqlType) -> Error {
 }
 
 /// Whether Arrow's conversion never fails and answers as Postgres does.
-fn is_plain(from: &SqlType, to: &SqlType) -> bool {
+pub fn is_plain(from: &SqlType, to: &SqlType) -> bool {
     use SqlType::*;
     match (from, to) {
         (SmallInt, Integer | BigInt | Real | Double) | (Integer, BigInt | Real | Double) | (BigInt, Real | Double) => true,

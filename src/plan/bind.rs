@@ -10,7 +10,7 @@ use arrow::datatypes::Schema;
 use datafusion::common::DataFusionError;
 use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
-use datafusion::logical_expr::Operator;
+use datafusion::logical_expr::Operator as Comparison;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::physical_expr::PhysicalExpr;
@@ -19,9 +19,18 @@ use datafusion::physical_expr::expressions;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::functions::cast::CastTo;
+use crate::functions::cast::is_plain;
+use crate::functions::from_datafusion;
+use crate::functions::operator::Operator;
+use crate::functions::operator::Symbol;
 use crate::plan::ir::Scalar;
 use crate::plan::literal;
 use crate::types::Column;
+use crate::types::SqlType;
+use crate::types::UTC;
+use crate::types::cast::Mode;
+use crate::types::cast::can_cast;
 use crate::types::schema_of;
 
 /// Every scalar function that a stored plan can name: DataFusion's, and ours, which take precedence.
@@ -36,8 +45,24 @@ static FUNCTIONS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
     theirs.flat_map(named).collect()
 });
 
-/// What the functions are told when they run: the defaults. Whatever depends on a session has become an argument.
-static OPTIONS: LazyLock<Arc<ConfigOptions>> = LazyLock::new(Arc::default);
+/// What the functions are told when they run. A view has no session: its time zone is UTC.
+static OPTIONS: LazyLock<Arc<ConfigOptions>> = LazyLock::new(|| {
+    let mut options = ConfigOptions::default();
+    options.execution.time_zone = Some(UTC.into());
+    Arc::new(options)
+});
+
+/// Whether this very function is what its name stands for in a stored plan.
+pub fn is_function(function: &Arc<ScalarUDF>) -> bool {
+    named(function.name()).is_some_and(|known| known == *function)
+}
+
+/// The function of a name: an operator that is ours, with its operands converted, or one of the registry.
+fn named(name: &str) -> Option<Arc<ScalarUDF>> {
+    let symbol = Symbol::ALL.iter().find(|s| s.text() == name && !s.is_comparison());
+    let operator = symbol.map(|symbol| Arc::new(Operator::function(*symbol, true)));
+    operator.or_else(|| FUNCTIONS.get(name).cloned())
+}
 
 /// The expression ready to be evaluated over batches of these columns. Its values have exactly the Arrow type of its SQL
 /// type.
@@ -61,7 +86,7 @@ impl Binder<'_> {
                 Ok(Arc::new(expressions::Column::new(&column.name, *i)))
             }
             Scalar::Literal(value) => Ok(expressions::lit(literal::to_value(value)?)),
-            Scalar::Cast { input, ty } => self.cast(self.bind(input)?, &ty.arrow()),
+            Scalar::Cast { input, ty } => self.convert(input, ty),
             Scalar::Call { function, arguments, ty } => {
                 let arguments = arguments.iter().map(|a| self.bind(a)).collect::<Result<Vec<_>>>()?;
                 self.cast(self.call(function, arguments)?, &ty.arrow())
@@ -72,14 +97,27 @@ impl Binder<'_> {
                 let branches = branches.iter().map(|(when, then)| Ok((self.bind(when)?, value(then)?)));
                 let branches = branches.collect::<Result<Vec<_>>>()?;
                 let otherwise = otherwise.as_ref().map(|s| value(s)).transpose()?;
-                expressions::case(None, branches, otherwise).map_err(binding)
+                expressions::case(None, branches, otherwise).map_err(from_datafusion)
             }
         }
     }
 
-    /// Converts unless the type is right already.
+    /// A conversion as Postgres does it.
+    fn convert(&self, input: &Scalar, ty: &SqlType) -> Result<Arc<dyn PhysicalExpr>> {
+        let bound = self.bind(input)?;
+        let from = input.ty(self.input);
+        if from == *ty || is_plain(&from, ty) {
+            return self.cast(bound, &ty.arrow());
+        }
+        if !can_cast(&from, ty) {
+            return Err(Error::cannot_coerce(format!("cannot cast type {from} to {ty}")));
+        }
+        self.apply(Arc::new(CastTo::function(ty.clone(), Mode::Explicit)), vec![bound])
+    }
+
+    /// Changes the Arrow type unless it is right already.
     fn cast(&self, input: Arc<dyn PhysicalExpr>, to: &DataType) -> Result<Arc<dyn PhysicalExpr>> {
-        expressions::cast(input, &self.schema, to.clone()).map_err(binding)
+        expressions::cast(input, &self.schema, to.clone()).map_err(from_datafusion)
     }
 
     /// A call: of an operator by its name, else of a function of the registry.
@@ -90,12 +128,12 @@ impl Binder<'_> {
             ("negate", [a]) => expressions::negative(a.clone(), schema),
             ("is_null", [a]) => expressions::is_null(a.clone()),
             ("is_not_null", [a]) => expressions::is_not_null(a.clone()),
-            ("is_true", [a]) => self.truth(a, Operator::IsNotDistinctFrom, Some(true)),
-            ("is_not_true", [a]) => self.truth(a, Operator::IsDistinctFrom, Some(true)),
-            ("is_false", [a]) => self.truth(a, Operator::IsNotDistinctFrom, Some(false)),
-            ("is_not_false", [a]) => self.truth(a, Operator::IsDistinctFrom, Some(false)),
-            ("is_unknown", [a]) => self.truth(a, Operator::IsNotDistinctFrom, None),
-            ("is_not_unknown", [a]) => self.truth(a, Operator::IsDistinctFrom, None),
+            ("is_true", [a]) => self.truth(a, Comparison::IsNotDistinctFrom, Some(true)),
+            ("is_not_true", [a]) => self.truth(a, Comparison::IsDistinctFrom, Some(true)),
+            ("is_false", [a]) => self.truth(a, Comparison::IsNotDistinctFrom, Some(false)),
+            ("is_not_false", [a]) => self.truth(a, Comparison::IsDistinctFrom, Some(false)),
+            ("is_unknown", [a]) => self.truth(a, Comparison::IsNotDistinctFrom, None),
+            ("is_not_unknown", [a]) => self.truth(a, Comparison::IsDistinctFrom, None),
             ("like", [a, b]) => expressions::like(false, false, a.clone(), b.clone(), schema),
             ("ilike", [a, b]) => expressions::like(false, true, a.clone(), b.clone(), schema),
             ("not_like", [a, b]) => expressions::like(true, false, a.clone(), b.clone(), schema),
@@ -108,14 +146,14 @@ impl Binder<'_> {
             }
             _ => return self.function(name, arguments),
         };
-        bound.map_err(binding)
+        bound.map_err(from_datafusion)
     }
 
     /// `a IS [NOT] TRUE` and its kin.
     fn truth(
         &self,
         argument: &Arc<dyn PhysicalExpr>,
-        operator: Operator,
+        operator: Comparison,
         value: Option<bool>,
     ) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
         expressions::binary(argument.clone(), operator, expressions::lit(ScalarValue::Boolean(value)), &self.schema)
@@ -123,54 +161,38 @@ impl Binder<'_> {
 
     /// A function of the registry. Arguments are converted where it takes a type that no SQL type has.
     fn function(&self, name: &str, arguments: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
-        let Some(function) = FUNCTIONS.get(name) else {
+        let Some(function) = named(name) else {
             return Err(Error::undefined_function(format!("function {name} does not exist"))
                 .hint("It cannot be used in a materialized view."));
         };
         let fields = arguments.iter().map(|a| a.return_field(&self.schema)).collect::<Result<Vec<_>, _>>();
-        let wanted = fields_with_udf(&fields.map_err(binding)?, function.as_ref()).map_err(binding)?;
+        let wanted = fields_with_udf(&fields.map_err(from_datafusion)?, function.as_ref()).map_err(from_datafusion)?;
         let arguments = arguments.into_iter().zip(&wanted).map(|(a, field)| self.cast(a, field.data_type()));
         let arguments = arguments.collect::<Result<Vec<_>>>()?;
-        let call = ScalarFunctionExpr::try_new(function.clone(), arguments, &self.schema, OPTIONS.clone());
-        Ok(Arc::new(call.map_err(binding)?))
+        self.apply(function, arguments)
+    }
+
+    fn apply(&self, function: Arc<ScalarUDF>, arguments: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
+        let call = ScalarFunctionExpr::try_new(function, arguments, &self.schema, OPTIONS.clone());
+        Ok(Arc::new(call.map_err(from_datafusion)?))
     }
 }
 
-/// The binary operators that are DataFusion's, by their names in stored plans.
-fn operator(name: &str) -> Option<Operator> {
+/// The binary operators that are DataFusion's own, by their names in stored plans: its comparisons and connectives.
+fn operator(name: &str) -> Option<Comparison> {
     Some(match name {
-        "=" => Operator::Eq,
-        "<>" => Operator::NotEq,
-        "<" => Operator::Lt,
-        "<=" => Operator::LtEq,
-        ">" => Operator::Gt,
-        ">=" => Operator::GtEq,
-        "+" => Operator::Plus,
-        "-" => Operator::Minus,
-        "*" => Operator::Multiply,
-        "/" => Operator::Divide,
-        "%" => Operator::Modulo,
-        "and" => Operator::And,
-        "or" => Operator::Or,
-        "is_distinct_from" => Operator::IsDistinctFrom,
-        "is_not_distinct_from" => Operator::IsNotDistinctFrom,
-        "~" => Operator::RegexMatch,
-        "~*" => Operator::RegexIMatch,
-        "!~" => Operator::RegexNotMatch,
-        "!~*" => Operator::RegexNotIMatch,
-        "&" => Operator::BitwiseAnd,
-        "|" => Operator::BitwiseOr,
-        "#" => Operator::BitwiseXor,
-        ">>" => Operator::BitwiseShiftRight,
-        "<<" => Operator::BitwiseShiftLeft,
-        "||" => Operator::StringConcat,
-        "@>" => Operator::AtArrow,
-        "<@" => Operator::ArrowAt,
+        "=" => Comparison::Eq,
+        "<>" => Comparison::NotEq,
+        "<" => Comparison::Lt,
+        "<=" => Comparison::LtEq,
+        ">" => Comparison::Gt,
+        ">=" => Comparison::GtEq,
+        "and" => Comparison::And,
+        "or" => Comparison::Or,
+        "is_distinct_from" => Comparison::IsDistinctFrom,
+        "is_not_distinct_from" => Comparison::IsNotDistinctFrom,
+        "@>" => Comparison::AtArrow,
+        "<@" => Comparison::ArrowAt,
         _ => return None,
     })
-}
-
-/// An expression that DataFusion does not take.
-fn binding(error: DataFusionError) -> Error {
-    Error::unsupported(format!("this expression cannot be maintained: {}", error.strip_backtrace()))
 }

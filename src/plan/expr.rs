@@ -16,10 +16,15 @@ use datafusion::logical_expr::expr::Like;
 use datafusion::logical_expr::expr::ScalarFunction;
 
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
+use crate::functions::cast::CastTo;
+use crate::functions::from_datafusion;
+use crate::plan::bind;
 use crate::plan::ir::Scalar;
 use crate::plan::literal;
 use crate::types::SqlType;
+use crate::types::cast::Mode;
 
 /// An expression over a plan's schema as a scalar; column `i` of the schema is `Scalar::Column(i)`.
 pub fn lower_expr(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
@@ -143,7 +148,16 @@ fn lower_case(expr: &Expr, case: &Case, schema: &DFSchema) -> Result<Scalar> {
 
 fn lower_function(expr: &Expr, function: &ScalarFunction, schema: &DFSchema) -> Result<Scalar> {
     check_volatility(function)?;
-    let arguments = function.args.iter().map(|e| lower_expr(e, schema)).collect::<Result<_>>()?;
+    let mut arguments = function.args.iter().map(|e| lower_expr(e, schema)).collect::<Result<Vec<_>>>()?;
+    if let Some(CastTo { ty, mode: Mode::Explicit, .. }) = CastTo::of(&function.func)
+        && let Some(input) = arguments.pop()
+    {
+        return Ok(Scalar::Cast { input: Box::new(input), ty: ty.clone() });
+    }
+    if !bind::is_function(&function.func) {
+        return Err(Error::unsupported(format!("function {}() is not supported in a materialized view", function.name()))
+            .hint("Apply it in the query that reads the view."));
+    }
     Ok(Scalar::Call { function: function.name().to_string(), arguments, ty: type_of(expr, schema)? })
 }
 
@@ -200,7 +214,7 @@ pub(super) fn sql_type(field: &Field) -> Result<SqlType> {
 fn refusal(expr: &Expr) -> Error {
     let what = match expr {
         Expr::Placeholder(placeholder) => {
-            return Error::new(crate::error::Kind::UndefinedParameter, format!("there is no parameter {}", placeholder.id));
+            return Error::undefined_parameter(format!("there is no parameter {}", placeholder.id));
         }
         Expr::WindowFunction(_) => "a window function",
         Expr::AggregateFunction(_) => "an aggregate in this place",
@@ -217,13 +231,16 @@ fn refusal(expr: &Expr) -> Error {
     Error::unsupported(format!("{what} is not supported in a materialized view")).hint("Use it in the query that reads the view.")
 }
 
-/// An error of DataFusion while a view is planned: what is wrong with the query.
+/// An error of DataFusion while a view is planned. The query was bound before, so it has a meaning: it is the rules that
+/// cannot take it apart.
 pub(super) fn planning(error: DataFusionError) -> Error {
-    match error.find_root() {
-        DataFusionError::NotImplemented(message) | DataFusionError::Plan(message) => {
-            Error::unsupported(format!("this query cannot be maintained: {message}"))
-        }
-        DataFusionError::Internal(message) => Error::internal(message.clone()),
-        other => Error::unsupported(format!("this query cannot be maintained: {other}")),
+    let error = from_datafusion(error);
+    match error.kind {
+        Kind::Syntax | Kind::Unsupported => Error {
+            kind: Kind::Unsupported,
+            message: format!("this query cannot be maintained: {}", error.message),
+            ..error
+        },
+        _ => error,
     }
 }

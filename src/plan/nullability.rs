@@ -8,9 +8,9 @@ use std::sync::Arc;
 use arrow::datatypes::Field;
 use arrow::datatypes::Schema;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::TableScan;
+use datafusion::logical_expr::logical_plan::TableScanBuilder;
 
 use crate::catalog::Catalog;
 use crate::error::Result;
@@ -27,8 +27,9 @@ pub fn tell(plan: LogicalPlan, catalog: &Catalog) -> Result<LogicalPlan> {
             None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
             Some(source) => {
                 let TableScan { table_name, projection, filters, fetch, .. } = scan;
-                let scan = TableScan::try_new(table_name, Arc::new(source), projection, filters, fetch)?;
-                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+                let told = TableScanBuilder::new(table_name, Arc::new(source));
+                let told = told.with_projection(projection).with_filters(filters).with_fetch(fetch);
+                Ok(Transformed::yes(LogicalPlan::TableScan(told.build()?)))
             }
         },
         other => Ok(Transformed::yes(other.recompute_schema()?)),

@@ -55,15 +55,25 @@ fn project(expressions: &[Scalar], input: &Node) -> Properties {
     let place = |column: &usize| expressions.iter().position(|e| *e == Scalar::Column(*column));
     let bounded = |e: &Scalar| match e {
         Scalar::Column(c) => input.watermarks.contains(c),
-        Scalar::Call { function, arguments, .. } if function == "tumble_end" => {
-            matches!(arguments.first(), Some(Scalar::Column(c)) if input.watermarks.contains(c))
-        }
-        Scalar::Call { .. } | Scalar::Literal(_) | Scalar::Cast { .. } | Scalar::Case { .. } => false,
+        Scalar::Call { .. } => window_end(e).is_some_and(|c| input.watermarks.contains(&c)),
+        Scalar::Literal(_) | Scalar::Cast { .. } | Scalar::Case { .. } => false,
     };
     Properties {
         key: input.key.as_ref().and_then(|key| key.iter().map(place).collect()),
         append_only: input.append_only,
         watermarks: (0..expressions.len()).filter(|&i| bounded(&expressions[i])).collect(),
+    }
+}
+
+/// The column of `tumble_start(column, size, offset) + size`.
+fn window_end(scalar: &Scalar) -> Option<usize> {
+    let Scalar::Call { function: plus, arguments, .. } = scalar else { return None };
+    let ("+", [Scalar::Call { function, arguments, .. }, length]) = (plus.as_str(), arguments.as_slice()) else {
+        return None;
+    };
+    match (function.as_str(), arguments.as_slice()) {
+        ("tumble_start", [Scalar::Column(column), size, ..]) if size == length => Some(*column),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::Analyzer;
 use datafusion::prelude::SessionConfig;
 use datafusion::prelude::SessionContext;
 
@@ -135,6 +136,8 @@ impl World {
             Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
         });
         let plan = plan.map_err(planning)?.data;
+        let options = Default::default();
+        let plan = Analyzer::new().execute_and_check(plan, &options, |_, _| {}).map_err(planning)?;
         let column = |f: &arrow::datatypes::FieldRef| Ok(Column::new(f.name(), sql_type(f)?));
         let columns = plan.schema().fields().iter().map(column).collect::<Result<_>>()?;
         Ok(Query { plan, columns, reads: BTreeSet::new(), parameters: vec![] })
