@@ -121,6 +121,8 @@ kinds! {
     TypeMismatch = "42804", type_mismatch;
     /// A cast that does not exist.
     CannotCoerce = "42846", cannot_coerce;
+    /// A column list that names no unique key, or a column that cannot be named there.
+    InvalidColumnReference = "42P10", invalid_column_reference;
     /// A parameter whose type cannot be told.
     IndeterminateType = "42P18", indeterminate_type;
     /// A column outside GROUP BY and aggregates.

@@ -67,7 +67,7 @@ pub struct Query {
     pub plan: LogicalPlan,
     /// The result's columns, as the client is told.
     pub columns: Vec<Column>,
-    /// The objects that are read.
+    /// The objects that are read, plain views among them.
     pub reads: BTreeSet<ObjectId>,
     /// The types of `$1`, `$2`, ... as inferred or given.
     pub parameters: Vec<SqlType>,
@@ -96,6 +96,12 @@ pub enum Dml {
     Truncate { tables: Vec<ObjectId> },
 }
 
+/// The qualifier of the old row's columns in [`OnConflict::Update`].
+pub const OLD: &str = "old";
+
+/// The qualifier of the new row's columns in [`OnConflict::Update`].
+pub const EXCLUDED: &str = "excluded";
+
 /// What an INSERT does when a row with its key exists.
 #[derive(Clone, Debug)]
 pub enum OnConflict {
@@ -103,8 +109,8 @@ pub enum OnConflict {
     Error,
     /// Leaves the old row.
     Nothing,
-    /// `DO UPDATE SET`: expressions over the declared columns of the old row followed by those of the new one
-    /// (`excluded`); with `filter` only where it is true.
+    /// `DO UPDATE SET`: expressions over the declared columns of the old row (qualified by [`OLD`]) followed by those of
+    /// the new one (by [`EXCLUDED`]); with `filter` only where it is true.
     Update { assignments: Vec<(usize, Expr)>, filter: Option<Expr> },
 }
 
