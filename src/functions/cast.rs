@@ -139,7 +139,9 @@ pub fn cast_expr(expr: Expr, from: Option<&SqlType>, to: &SqlType, zone: Zone, m
 }
 
 fn depends_on_zone(from: &SqlType, to: &SqlType) -> bool {
-    let zoned = |ty: &SqlType| *ty == SqlType::Timestamptz || matches!(ty, SqlType::Array(item) if **item == SqlType::Timestamptz);
+    let zoned = |ty: &SqlType| {
+        *ty == SqlType::Timestamptz || matches!(ty, SqlType::Array(item) if **item == SqlType::Timestamptz)
+    };
     zoned(from) != zoned(to)
 }
 
@@ -209,7 +211,9 @@ fn no_cast(from: &SqlType, to: &SqlType) -> Error {
 fn is_plain(from: &SqlType, to: &SqlType) -> bool {
     use SqlType::*;
     match (from, to) {
-        (SmallInt, Integer | BigInt | Real | Double) | (Integer, BigInt | Real | Double) | (BigInt, Real | Double) => true,
+        (SmallInt, Integer | BigInt | Real | Double) | (Integer, BigInt | Real | Double) | (BigInt, Real | Double) => {
+            true
+        }
         (Real, Double) | (Oid, BigInt) => true,
         (SmallInt, Numeric { precision, scale }) => *precision as i16 - *scale as i16 >= 5,
         (Integer, Numeric { precision, scale }) => *precision as i16 - *scale as i16 >= 10,
