@@ -1,6 +1,6 @@
 //! Postgres' answers out of DataFusion: the settings, planners, rules and functions that views and reads are planned with alike.
 //!
-//! SQL becomes a logical plan with operators of ours ([`planner`]) and types of ours ([`names`]). The analyzer then resolves types
+//! What DataFusion would read wrongly is changed in the syntax tree first ([`prepare`]). SQL then becomes a logical plan with operators of ours ([`planner`]) and types of ours ([`names`]). The analyzer then resolves types
 //! from the leaves up ([`resolve`]), DataFusion's own coercion finds the little that is left, its casts are replaced where
 //! they would answer otherwise ([`casts`]), and what can fail is guarded, so that a row's outcome is its own ([`guard`]).
 
@@ -21,6 +21,7 @@ pub mod casts;
 pub mod guard;
 pub mod names;
 pub mod planner;
+pub mod prepare;
 pub mod resolve;
 
 #[cfg(test)]
