@@ -121,11 +121,9 @@ fn compiled(
     state: &SessionState,
 ) -> Result<Arc<dyn PhysicalExpr>> {
     let context = BindContext {
-        catalog: Arc::default(),
-        search_path: Vec::new(),
         time_zone: UTC.to_string(),
         user: DATABASE.to_string(),
-        parameter_types: Vec::new(),
+        ..BindContext::default()
     };
     let expr = match target {
         Some(column) => expression_for(sql, columns, column, &context)?,
