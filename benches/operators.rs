@@ -46,12 +46,8 @@ fn main() {
             let (mut out, mut errors) = (Vec::new(), Vec::new());
             let mut passed = [Vec::new(), Vec::new()];
             for (side, (arrange, delta)) in [(&mut left, auctions), (&mut right, bids)].into_iter().enumerate() {
-                let mut cx = Context {
-                    epoch: Epoch(epoch as u64),
-                    state: &state,
-                    out: &mut passed[side],
-                    errors: &mut errors,
-                };
+                let mut cx =
+                    Context { epoch: Epoch(epoch as u64), state: &state, out: &mut passed[side], errors: &mut errors };
                 arrange.on_delta(0, delta, &mut cx).expect("rows are taken");
                 arrange.on_step(&mut cx).expect("rows are taken");
             }
@@ -96,6 +92,7 @@ fn step(auctions: &[Column], bids: &[Column], first: &mut i64, random: &mut StdR
         Arc::new(Int64Array::from_iter_values((0..count).map(|_| random.random_range(from..to))))
     };
     let right = vec![column((*first - 2000).max(0), *first), column(1, 10_000), column(0, 100_000)];
-    let delta = |columns, arrays| Delta::inserts(RecordBatch::try_new(schema_of(columns), arrays).expect("equal lengths"));
+    let delta =
+        |columns, arrays| Delta::inserts(RecordBatch::try_new(schema_of(columns), arrays).expect("equal lengths"));
     [delta(auctions, left), delta(bids, right)]
 }

@@ -43,6 +43,8 @@ macro_rules! kinds {
 kinds! {
     /// Something that Millstream cannot do (yet).
     Unsupported = "0A000", unsupported;
+    /// A connection that names no user.
+    InvalidAuthorization = "28000", invalid_authorization;
     /// The client broke the wire protocol.
     Protocol = "08P01", protocol;
     /// Two rows for one primary key.
@@ -65,6 +67,8 @@ kinds! {
     InvalidParameter = "22023", invalid_parameter;
     /// Text that is no value of the type asked for.
     InvalidText = "22P02", invalid_text;
+    /// Text that is not UTF-8.
+    InvalidEncoding = "22021", invalid_encoding;
     /// Binary data that is no value of the type asked for.
     InvalidBinary = "22P03", invalid_binary;
     /// A statement that needs a transaction, or none, in the wrong place.
@@ -73,10 +77,16 @@ kinds! {
     FailedTransaction = "25P02", failed_transaction;
     /// COMMIT or the like without BEGIN (a warning in Postgres).
     NoTransaction = "25P01", no_transaction;
+    /// A transaction in which nothing happened for too long.
+    IdleInTransaction = "25P03", idle_in_transaction;
     /// A write in a read-only transaction.
     ReadOnlyTransaction = "25006", read_only_transaction;
+    /// A savepoint that does not exist.
+    InvalidSavepoint = "3B001", invalid_savepoint;
     /// A prepared statement that does not exist.
     UndefinedStatement = "26000", undefined_statement;
+    /// A cursor or portal that exists already.
+    DuplicateCursor = "42P03", duplicate_cursor;
     /// A cursor or portal that does not exist.
     UndefinedCursor = "34000", undefined_cursor;
     /// What a scalar subquery returned more than once.
@@ -111,6 +121,8 @@ kinds! {
     TypeMismatch = "42804", type_mismatch;
     /// A cast that does not exist.
     CannotCoerce = "42846", cannot_coerce;
+    /// A column list that names no unique key, or a column that cannot be named there.
+    InvalidColumnReference = "42P10", invalid_column_reference;
     /// A parameter whose type cannot be told.
     IndeterminateType = "42P18", indeterminate_type;
     /// A column outside GROUP BY and aggregates.

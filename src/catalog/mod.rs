@@ -11,6 +11,8 @@ use crate::ids::{ObjectId, TableId};
 use crate::time::Micros;
 use crate::types::{Column, ROW_ID_COLUMN, SqlType, WATERMARK_COLUMN};
 
+pub mod system;
+
 /// The schema that unqualified names of new objects go to.
 pub const PUBLIC: &str = "public";
 
@@ -158,6 +160,8 @@ pub enum Storage {
     Keyed(Vec<usize>),
     /// Any multiset of rows: a map from a 128-bit hash of the row to the row and its count.
     Hashed,
+    /// Rows that are only ever added, in pages in order of arrival.
+    Log,
 }
 
 impl Object {

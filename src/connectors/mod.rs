@@ -10,10 +10,16 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use crossbeam_channel::Sender;
 
+use crate::error::Error;
 use crate::error::Result;
 use crate::ids::ObjectId;
 use crate::time::Clock;
 use crate::types::Column;
+
+pub mod options;
+mod generator;
+mod kafka;
+mod worker;
 
 /// Next offset to read of each partition.
 pub type Positions = BTreeMap<String, i64>;
@@ -84,9 +90,9 @@ pub enum SourceEvent {
     /// Rows.
     Batch(SourceBatch),
     /// The source cannot be read at the moment; it is tried again. Shown to users, cleared by the next batch.
-    Trouble { source: ObjectId, error: crate::error::Error },
+    Trouble { source: ObjectId, error: Error },
     /// The source can never be read on (offsets no longer kept, topic deleted). The reader has stopped.
-    Failed { source: ObjectId, error: crate::error::Error },
+    Failed { source: ObjectId, error: Error },
 }
 
 /// One kind of input.
@@ -123,7 +129,20 @@ pub trait Reader: Send {
     fn end(&self) -> Result<Option<Positions>>;
 }
 
+/// Every connector there is.
+static ALL: &[&dyn Connector] = &[&generator::Generator, &kafka::Kafka];
+
 /// The connector of this name; an unknown name is refused, naming the nearest.
 pub fn find(name: &str) -> Result<&'static dyn Connector> {
-    Err(crate::error::Error::undefined_object(format!("connector \"{name}\" does not exist")))
+    if let Some(connector) = ALL.iter().find(|c| c.name() == name) {
+        return Ok(*connector);
+    }
+    let error = Error::undefined_object(format!("connector \"{name}\" does not exist"));
+    Err(match options::nearest(name, ALL.iter().map(|c| c.name())) {
+        Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
+        None => {
+            let names = ALL.iter().map(|c| format!("\"{}\"", c.name())).collect::<Vec<_>>();
+            error.hint(format!("The connectors are {}.", names.join(", ")))
+        }
+    })
 }

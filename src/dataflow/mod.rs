@@ -1,6 +1,16 @@
 //! Incremental plans running on worker threads.
+//!
+//! [`graph`] says which node reads which and where rows change workers; [`build`] makes the [`operators`]; a
+//! [`worker`] runs its share of all of them; [`runtime`] is the coordinator's side. [`relation`] is how the rows of views
+//! and tables lie in the store.
 
-pub mod build;
-pub mod exchange;
 pub mod operator;
+pub mod relation;
+pub mod exchange;
 pub mod operators;
+pub mod build;
+pub mod graph;
+pub mod input;
+pub mod materialize;
+pub mod worker;
+pub mod runtime;

@@ -104,6 +104,16 @@ impl Delta {
         Delta { batch: self.batch.clone(), weights: weights.into() }
     }
 
+    /// The rows of a delta without retractions, each as often as its weight says.
+    pub fn expanded(&self) -> Result<RecordBatch> {
+        if self.weights().iter().all(|&w| w == 1) {
+            return Ok(self.batch.clone());
+        }
+        let repeated = |(row, &weight): (usize, &i64)| std::iter::repeat_n(row as u32, weight.max(0) as usize);
+        let indices = self.weights().iter().enumerate().flat_map(repeated).collect::<Vec<_>>();
+        Ok(self.take(&UInt32Array::from(indices))?.batch)
+    }
+
     /// All of these deltas as one. `schema` is that of the rows, for when there is none.
     pub fn concat(schema: &SchemaRef, deltas: &[Delta]) -> Result<Delta> {
         if let [one] = deltas {

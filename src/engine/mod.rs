@@ -1,19 +1,65 @@
 //! The engine: owner of catalog, store and runtime. Sessions call it; it knows no client.
+//!
+//! [`coordinator`] is the thread that makes epochs, [`commit`] the one that writes them. [`write`] resolves DML before the
+//! dataflow, [`table`] is what it works on; [`query`] answers reads; [`transaction`] holds what a client has not committed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::thread::JoinHandle;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use crossbeam_channel::Sender;
+use datafusion::execution::SessionState;
 use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::physical_plan::displayable;
+use parking_lot::Mutex;
+use parking_lot::RwLock;
+use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
-use crate::error::{Error, Result};
-use crate::ids::{Epoch, ObjectId};
-use crate::sql::bound::{Ddl, Dml, Query};
+use crate::catalog::ObjectKind;
+use crate::catalog::system::SystemContext;
+use crate::connectors;
+use crate::connectors::Positions;
+use crate::engine::coordinator::Request;
+use crate::engine::ddl::Prepared;
+use crate::engine::query::View;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::Epoch;
+use crate::ids::ObjectId;
+use crate::plan;
+use crate::sql::bound::Ddl;
+use crate::sql::bound::Dml;
+use crate::sql::bound::Query;
+use crate::state::Snapshot;
+use crate::time::Clock;
+use crate::time::Micros;
+
+pub mod commit;
+pub mod coordinator;
+pub mod ddl;
+pub mod ingest;
+pub mod query;
+pub mod records;
+pub mod recover;
+pub mod statement;
+pub mod table;
+pub mod transaction;
+pub mod watermark;
+pub mod write;
+
+pub use datafusion::common::ScalarValue as Parameter;
+pub use transaction::Savepoint;
+pub use transaction::Transaction;
+
+/// How often a statement is tried again whose rows were changed while it ran.
+const ATTEMPTS: usize = 100;
 
 /// How to open an engine.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EngineOptions {
     /// Where everything is stored.
     pub data_dir: PathBuf,
@@ -21,11 +67,29 @@ pub struct EngineOptions {
     pub workers: usize,
     /// The memory that caches, state and the store may take together, in bytes.
     pub memory_limit_bytes: usize,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// A running database. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine;
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What all handles of an engine share.
+struct Shared {
+    /// To the coordinator.
+    requests: Sender<Request>,
+    /// What readers see.
+    published: Arc<RwLock<Arc<Published>>>,
+    /// DataFusion with our settings, functions and rules.
+    state: Arc<SessionState>,
+    /// The last hidden row id given out.
+    row_ids: Arc<AtomicI64>,
+    /// The coordinator's thread, until it was waited for.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
 
 /// What readers see: the last committed epoch.
 pub struct Published {
@@ -33,6 +97,18 @@ pub struct Published {
     pub epoch: Epoch,
     /// Its catalog.
     pub catalog: Arc<Catalog>,
+    /// Its rows.
+    pub snapshot: Snapshot,
+    /// What system relations show of it.
+    pub system: SystemContext,
+}
+
+impl Published {
+    /// The watermark of an input.
+    pub fn watermark(&self, id: ObjectId) -> Option<Micros> {
+        let found = self.system.watermarks.iter().find(|(input, partition, _)| *input == id && partition.is_none());
+        found.and_then(|(_, _, watermark)| *watermark)
+    }
 }
 
 /// What a DDL statement did.
@@ -53,9 +129,6 @@ pub struct Written {
     pub returning: Option<RecordBatch>,
 }
 
-/// A value of a parameter `$n`.
-pub use datafusion::common::ScalarValue as Parameter;
-
 /// The rows of a read, streamed. Dropping it cancels the read.
 pub struct Rows {
     /// The Arrow schema of the batches.
@@ -64,91 +137,119 @@ pub struct Rows {
     pub stream: SendableRecordBatchStream,
 }
 
-/// A transaction: one snapshot, and its own table writes over it.
-pub struct Transaction;
-
 impl Engine {
     /// Opens the database in its directory, creating or recovering it.
-    pub fn open(_options: EngineOptions) -> Result<Engine> {
-        Err(Error::internal(""))
+    pub fn open(options: EngineOptions) -> Result<Engine> {
+        recover::open(options)
     }
 
     /// What readers see now.
     pub fn published(&self) -> Arc<Published> {
-        unreachable!()
+        self.shared.published.read().clone()
     }
 
-    /// Changes the catalog. Returns when the change is committed and, for a view, filled. Dropping the future cancels it.
-    pub async fn ddl(&self, _ddl: Ddl) -> Result<DdlOutcome> {
-        Err(Error::internal(""))
+    /// Sends a request to the coordinator and waits for its answer.
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<Result<T>>) -> Request) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Error::shutdown("the server is shutting down");
+        self.shared.requests.send(request(reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Changes the catalog. Returns when the change is committed and, for a view, filled.
+    pub async fn ddl(&self, ddl: Ddl) -> Result<DdlOutcome> {
+        let start = match &ddl {
+            Ddl::CreateSource { .. } => self.start_of(&ddl).await?,
+            Ddl::CreateTable { .. } | Ddl::CreateView { .. } | Ddl::CreateMaterializedView { .. } | Ddl::Drop { .. } => {
+                Positions::new()
+            }
+        };
+        let ddl = Box::new(Prepared { ddl, start });
+        self.ask(|reply| Request::Ddl { ddl, reply }).await
+    }
+
+    /// Asks a new source's other side where it starts.
+    async fn start_of(&self, ddl: &Ddl) -> Result<Positions> {
+        let Ddl::CreateSource { name, if_not_exists, columns, fills, connector, options, format, watermark, .. } = ddl
+        else {
+            return Ok(Positions::new());
+        };
+        if *if_not_exists && self.published().catalog.find(&name.schema, &name.name).is_some() {
+            return Ok(Positions::new());
+        }
+        let source = crate::catalog::Source {
+            columns: columns.clone(),
+            fills: fills.clone(),
+            connector: connector.clone(),
+            options: options.clone(),
+            format: format.clone(),
+            watermark: watermark.clone(),
+            start: Positions::new(),
+        };
+        let connector = connectors::find(connector)?;
+        let spec = ingest::spec(ObjectId(0), &name.name, &source);
+        connector.validate(&spec)?;
+        let asked = tokio::task::spawn_blocking(move || connector.start(&spec)).await;
+        asked.map_err(|_| Error::internal("a connector panicked; see the log"))?
     }
 
     /// Reads at the last committed epoch.
-    pub async fn read(&self, _query: &Query, _parameters: &[Parameter]) -> Result<Rows> {
-        Err(Error::internal(""))
+    pub async fn read(&self, query: &Query, parameters: &[Parameter]) -> Result<Rows> {
+        self.view().read(&self.shared.state, query, parameters).await
+    }
+
+    fn view(&self) -> View {
+        View { published: self.published(), changes: None }
     }
 
     /// Writes and waits until the write is committed and visible.
-    pub async fn write(&self, _dml: &Dml, _parameters: &[Parameter]) -> Result<Written> {
-        Err(Error::internal(""))
+    pub async fn write(&self, dml: &Dml, parameters: &[Parameter]) -> Result<Written> {
+        for _ in 0..ATTEMPTS {
+            let write = statement::evaluate(&self.view(), &self.shared.state, dml, parameters).await?;
+            let (written, stale) = self.ask(|reply| Request::Write { write, reply }).await?;
+            if !stale {
+                return Ok(written);
+            }
+        }
+        Err(Error::serialization("the rows of the statement were changed again and again while it ran")
+            .hint("Try again."))
     }
 
     /// Begins a transaction at the last committed epoch.
     pub fn begin(&self) -> Transaction {
-        Transaction
+        Transaction::new(self.clone())
     }
 
     /// Waits until all input that had arrived is visible.
     pub async fn flush(&self) -> Result<()> {
-        Err(Error::internal(""))
+        self.ask(|reply| Request::Flush { reply }).await
     }
 
     /// The text rows of EXPLAIN.
-    pub async fn explain(&self, _query: &Query) -> Result<Vec<String>> {
-        Err(Error::internal(""))
+    pub async fn explain(&self, query: &Query) -> Result<Vec<String>> {
+        let plan = self.view().physical(&self.shared.state, query, &[]).await?;
+        Ok(displayable(plan.as_ref()).indent(false).to_string().lines().map(str::to_string).collect())
     }
 
     /// The text rows of EXPLAIN MATERIALIZED VIEW.
-    pub fn explain_view(&self, _view: ObjectId) -> Result<Vec<String>> {
-        Err(Error::internal(""))
+    pub fn explain_view(&self, view: ObjectId) -> Result<Vec<String>> {
+        let published = self.published();
+        let object = published.catalog.get(view);
+        match object.map(|o| &o.kind) {
+            Some(ObjectKind::MaterializedView(view)) => {
+                Ok(plan::explain::explain(&plan::stored::read(&view.plan)?, &published.catalog))
+            }
+            _ => Err(Error::undefined_table("the materialized view does not exist any more")),
+        }
     }
 
     /// Stops cleanly: the running epoch is committed, waiting writes are answered.
     pub async fn shutdown(&self) -> Result<()> {
-        Err(Error::internal(""))
+        let outcome = self.ask(|reply| Request::Shutdown { reply }).await;
+        let thread = self.shared.thread.lock().take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        outcome
     }
 }
-
-impl Transaction {
-    /// What the transaction sees of the catalog and of views.
-    pub fn published(&self) -> &Arc<Published> {
-        unreachable!()
-    }
-
-    /// Reads on the transaction's snapshot with its own writes.
-    pub async fn read(&self, _query: &Query, _parameters: &[Parameter]) -> Result<Rows> {
-        Err(Error::internal(""))
-    }
-
-    /// Writes into the transaction; nobody else sees it before COMMIT.
-    pub async fn write(&mut self, _dml: &Dml, _parameters: &[Parameter]) -> Result<Written> {
-        Err(Error::internal(""))
-    }
-
-    /// Marks a place to go back to.
-    pub fn savepoint(&mut self) -> Savepoint {
-        Savepoint
-    }
-
-    /// Takes back what was written since.
-    pub fn rollback_to(&mut self, _savepoint: &Savepoint) {}
-
-    /// All of it in one epoch, or 40001.
-    pub async fn commit(self) -> Result<()> {
-        Err(Error::internal(""))
-    }
-}
-
-/// A place in a transaction.
-#[derive(Clone, Debug)]
-pub struct Savepoint;

@@ -209,7 +209,9 @@ fn no_cast(from: &SqlType, to: &SqlType) -> Error {
 pub fn is_plain(from: &SqlType, to: &SqlType) -> bool {
     use SqlType::*;
     match (from, to) {
-        (SmallInt, Integer | BigInt | Real | Double) | (Integer, BigInt | Real | Double) | (BigInt, Real | Double) => true,
+        (SmallInt, Integer | BigInt | Real | Double) | (Integer, BigInt | Real | Double) | (BigInt, Real | Double) => {
+            true
+        }
         (Real, Double) | (Oid, BigInt) => true,
         (SmallInt, Numeric { precision, scale }) => *precision as i16 - *scale as i16 >= 5,
         (Integer, Numeric { precision, scale }) => *precision as i16 - *scale as i16 >= 10,

@@ -15,7 +15,9 @@ use crate::types::cast::Mode;
 pub mod accumulators;
 pub mod aggregates;
 pub mod arithmetic;
+pub mod assign;
 pub mod cast;
+pub mod catalog;
 pub mod columns;
 pub mod define;
 pub mod math;
@@ -27,6 +29,7 @@ pub mod raise;
 pub mod strings;
 pub mod temporal;
 pub mod to_char;
+pub mod window;
 
 pub use raise::from_datafusion;
 
@@ -34,7 +37,8 @@ pub use raise::from_datafusion;
 pub fn scalars() -> Vec<Arc<ScalarUDF>> {
     let operators = Symbol::ALL.iter().map(|symbol| Operator::function(*symbol, true));
     let families = [math::functions(), moments::functions(), strings::functions(), patterns::functions(), now::functions()];
-    operators.chain(families.into_iter().flatten()).map(Arc::new).collect()
+    let ours = operators.chain(families.into_iter().flatten()).map(Arc::new);
+    ours.chain([assign::varchar_assign(), window::tumble_start()]).collect()
 }
 
 /// Our aggregate functions, to be registered over DataFusion's.

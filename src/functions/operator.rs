@@ -142,9 +142,7 @@ pub fn resolve(symbol: Symbol, left: Option<&SqlType>, right: Option<&SqlType>) 
         Symbol::Subtract => subtract(left, right),
         Symbol::Multiply => multiply(left, right),
         Symbol::Divide => divide(left, right),
-        Symbol::Modulo => {
-            numeric_pair(left, right).filter(|r| !matches!(r.result, SqlType::Real | SqlType::Double))
-        }
+        Symbol::Modulo => numeric_pair(left, right).filter(|r| !matches!(r.result, SqlType::Real | SqlType::Double)),
         Symbol::Power => known_numbers(left, right).then(|| Resolved::same(SqlType::Double)),
         Symbol::Concat => concat(left, right),
         Symbol::BitAnd | Symbol::BitOr | Symbol::BitXor => numeric_pair(left, right).filter(|r| is_integer(&r.result)),
@@ -274,7 +272,9 @@ fn subtract(left: Option<&SqlType>, right: Option<&SqlType>) -> Option<Resolved>
         (Some(Date), Some(SmallInt | Integer)) => Resolved::new(Date, Integer, Date),
         (Some(Date) | None, Some(Date)) | (Some(Date), None) => Resolved::new(Date, Date, Integer),
         (Some(Date), Some(Interval)) => Resolved::new(Timestamp, Interval, Timestamp),
-        (Some(ty @ (Timestamp | Timestamptz | Time)), Some(Interval)) => Resolved::new(ty.clone(), Interval, ty.clone()),
+        (Some(ty @ (Timestamp | Timestamptz | Time)), Some(Interval)) => {
+            Resolved::new(ty.clone(), Interval, ty.clone())
+        }
         (Some(Interval) | None, Some(Interval)) | (Some(Interval), None) => Resolved::same(Interval),
         (Some(Timestamptz), Some(Timestamp | Date)) | (Some(Timestamp | Date), Some(Timestamptz)) => {
             Resolved::new(Timestamptz, Timestamptz, Interval)
@@ -320,7 +320,9 @@ fn concat(left: Option<&SqlType>, right: Option<&SqlType>) -> Option<Resolved> {
     use SqlType::*;
     match (left, right) {
         (Some(Bytea), Some(Bytea) | None) | (None, Some(Bytea)) => Some(Resolved::same(Bytea)),
-        (Some(array @ Array(_)), other) if other.is_none_or(|other| other == array) => Some(Resolved::same(array.clone())),
+        (Some(array @ Array(_)), other) if other.is_none_or(|other| other == array) => {
+            Some(Resolved::same(array.clone()))
+        }
         (None, Some(array @ Array(_))) => Some(Resolved::same(array.clone())),
         (Some(array @ Array(item)), Some(other)) if item.as_ref() == other => {
             Some(Resolved::new(array.clone(), other.clone(), array.clone()))
@@ -352,7 +354,9 @@ fn common_pair(left: &SqlType, right: &SqlType) -> Option<SqlType> {
     if is_number(left) && is_number(right) {
         if let Numeric { .. } = promote(left, right)? {
             let (left, right) = (as_numeric(left), as_numeric(right));
-            let whole = |ty: &SqlType| if let Numeric { precision, scale } = ty { *precision as i16 - *scale as i16 } else { 0 };
+            let whole = |ty: &SqlType| {
+                if let Numeric { precision, scale } = ty { *precision as i16 - *scale as i16 } else { 0 }
+            };
             let scale = scale_of(&left).max(scale_of(&right));
             let precision = (whole(&left).max(whole(&right)) + scale as i16).min(PRECISION_MAX as i16) as u8;
             return Some(Numeric { precision, scale });
@@ -439,7 +443,9 @@ pub fn plan_time_type(ty: &DataType) -> Option<SqlType> {
             SqlType::Numeric { precision: PRECISION_MAX, scale: (*scale).min(PRECISION_MAX as i8) }
         }
         DataType::Dictionary(_, values) => SqlType::of_arrow(values).or_else(|| plan_time_type(values))?,
-        DataType::LargeList(item) | DataType::FixedSizeList(item, _) => SqlType::Array(Box::new(SqlType::of_field(item)?)),
+        DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            SqlType::Array(Box::new(SqlType::of_field(item)?))
+        }
         DataType::List(item) => SqlType::Array(Box::new(plan_time_type(item.data_type())?)),
         _ => return None,
     })

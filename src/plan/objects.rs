@@ -16,7 +16,7 @@ pub fn object_properties(object: &Object) -> Result<(Vec<Column>, Properties)> {
     let declared = |append_only| Properties {
         key: match object.storage() {
             Some(Storage::Keyed(key)) => Some(key),
-            Some(Storage::Hashed) | None => None,
+            Some(Storage::Hashed | Storage::Log) | None => None,
         },
         append_only,
         watermarks: object.watermark().map(|w| w.column).into_iter().collect(),

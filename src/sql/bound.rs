@@ -5,10 +5,17 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableSource};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableProviderFilterPushDown, TableSource};
+use datafusion::physical_expr::create_physical_expr;
 
 use crate::catalog::{Fill, Format, Watermark};
+use crate::error::{Error, Result};
+use crate::functions::from_datafusion;
 use crate::ids::ObjectId;
 use crate::types::{Column, SqlType};
 
@@ -60,7 +67,7 @@ pub struct Query {
     pub plan: LogicalPlan,
     /// The result's columns, as the client is told.
     pub columns: Vec<Column>,
-    /// The objects that are read.
+    /// The objects that are read, plain views among them.
     pub reads: BTreeSet<ObjectId>,
     /// The types of `$1`, `$2`, ... as inferred or given.
     pub parameters: Vec<SqlType>,
@@ -89,6 +96,12 @@ pub enum Dml {
     Truncate { tables: Vec<ObjectId> },
 }
 
+/// The qualifier of the old row's columns in [`OnConflict::Update`].
+pub const OLD: &str = "old";
+
+/// The qualifier of the new row's columns in [`OnConflict::Update`].
+pub const EXCLUDED: &str = "excluded";
+
 /// What an INSERT does when a row with its key exists.
 #[derive(Clone, Debug)]
 pub enum OnConflict {
@@ -96,8 +109,8 @@ pub enum OnConflict {
     Error,
     /// Leaves the old row.
     Nothing,
-    /// `DO UPDATE SET`: expressions over the declared columns of the old row followed by those of the new one
-    /// (`excluded`); with `filter` only where it is true.
+    /// `DO UPDATE SET`: expressions over the declared columns of the old row (qualified by [`OLD`]) followed by those of
+    /// the new one (by [`EXCLUDED`]); with `filter` only where it is true.
     Update { assignments: Vec<(usize, Expr)>, filter: Option<Expr> },
 }
 
@@ -228,4 +241,27 @@ impl RelationSource {
         let any: &dyn Any = source.as_ref();
         any.downcast_ref()
     }
+}
+
+/// An argument of EXECUTE: an expression over no columns.
+pub type Constant = Expr;
+
+/// The value of a constant expression, as the type wanted.
+pub fn constant(expression: &Constant, ty: &SqlType) -> Result<ScalarValue> {
+    let schema = DFSchema::empty();
+    let physical =
+        create_physical_expr(expression, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
+            .map_err(from_datafusion)?;
+    let row = RecordBatch::try_new_with_options(
+        Arc::new(Schema::empty()),
+        Vec::new(),
+        &RecordBatchOptions::new().with_row_count(Some(1)),
+    )
+    .map_err(|e| Error::internal(e.to_string()))?;
+    let value = physical.evaluate(&row).map_err(from_datafusion)?;
+    let value = match value {
+        ColumnarValue::Scalar(value) => value,
+        ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0).map_err(from_datafusion)?,
+    };
+    value.cast_to(&ty.arrow()).map_err(from_datafusion)
 }

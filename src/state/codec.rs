@@ -1,13 +1,13 @@
 //! Rows and keys as bytes: two formats of ours, versioned, for disk and for hashing. Keys order as SQL orders.
 //!
 //! Both codecs work a column at a time: first the length of every row is added up, then one buffer of the right size is
-//! filled. The formats are told in [`key`] and [`row`]; what they share with Arrow's side is in [`columns`].
+//! filled. The formats are told in [`key`] and [`row`]; what they share with Arrow's side is in `columns`.
 
 use crate::error::Error;
 
 mod columns;
-mod key;
-mod row;
+pub mod key;
+pub mod row;
 #[cfg(test)]
 mod tests;
 

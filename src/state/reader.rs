@@ -19,9 +19,14 @@ use crate::state::writes::Sealed;
 /// answered from the sealed batch.
 #[derive(Clone)]
 pub struct StateReader {
+    /// The epoch before, while its commit may still be running.
     sealed: Option<Arc<Sealed>>,
+    /// What is committed.
     snapshot: Snapshot,
 }
+
+/// Takes the answer for the key of this index; `None`: there is no such key.
+pub type Found<'a> = dyn FnMut(usize, Option<&[u8]>) -> Result<()> + 'a;
 
 impl StateReader {
     /// A reader of the sealed epoch, if any, over the snapshot.
@@ -40,11 +45,7 @@ impl StateReader {
     }
 
     /// Calls `found(index, value)` for each key, in any order; spaces differ by key only in their shard.
-    pub fn get_many(
-        &self,
-        keys: &[(Space, &[u8])],
-        found: &mut dyn FnMut(usize, Option<&[u8]>) -> Result<()>,
-    ) -> Result<()> {
+    pub fn get_many(&self, keys: &[(Space, &[u8])], found: &mut Found<'_>) -> Result<()> {
         let Some((space, _)) = keys.first() else {
             return Ok(());
         };
@@ -75,7 +76,7 @@ impl StateReader {
         Scan::new(self.snapshot.clone(), self.sealed.clone(), space, (from, to), Direction::Forward)
     }
 
-    /// The entries of [`scan`](StateReader::scan), the last first.
+    /// The same entries as [`StateReader::scan`], the last first.
     pub fn scan_reverse(&self, space: Space, from: Option<&[u8]>, to: Option<&[u8]>) -> Scan {
         Scan::new(self.snapshot.clone(), self.sealed.clone(), space, (from, to), Direction::Backward)
     }
@@ -86,7 +87,7 @@ impl StateReader {
         family: Family,
         full_keys: &ByteRows,
         order: &mut Vec<usize>,
-        found: &mut dyn FnMut(usize, Option<&[u8]>) -> Result<()>,
+        found: &mut Found<'_>,
     ) -> Result<()> {
         let Some(sealed) = &self.sealed else {
             return Ok(());

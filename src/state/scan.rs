@@ -1,4 +1,4 @@
-//! Scans: entries in key order, forwards or backwards, those of the sealed epoch merged over the committed ones.
+//! Scans: entries in key order or against it, those of the sealed epoch merged over the committed ones.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use crate::state::store::Rocks;
 use crate::state::store::store_error;
 use crate::state::writes::Sealed;
 
-/// How much is read ahead of a scan.
+/// How much is read ahead of the scan of a whole space. For others RocksDB begins with less.
 const READAHEAD_BYTES: usize = 256 * 1024;
 
 /// An iterator over entries that owns what it reads from.
@@ -29,16 +29,14 @@ pub struct Scan {
     last: Option<Side>,
     /// How long the prefix of the space is, which the caller does not see.
     prefix_len: usize,
-    /// Which way it goes.
+    /// Which end comes first.
     direction: Direction,
 }
 
-/// The order of a scan's entries.
+/// Which way a scan goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
-    /// In key order.
     Forward,
-    /// The last first.
     Backward,
 }
 
@@ -67,9 +65,11 @@ impl Scan {
             None => prefix_end(prefix.as_ref()),
         };
         let mut options = snapshot.read_options();
-        options.set_iterate_lower_bound(start.clone());
         options.set_total_order_seek(true);
-        options.set_readahead_size(READAHEAD_BYTES);
+        if from.is_none() && to.is_none() {
+            options.set_readahead_size(READAHEAD_BYTES);
+        }
+        options.set_iterate_lower_bound(start.clone());
         if let Some(end) = &end {
             options.set_iterate_upper_bound(end.clone());
         }
@@ -77,7 +77,7 @@ impl Scan {
         let db: &'static Rocks = unsafe { &*std::ptr::from_ref(snapshot.store().db()) };
         let mut committed = db.raw_iterator_cf_opt(snapshot.store().family(space.family()), options);
         match direction {
-            Direction::Forward => committed.seek(&start),
+            Direction::Forward => committed.seek_to_first(),
             Direction::Backward => committed.seek_to_last(),
         }
         let sealed = sealed.map(|sealed| {
@@ -139,29 +139,30 @@ impl Scan {
             (None, Some(_)) => Some(Side::Sealed),
             (Some(committed), Some(sealed)) => Some(match (committed.cmp(sealed), self.direction) {
                 (Ordering::Less, Direction::Forward) | (Ordering::Greater, Direction::Backward) => Side::Committed,
-                (Ordering::Greater, Direction::Forward) | (Ordering::Less, Direction::Backward) => Side::Sealed,
+                (Ordering::Less, Direction::Backward) | (Ordering::Greater, Direction::Forward) => Side::Sealed,
                 (Ordering::Equal, _) => Side::Both,
             }),
         })
     }
 
-    /// The sealed epoch and the index of its next entry.
-    fn sealed_entry(&self) -> Option<(&Sealed, usize)> {
-        let (sealed, range) = self.sealed.as_ref()?;
-        let index = match self.direction {
-            Direction::Forward => range.clone().next()?,
-            Direction::Backward => range.clone().next_back()?,
-        };
-        Some((sealed, index))
-    }
-
     /// The full key of the sealed epoch's next entry.
     fn sealed_key(&self) -> Option<&[u8]> {
-        self.sealed_entry().map(|(sealed, index)| sealed.key(index))
+        let (sealed, index) = self.sealed_next()?;
+        Some(sealed.key(index))
     }
 
     /// The value of the sealed epoch's next entry; `None` if it deletes.
     fn sealed_value(&self) -> Option<&[u8]> {
-        self.sealed_entry().and_then(|(sealed, index)| sealed.value(index))
+        let (sealed, index) = self.sealed_next()?;
+        sealed.value(index)
+    }
+
+    fn sealed_next(&self) -> Option<(&Sealed, usize)> {
+        let (sealed, range) = self.sealed.as_ref()?;
+        let next = match self.direction {
+            Direction::Forward => range.start,
+            Direction::Backward => range.end.wrapping_sub(1),
+        };
+        (!range.is_empty()).then_some((sealed, next))
     }
 }

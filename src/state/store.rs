@@ -38,15 +38,20 @@ const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_WORDS: &str = "millstream data format ";
 /// The folder in the data directory that is RocksDB's.
 const ROCKS_FOLDER: &str = "store";
+/// The least memory for memtables.
+const WRITE_BUFFER_BYTES_MIN: usize = 16 << 20;
 /// The key, in [`Family::Meta`], of the last committed epoch (8 bytes, big-endian).
 const EPOCH_KEY: &[u8] = b"epoch";
+
+/// The key, in [`Family::Meta`], of the epoch up to which numbers are reserved (8 bytes, big-endian).
+const RESERVED_KEY: &[u8] = b"reserved";
 
 /// How to open a store.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// Bytes for the block cache, which memtables are charged to.
     pub cache_bytes: usize,
-    /// Bytes for memtables.
+    /// Bytes for memtables; at least 16 MiB are taken, so that not every epoch flushes.
     pub write_buffer_bytes: usize,
 }
 
@@ -69,7 +74,8 @@ impl Default for StoreOptions {
 impl Store {
     /// Opens or creates the store in this directory. Refused with a clear error when the directory is in use, cannot be
     /// written, or was written by a newer version.
-    pub fn open(path: &Path, options: StoreOptions) -> Result<Arc<Store>> {
+    pub fn open(path: &Path, mut options: StoreOptions) -> Result<Arc<Store>> {
+        options.write_buffer_bytes = options.write_buffer_bytes.max(WRITE_BUFFER_BYTES_MIN);
         std::fs::create_dir_all(path).map_err(|error| directory_error("create", path, error))?;
         check_format(path)?;
         let cache = Cache::new_lru_cache(options.cache_bytes);
@@ -102,11 +108,20 @@ impl Store {
 
     /// The epoch of the last commit; `None` in a new store.
     pub fn committed_epoch(&self) -> Result<Option<Epoch>> {
-        let Some(bytes) = self.db.get_cf(self.family(Family::Meta), EPOCH_KEY).map_err(store_error)? else {
-            return Ok(None);
-        };
-        let bytes = bytes.try_into().map_err(|_| Error::corrupted("the record of the last epoch is damaged"))?;
-        Ok(Some(Epoch(u64::from_be_bytes(bytes))))
+        self.epoch_record(EPOCH_KEY)
+    }
+
+    /// Says, synced, that epochs up to this one may become visible. A commit without sync can be lost with the machine, but
+    /// its number must not be used again: after a restart epochs go on after the reserved ones.
+    pub fn reserve_epochs(&self, up_to: Epoch) -> Result<()> {
+        let meta = self.family(Family::Meta);
+        self.db.put_cf(meta, RESERVED_KEY, up_to.0.to_be_bytes()).map_err(store_error)?;
+        self.db.flush_wal(true).map_err(store_error)
+    }
+
+    /// The epoch of the last [`Store::reserve_epochs`]; `None` in a new store.
+    pub fn reserved_epoch(&self) -> Result<Option<Epoch>> {
+        self.epoch_record(RESERVED_KEY)
     }
 
     /// The rows as of the last commit.
@@ -163,6 +178,14 @@ impl Store {
     /// The handle of a column family.
     pub(super) fn family(&self, family: Family) -> &ColumnFamily {
         self.db.cf_handle(family.name()).expect("all families were opened")
+    }
+
+    fn epoch_record(&self, key: &[u8]) -> Result<Option<Epoch>> {
+        let Some(bytes) = self.db.get_cf(self.family(Family::Meta), key).map_err(store_error)? else {
+            return Ok(None);
+        };
+        let damaged = || Error::corrupted(format!("record \"{}\" of the store is damaged", key.escape_ascii()));
+        Ok(Some(Epoch(u64::from_be_bytes(bytes.try_into().map_err(|_| damaged())?))))
     }
 
     fn range_bytes(&self, family: Family, number: u32) -> u64 {
@@ -230,6 +253,10 @@ fn open_error(path: &Path, error: rocksdb::Error) -> Error {
     if text.contains("While lock file") || text.contains("lock hold by current process") {
         return Error::io(format!("data directory \"{}\" is in use by another process", path.display()))
             .hint("Stop the server that runs on it, or name another directory with --data-dir.");
+    }
+    if text.contains("Permission denied") || text.contains("Read-only file system") {
+        return Error::io(format!("cannot write to data directory \"{}\": {text}", path.display()))
+            .hint("Name a directory that can be written with --data-dir.");
     }
     store_error(error)
 }

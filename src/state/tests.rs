@@ -71,8 +71,10 @@ fn what_is_committed_is_there_after_reopening() {
         let entries = spaces.map(|space| (space, "key", Some("value")));
         store.commit(&sealed(41, &entries), true).unwrap();
         store.commit(&sealed(42, &[(SPACE, "key", None)]), false).unwrap();
+        assert_eq!(store.reserved_epoch().unwrap(), None);
+        store.reserve_epochs(Epoch(1000)).unwrap();
     }
-    let store = open(dir.path()).unwrap();
+    let store = Store::open(dir.path(), StoreOptions { cache_bytes: 0, write_buffer_bytes: 0 }).unwrap();
     assert_eq!(store.committed_epoch().unwrap(), Some(Epoch(42)));
     let snapshot = store.snapshot();
     for space in spaces {
@@ -81,6 +83,7 @@ fn what_is_committed_is_there_after_reopening() {
         assert_eq!(snapshot.get_many(space, &[b"no", b"key"]).unwrap(), [None, expected]);
     }
     assert!(store.memory_bytes() > 0);
+    assert_eq!((store.reserved_epoch().unwrap(), store.path()), (Some(Epoch(1000)), dir.path()));
 }
 
 #[test]
@@ -141,18 +144,16 @@ fn scans_keep_to_their_space_and_bounds() {
     let batch = sealed(1, &entries);
     let before = store.reader(Some(batch.clone()));
     store.commit(&batch, false).unwrap();
-    for scan in [|r: &StateReader, a, b| r.scan(SPACE, a, b), |r: &StateReader, a, b| r.clone().scan(SPACE, a, b)] {
-        for reader in [&before, &store.reader(None), &store.reader(Some(batch.clone()))] {
-            assert_eq!(all(scan(reader, None, None)), "a=1 b=1 ba=1 c=1");
-            assert_eq!(all(scan(reader, Some(b"b"), None)), "b=1 ba=1 c=1");
-            assert_eq!(all(scan(reader, Some(b"aa"), Some(b"c"))), "b=1 ba=1");
-            assert_eq!(all(scan(reader, Some(b"c"), Some(b"b"))), "");
-            assert_eq!(all(reader.scan(last, None, None)), "end=1");
-            assert_eq!(all(reader.scan_reverse(SPACE, None, None)), "c=1 ba=1 b=1 a=1");
-            assert_eq!(all(reader.scan_reverse(SPACE, Some(b"aa"), Some(b"c"))), "ba=1 b=1");
-            assert_eq!(all(reader.scan_reverse(SPACE, Some(b"c"), Some(b"b"))), "");
-            assert_eq!(all(reader.scan_reverse(last, None, None)), "end=1");
-        }
+    for reader in [&before, &store.reader(None), &store.reader(Some(batch.clone()))] {
+        assert_eq!(all(reader.scan(SPACE, None, None)), "a=1 b=1 ba=1 c=1");
+        assert_eq!(all(reader.scan(SPACE, Some(b"b"), None)), "b=1 ba=1 c=1");
+        assert_eq!(all(reader.scan(SPACE, Some(b"aa"), Some(b"c"))), "b=1 ba=1");
+        assert_eq!(all(reader.scan(SPACE, Some(b"c"), Some(b"b"))), "");
+        assert_eq!(all(reader.scan(last, None, None)), "end=1");
+        assert_eq!(all(reader.scan_reverse(SPACE, None, None)), "c=1 ba=1 b=1 a=1");
+        assert_eq!(all(reader.scan_reverse(SPACE, Some(b"aa"), Some(b"c"))), "ba=1 b=1");
+        assert_eq!(all(reader.scan_reverse(SPACE, Some(b"c"), Some(b"b"))), "");
+        assert_eq!(all(reader.scan_reverse(last, None, None)), "end=1");
     }
 }
 
@@ -205,15 +206,17 @@ fn readers_see_sealed_over_committed() {
             let expected = keys.iter().map(|key| model.get(key).cloned()).collect::<Vec<_>>();
             assert_eq!(many(&reader, &asked), expected);
             assert_eq!(reader.get(asked[0].0, asked[0].1).unwrap(), expected[0]);
-            let mut scan = reader.scan(Space::State(TableId(1), Shard(1)), None, None);
-            let mut reverse = reader.scan_reverse(Space::State(TableId(1), Shard(1)), None, None);
-            let values = model.iter().filter(|((shard, _), _)| *shard == Shard(1)).map(|(_, value)| value);
-            for (forth, back) in values.clone().zip(values.rev()) {
-                assert_eq!(scan.next_entry().unwrap().unwrap().1, forth);
-                assert_eq!(reverse.next_entry().unwrap().unwrap().1, back);
-            }
-            assert!(scan.next_entry().unwrap().is_none());
-            assert!(reverse.next_entry().unwrap().is_none());
+            let space = Space::State(TableId(1), Shard(1));
+            let stored =
+                model.iter().filter(|((shard, _), _)| *shard == Shard(1)).map(|((_, key), value)| (key, value));
+            let text = |(key, value): (&Vec<u8>, &Vec<u8>)| {
+                format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value))
+            };
+            assert_eq!(all(reader.scan(space, None, None)), stored.clone().map(text).collect::<Vec<_>>().join(" "));
+            assert_eq!(
+                all(reader.scan_reverse(space, None, None)),
+                stored.rev().map(text).collect::<Vec<_>>().join(" ")
+            );
         }
     }
     assert!(many(&store.reader(None), &[]).is_empty());
@@ -288,4 +291,23 @@ fn a_damaged_file_is_named() {
     let error = open(dir.path()).err().unwrap();
     assert_eq!(error.kind, Kind::Corrupted);
     assert!(error.message.contains("MANIFEST"), "{error}");
+}
+
+/// What lies on people's disks: changes only together with the version of the format.
+#[test]
+fn keys_lie_where_they_lie() {
+    let at = |space: Space| (space.family().name(), space.prefix().key(b"k"));
+    assert_eq!(at(Space::Catalog), ("catalog", b"k".to_vec()));
+    assert_eq!(at(Space::Progress), ("progress", b"k".to_vec()));
+    assert_eq!(at(Space::State(TableId(258), Shard(1023))), ("state", vec![0, 0, 1, 2, 3, 255, b'k']));
+    assert_eq!(at(Space::Relation(ObjectId(16384))), ("relations", vec![0, 0, 64, 0, b'k']));
+    assert_eq!(at(Space::Changelog(ObjectId(16384))), ("changelog", vec![0, 0, 64, 0, b'k']));
+}
+
+#[test]
+fn readers_go_between_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<(Arc<Store>, crate::state::Snapshot, StateReader, Arc<Sealed>, Writes)>();
+    fn check_send<T: Send>() {}
+    check_send::<Scan>();
 }

@@ -22,6 +22,8 @@ const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
 /// Memtable of a column family that holds little.
 const SMALL_MEMTABLE_BYTES: usize = 4 << 20;
+/// What such a memtable takes at first.
+const SMALL_ARENA_BLOCK_BYTES: usize = 64 << 10;
 /// How much dirty data the kernel may collect before it is told to write it out.
 const BYTES_PER_SYNC: u64 = 1 << 20;
 /// Files that RocksDB keeps open.
@@ -70,6 +72,7 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
         Family::Meta | Family::Catalog | Family::Progress => {
             table.set_block_size(LOOKUP_BLOCK_BYTES);
             rocks.set_write_buffer_size(SMALL_MEMTABLE_BYTES);
+            rocks.set_arena_block_size(SMALL_ARENA_BLOCK_BYTES);
         }
         Family::State => {
             table.set_block_size(LOOKUP_BLOCK_BYTES);

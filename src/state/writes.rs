@@ -39,6 +39,7 @@ struct Entry {
     value_len: Option<u32>,
     /// Which arena; 0 until the epoch is sealed.
     part: u16,
+    /// Where it goes.
     family: Family,
 }
 

@@ -11,6 +11,7 @@ pub mod calendar;
 pub mod cast;
 pub mod datetime;
 pub mod interval;
+pub mod known;
 pub mod numeric;
 pub mod oid;
 pub mod parse;

@@ -56,9 +56,14 @@ pub fn lower(query: &Query, view: ObjectId, catalog: &Catalog, next_table: Table
     let mut lowering = Lowering { catalog, builder: Builder::default() };
     let relation = lowering.lower(&optimized)?;
     let root = lowering.output(&relation, &query.columns)?;
-    let key = lowering.builder.node(root).key.clone();
+    let (key, append_only) = (lowering.builder.node(root).key.clone(), lowering.builder.node(root).append_only);
     let (plan, next_table) = lowering.builder.finish(root, view, &query.columns, next_table);
-    Ok(Lowered { plan, storage: key.map_or(Storage::Hashed, Storage::Keyed), next_table })
+    let storage = match key {
+        Some(key) => Storage::Keyed(key),
+        None if append_only => Storage::Log,
+        None => Storage::Hashed,
+    };
+    Ok(Lowered { plan, storage, next_table })
 }
 
 impl Lowering<'_> {

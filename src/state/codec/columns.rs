@@ -69,8 +69,11 @@ impl Layout {
 
 /// A column about to be encoded.
 pub(super) struct Source {
+    /// Its values.
     pub(super) values: Values,
+    /// Which rows are NULL; `None` if no row is.
     pub(super) nulls: Option<NullBuffer>,
+    /// How many rows it has.
     rows: usize,
 }
 
@@ -155,6 +158,7 @@ pub(super) fn slice<'a>(offsets: &OffsetBuffer<i32>, bytes: &'a [u8], index: usi
 
 /// Rows being written, all side by side.
 pub(super) struct RowWriter {
+    /// All rows, one after the other.
     bytes: Vec<u8>,
     /// Where the next byte of each row goes; in the end, where the row ends.
     at: Vec<u32>,

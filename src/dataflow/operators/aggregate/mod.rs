@@ -14,8 +14,12 @@
 //! was; at the end it is computed again, and where the two differ the old row is retracted and the new one inserted. So
 //! an epoch's delta is consolidated however many steps it had, and nothing of the output has to be stored.
 //!
+//! A result that does not fit its type is an error of its group, which then has no row: it is decided by the result alone, and taken
+//! back when the result fits again.
+//!
 //! A group without rows has no state. The one group of an aggregate without group columns is there all the same.
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 
 use crate::dataflow::operator::Context;
@@ -215,7 +219,7 @@ impl Aggregate {
     }
 
     /// The group columns of these slots.
-    fn key_columns(&self, slots: impl Iterator<Item = u32>) -> Result<Vec<arrow::array::ArrayRef>> {
+    fn key_columns(&self, slots: impl Iterator<Item = u32>) -> Result<Vec<ArrayRef>> {
         self.key_codec.decode(slots.map(|slot| self.groups.key(slot)))
     }
 

@@ -3,14 +3,14 @@
 //! The values themselves lie in a multiset of the node, keyed so that the store can search it in order. Here is kept, for
 //! each group, how many distinct values there are and the extreme one. When the extreme is retracted the group is *open*:
 //! at the epoch's end the operator searches the multiset and answers with the best values there are now. Of these the first
-//! is the new extreme; the others are its *runners-up*, so that the next retractions need no search.
+//! is the new extreme; the others are its *runners-up*, so that the next retractions need no search. A group that begins while
+//! there is room for its runners-up has them from the start.
 //!
 //! Input are not rows but transitions of the multiset: weight +1 for a value that appears in the group, −1 for one that goes.
 
-use std::collections::HashMap;
-
 use arrow::array::Array;
 use arrow::array::ArrayRef;
+use hashbrown::HashMap;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -33,6 +33,9 @@ pub(super) const SEARCH_VALUES: usize = 32;
 
 /// How many groups may have runners-up in memory.
 const RUNNING_GROUPS_MAX: usize = 16_384;
+
+/// About what a value on the heap takes.
+const VALUE_BYTES: usize = 32;
 
 /// A column for `min` or `max` over a multiset.
 pub(super) struct Ordered {
@@ -81,9 +84,7 @@ impl Ordered {
         if self.runners.len() >= RUNNING_GROUPS_MAX {
             self.runners.clear();
         }
-        if !runners.is_empty() {
-            self.runners.insert(slot, runners);
-        }
+        self.runners.insert(slot, runners);
     }
 
     fn is_open(&self, slot: u32) -> bool {
@@ -96,6 +97,9 @@ impl Ordered {
         let Some(best) = self.best.get(at) else {
             if self.present[at] == 1 {
                 self.best.set(at, Some(value));
+                if self.runners.len() < RUNNING_GROUPS_MAX {
+                    self.runners.insert(slot, Vec::new());
+                }
             }
             return;
         };
@@ -148,7 +152,7 @@ impl Accumulators for Ordered {
         debug_assert!(self.open.is_empty(), "searches are answered within the epoch");
         compact(&mut self.present, keep);
         self.best.retain(keep);
-        self.runners.clear();
+        self.runners = HashMap::new();
     }
 
     fn update(&mut self, rows: &Rows<'_>, values: Option<&ArrayRef>) -> Result<()> {
@@ -178,7 +182,9 @@ impl Accumulators for Ordered {
     }
 
     fn memory_bytes(&self) -> usize {
-        let runners = self.runners.len() * SEARCH_VALUES * 2 * size_of::<Box<[u8]>>();
+        let values = self.runners.values().map(Vec::capacity).sum::<usize>();
+        let entry = size_of::<(u32, Vec<Box<[u8]>>)>();
+        let runners = self.runners.capacity() * entry + values * (size_of::<Box<[u8]>>() + VALUE_BYTES);
         self.present.capacity() * size_of::<i64>() + self.best.memory_bytes() + runners
     }
 }

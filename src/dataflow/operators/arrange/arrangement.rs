@@ -24,7 +24,7 @@ use crate::types::Column;
 ///
 /// What a step brings is [received](Arrangement::receive) while readers still see what was before, and
 /// [applied](Arrangement::apply) when the step is through. An append reads no more than the head of its key; a reader
-/// [finds](Arrangement::find) all keys it wants at once, so that what is not in memory comes in with two sorted multi-gets.
+/// finds all keys it wants at once, so that what is not in memory comes in with two sorted multi-gets.
 pub struct Arrangement {
     /// The columns of its rows.
     columns: Vec<Column>,

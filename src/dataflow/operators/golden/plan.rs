@@ -151,8 +151,14 @@ fn type_of(name: &str) -> SqlType {
         "date" => SqlType::Date,
         "timestamp" => SqlType::Timestamp,
         "timestamptz" => SqlType::Timestamptz,
-        other => panic!("no type: {other}"),
+        other => numeric_of(other).unwrap_or_else(|| panic!("no type: {other}")),
     }
+}
+
+/// `numeric(38;2)`.
+fn numeric_of(name: &str) -> Option<SqlType> {
+    let (precision, scale) = name.strip_prefix("numeric(")?.strip_suffix(')')?.split_once(';')?;
+    Some(SqlType::Numeric { precision: precision.parse().ok()?, scale: scale.parse().ok()? })
 }
 
 /// `[0,1]`.

@@ -1,0 +1,25 @@
+# make run      builds Millstream, starts it with a demo on 127.0.0.1:4566, data under ./data
+# make test     every test, closing with a count
+# make bench    Nexmark, in events per second and per CPU-second
+# make check    what must hold before a change lands
+
+.PHONY: run test bench check cargo
+
+run: cargo
+	@.ci/packages build demo
+	cargo build --release
+	@docs/demo.sh "$$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/millstream"
+
+test: cargo
+	@.ci/packages build test
+	@.ci/test
+
+bench: cargo
+	@.ci/packages build
+	cargo bench --bench nexmark
+
+check: cargo
+	@.ci/run
+
+cargo:
+	@command -v cargo > /dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }

@@ -1,0 +1,378 @@
+//! The running reader: one thread polls and decodes, another looks for new partitions and tells the group how far we are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use rdkafka::Offset;
+use rdkafka::consumer::CommitMode;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::message::Message;
+
+use super::client::Cluster;
+use super::client::PATIENCE;
+use super::rows::RowsBuilder;
+use crate::connectors::Positions;
+use crate::connectors::Reader;
+use crate::connectors::SourceBatch;
+use crate::connectors::SourceEvent;
+use crate::connectors::SourceSpec;
+use crate::connectors::worker::StopSignal;
+use crate::connectors::worker::Stopped;
+use crate::connectors::worker::Workers;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::time::Clock;
+
+/// A batch is sent when it has so many messages,
+const MESSAGES_MAX: usize = 4096;
+
+/// or so many bytes of payload,
+const BYTES_MAX: usize = 4 << 20;
+
+/// or its first message has waited so long, or no further message is there.
+const AGE_MAX: Duration = Duration::from_millis(10);
+
+/// How long the reader waits for a message before it looks around.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How often the group is told offsets, and the topic's partitions are looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How long a look at the topic may take; also how long a drop may.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The handle of a running reader.
+pub(super) struct KafkaReader {
+    cluster: Arc<Cluster>,
+    /// The last committed positions, on their way to the group.
+    committed: Arc<Mutex<Positions>>,
+    /// Dropped with the handle; ends the threads.
+    _workers: Workers,
+}
+
+/// What the housekeeper sees of the topic.
+enum Look {
+    Partitions(Vec<i32>),
+    Missing(Error),
+    Unreachable,
+}
+
+/// The polling thread.
+struct Poller {
+    spec: SourceSpec,
+    cluster: Arc<Cluster>,
+    clock: Arc<dyn Clock>,
+    events: Sender<SourceEvent>,
+    stop: StopSignal,
+    partitions: BTreeMap<i32, Partition>,
+    /// When the oldest message that is not sent came.
+    oldest: Option<Instant>,
+    /// The trouble last told, which the next batch clears.
+    trouble: Option<String>,
+    /// How many looks in a row did not find the topic.
+    missing: usize,
+}
+
+/// One partition being read.
+struct Partition {
+    /// What was read and not sent.
+    rows: RowsBuilder,
+    /// The offset after what was read.
+    next_offset: i64,
+    /// Whether the partition's end was met after that, and is not yet told.
+    end_met: bool,
+}
+
+/// Why a poller stops by itself.
+enum Ending {
+    Stopped,
+    Failed(Error),
+}
+
+impl From<Stopped> for Ending {
+    fn from(_: Stopped) -> Ending {
+        Ending::Stopped
+    }
+}
+
+impl KafkaReader {
+    pub(super) fn start(
+        spec: SourceSpec,
+        from: &Positions,
+        clock: Arc<dyn Clock>,
+        events: Sender<SourceEvent>,
+        cluster: Cluster,
+    ) -> Result<KafkaReader> {
+        let cluster = Arc::new(cluster);
+        let committed = Arc::new(Mutex::new(Positions::new()));
+        let mut workers = Workers::new();
+        let (looks, seen) = crossbeam_channel::bounded(1);
+        let mut poller = Poller {
+            cluster: cluster.clone(),
+            clock,
+            events,
+            stop: workers.stop_signal(),
+            partitions: BTreeMap::new(),
+            oldest: None,
+            trouble: None,
+            missing: 0,
+            spec,
+        };
+        poller.assign(parse(from)?)?;
+        let name = poller.spec.name.clone();
+        workers.spawn(format!("kafka {name}"), move || poller.run(&seen))?;
+        let (stop, keeper, positions) = (workers.stop_signal(), cluster.clone(), committed.clone());
+        workers.spawn(format!("kafka+ {name}"), move || keep_house(&keeper, &positions, &looks, &stop))?;
+        Ok(KafkaReader { cluster, committed, _workers: workers })
+    }
+}
+
+impl Reader for KafkaReader {
+    fn committed(&self, positions: &Positions) {
+        self.committed.lock().clone_from(positions);
+    }
+
+    fn end(&self) -> Result<Option<Positions>> {
+        let partitions = self.cluster.partitions(PATIENCE)?;
+        self.cluster.end_offsets(&partitions).map(Some)
+    }
+}
+
+/// The housekeeper's life.
+fn keep_house(
+    cluster: &Cluster,
+    committed: &Mutex<Positions>,
+    looks: &Sender<Look>,
+    stop: &StopSignal,
+) -> Result<(), Stopped> {
+    let mut told = Positions::new();
+    loop {
+        let waited = stop.wait(HOUSEKEEPING);
+        let positions = committed.lock().clone();
+        if positions != told {
+            let list = parse(&positions).and_then(|positions| cluster.list(positions));
+            if let Err(error) = list.map(|list| cluster.consumer.commit(&list, CommitMode::Async)) {
+                tracing::debug!("kafka: {error}");
+            }
+            told = positions;
+        }
+        waited?;
+        let look = match cluster.partitions(LOOK) {
+            Ok(partitions) => Look::Partitions(partitions),
+            Err(error) if error.kind == Kind::UndefinedObject => Look::Missing(error),
+            Err(_) => Look::Unreachable,
+        };
+        stop.send(looks, look)?;
+    }
+}
+
+impl Poller {
+    fn run(mut self, seen: &Receiver<Look>) -> Result<(), Stopped> {
+        match self.read(seen) {
+            Ending::Stopped => Err(Stopped),
+            Ending::Failed(error) => {
+                let failed = SourceEvent::Failed { source: self.spec.source, error };
+                self.stop.send(&self.events, failed)
+            }
+        }
+    }
+
+    fn read(&mut self, seen: &Receiver<Look>) -> Ending {
+        loop {
+            if let Err(ending) = self.turn(seen) {
+                return ending;
+            }
+        }
+    }
+
+    /// Takes what is there, sends what is due.
+    fn turn(&mut self, seen: &Receiver<Look>) -> Result<(), Ending> {
+        self.stop.check()?;
+        if let Ok(look) = seen.try_recv() {
+            self.look_around(look)?;
+        }
+        let cluster = self.cluster.clone();
+        let mut wait = POLL;
+        while let Some(polled) = cluster.consumer.poll(wait) {
+            match polled {
+                Ok(message) => self.take(&message)?,
+                Err(error) => self.hear(&error)?,
+            }
+            if self.oldest.is_some_and(|oldest| self.clock.instant().duration_since(oldest) >= AGE_MAX) {
+                break;
+            }
+            wait = Duration::ZERO;
+        }
+        self.send_all()?;
+        Ok(())
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Ending> {
+        let number = message.partition();
+        let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
+        // A fetch that was under way when the connection broke may deliver a message again.
+        if message.offset() < partition.next_offset {
+            return Ok(());
+        }
+        partition.rows.push(message);
+        partition.next_offset = message.offset() + 1;
+        partition.end_met = false;
+        let full = partition.rows.messages() >= MESSAGES_MAX || partition.rows.bytes() >= BYTES_MAX;
+        if self.oldest.is_none() {
+            self.oldest = Some(self.clock.instant());
+        }
+        if full {
+            self.send(number)?;
+        }
+        Ok(())
+    }
+
+    /// Hears what librdkafka says instead of a message.
+    fn hear(&mut self, error: &KafkaError) -> Result<(), Ending> {
+        if let KafkaError::PartitionEOF(number) = error {
+            // Control records at the end move the position without any message.
+            let position = self.cluster.consumer.position().ok();
+            let position = position.and_then(|list| Some(list.find_partition(&self.cluster.topic, *number)?.offset()));
+            if let Some(partition) = self.partitions.get_mut(number) {
+                if let Some(Offset::Offset(position)) = position {
+                    partition.next_offset = partition.next_offset.max(position);
+                }
+                partition.end_met = true;
+            }
+            return Ok(());
+        }
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.send_all()?;
+                Err(Ending::Failed(self.out_of_range()))
+            }
+            // A topic or partition that is gone is confirmed by the housekeeper.
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::PollExceeded) => Ok(()),
+            _ => Ok(self.tell_trouble(self.cluster.unreachable(error))?),
+        }
+    }
+
+    /// Which partition no longer holds the offset we need.
+    fn out_of_range(&self) -> Error {
+        let topic = &self.cluster.topic;
+        for (number, partition) in &self.partitions {
+            let Ok((first, end)) = self.cluster.bounds(*number, LOOK) else { continue };
+            let next = partition.next_offset;
+            if next < first || next > end {
+                return Error::not_ready(format!("offset {next} of partition {number} of topic \"{topic}\" is not there any more"))
+                    .detail(format!("The partition holds the offsets from {first} to {end}."))
+                    .hint("The topic forgot messages that were not yet read, or was created anew. Drop the source and create it again.");
+            }
+        }
+        Error::not_ready(format!("messages of topic \"{topic}\" that were to be read next are not there any more"))
+    }
+
+    fn look_around(&mut self, look: Look) -> Result<(), Ending> {
+        match look {
+            Look::Partitions(numbers) => {
+                self.missing = 0;
+                self.add_partitions(&numbers)?;
+                if self.trouble.is_some() {
+                    self.clear_trouble()?;
+                }
+            }
+            // Once may be a broker that is just starting.
+            Look::Missing(error) => {
+                self.missing += 1;
+                if self.missing >= 3 {
+                    self.send_all()?;
+                    return Err(Ending::Failed(error));
+                }
+            }
+            Look::Unreachable => self.missing = 0,
+        }
+        Ok(())
+    }
+
+    /// Starts reading partitions that are new, from their beginning.
+    fn add_partitions(&mut self, numbers: &[i32]) -> Result<(), Ending> {
+        let new = numbers.iter().filter(|number| !self.partitions.contains_key(number)).copied();
+        let new = new.collect::<Vec<_>>();
+        if new.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(source = self.spec.name, partitions = ?new, "kafka: new partitions");
+        let offsets = new.into_iter().map(|number| Ok((number, self.cluster.bounds(number, LOOK)?.0)));
+        // Where the brokers do not answer now, the next look comes back to it.
+        match offsets.collect::<Result<BTreeMap<_, _>>>() {
+            Ok(offsets) => self.assign(offsets).map_err(Ending::Failed),
+            Err(error) => Ok(self.tell_trouble(error)?),
+        }
+    }
+
+    /// Adds these partitions to those that are read.
+    fn assign(&mut self, from: BTreeMap<i32, i64>) -> Result<()> {
+        let list = self.cluster.list(from.clone())?;
+        let assigned = self.cluster.consumer.incremental_assign(&list);
+        assigned.map_err(|e| Error::internal(format!("kafka: partitions cannot be assigned: {e}")))?;
+        for (number, next_offset) in from {
+            let rows = RowsBuilder::new(&self.spec)?;
+            self.partitions.insert(number, Partition { rows, next_offset, end_met: false });
+        }
+        Ok(())
+    }
+
+    fn send_all(&mut self) -> Result<(), Stopped> {
+        let due = self.partitions.iter().filter(|(_, p)| p.end_met || p.rows.messages() > 0);
+        for number in due.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.send(number)?;
+        }
+        self.oldest = None;
+        Ok(())
+    }
+
+    fn send(&mut self, number: i32) -> Result<(), Stopped> {
+        let partition = self.partitions.get_mut(&number).expect("only partitions that are read are sent");
+        let (batch, errors) = partition.rows.finish(number);
+        let event = SourceEvent::Batch(SourceBatch {
+            source: self.spec.source,
+            partition: number.to_string(),
+            batch,
+            next_offset: partition.next_offset,
+            at_end: std::mem::take(&mut partition.end_met),
+            errors,
+        });
+        self.trouble = None;
+        self.stop.send(&self.events, event)
+    }
+
+    fn tell_trouble(&mut self, error: Error) -> Result<(), Stopped> {
+        if self.trouble.as_ref() == Some(&error.message) {
+            return Ok(());
+        }
+        tracing::warn!(source = self.spec.name, "{error}");
+        self.trouble = Some(error.message.clone());
+        self.stop.send(&self.events, SourceEvent::Trouble { source: self.spec.source, error })
+    }
+
+    /// The brokers answer again; a batch says so, an empty one if need be.
+    fn clear_trouble(&mut self) -> Result<(), Stopped> {
+        tracing::info!(source = self.spec.name, "kafka can be reached again");
+        match self.partitions.keys().next() {
+            Some(number) => self.send(*number),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Positions with their partitions as numbers.
+fn parse(positions: &Positions) -> Result<BTreeMap<i32, i64>> {
+    let number = |name: &String| {
+        name.parse().map_err(|_| Error::corrupted(format!("\"{name}\" is no partition of a Kafka topic")))
+    };
+    positions.iter().map(|(name, offset)| Ok((number(name)?, *offset))).collect()
+}

@@ -1,0 +1,168 @@
+//! The coordinator's side of the workers: starts their threads, gives them their shares, gathers what they sealed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+use crossbeam_channel::bounded;
+use crossbeam_channel::unbounded;
+
+use crate::catalog::Storage;
+use crate::dataflow::graph::Graph;
+use crate::dataflow::operator::RowError;
+use crate::dataflow::worker::Command;
+use crate::dataflow::worker::Finished;
+use crate::dataflow::worker::Scope;
+use crate::dataflow::worker::Worker;
+use crate::delta::Delta;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::Epoch;
+use crate::ids::ObjectId;
+use crate::ids::WorkerId;
+use crate::plan::ir::Plan;
+use crate::state::StateReader;
+use crate::state::Writes;
+
+/// Rows of a step: what fits the caches.
+pub const STEP_ROWS: usize = 8192;
+
+/// Steps that may wait for a worker: the coordinator runs no further ahead.
+const COMMANDS_MAX: usize = 8;
+
+/// All workers.
+pub struct Runtime {
+    /// To each worker.
+    commands: Vec<Sender<Command>>,
+    /// From all workers.
+    answers: Receiver<Result<Finished>>,
+    /// The coordinator's copy of the graph.
+    graph: Graph,
+    /// Objects whose changes this epoch has taken in.
+    touched: BTreeSet<ObjectId>,
+    /// The view that is filled alone in this epoch.
+    filling: Option<ObjectId>,
+    /// Memory for the operator state of one worker, in bytes.
+    memory_bytes: usize,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What all workers sealed at an epoch's end.
+pub struct SealedShares {
+    /// Their writes.
+    pub writes: Vec<Writes>,
+    /// Rows that could not be computed, by view.
+    pub errors: Vec<(ObjectId, RowError)>,
+    /// Bytes of operator state in memory.
+    pub state_bytes: usize,
+}
+
+impl Runtime {
+    /// Starts so many worker threads, which may hold `memory_bytes` of operator state together.
+    pub fn start(workers: usize, memory_bytes: usize) -> Result<Runtime> {
+        let (answer, answers) = unbounded();
+        let (peers, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
+        let mut commands = Vec::new();
+        let mut threads = Vec::new();
+        for (number, inbox) in inboxes.into_iter().enumerate() {
+            let (command, receiver) = bounded(COMMANDS_MAX);
+            commands.push(command);
+            let (answer, peers) = (answer.clone(), peers.clone());
+            let work = move || Worker::new(WorkerId(number as u16), receiver, answer, peers, inbox).run();
+            let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+            threads.push(thread.stack_size(8 << 20).spawn(work)?);
+        }
+        Ok(Runtime {
+            commands,
+            answers,
+            graph: Graph::default(),
+            touched: BTreeSet::new(),
+            filling: None,
+            memory_bytes: memory_bytes / workers,
+            threads,
+        })
+    }
+
+    /// Adds a view's plan. With `fresh` the view is filled alone until the next [`finish`](Self::finish).
+    pub fn install(&mut self, view: ObjectId, plan: Arc<Plan>, storage: Storage, fresh: bool) {
+        self.graph.add(view, &plan, &storage);
+        self.filling = fresh.then_some(view);
+        self.tell(|_| Command::Install { view, plan: plan.clone(), storage: storage.clone(), fresh });
+    }
+
+    /// Takes a view's plan out.
+    pub fn remove(&mut self, view: ObjectId) {
+        self.graph.remove(view);
+        self.filling.take_if(|filling| *filling == view);
+        self.tell(|_| Command::Remove { view });
+    }
+
+    /// Whether any plan reads this object.
+    pub fn is_read(&self, object: ObjectId) -> bool {
+        self.graph.is_read(object)
+    }
+
+    /// Begins an epoch, which sees this state.
+    pub fn begin(&mut self, epoch: Epoch, state: &StateReader) {
+        self.touched.clear();
+        self.tell(|_| Command::Begin { epoch, state: state.clone() });
+        if let Some(view) = self.filling {
+            self.tell(|_| Command::Step { deltas: Vec::new(), scope: Scope::View { view, create: true } });
+        }
+    }
+
+    /// One step with these changes of tables and sources, cut evenly among the workers.
+    pub fn step(&mut self, deltas: Vec<(ObjectId, Delta)>) {
+        let objects = deltas.iter().map(|(object, _)| *object).collect::<BTreeSet<_>>();
+        self.touched.extend(objects.iter().copied());
+        let scope = match self.filling {
+            Some(view) => Scope::View { view, create: false },
+            None => Scope::Reached(Arc::new(objects)),
+        };
+        let workers = self.commands.len();
+        let share = |worker: usize| {
+            let cut = |(object, delta): &(ObjectId, Delta)| {
+                let (from, to) = (delta.len() * worker / workers, delta.len() * (worker + 1) / workers);
+                (from < to).then(|| (*object, delta.slice(from, to - from)))
+            };
+            deltas.iter().filter_map(cut).collect::<Vec<_>>()
+        };
+        self.tell(|worker| Command::Step { deltas: share(worker), scope: scope.clone() });
+    }
+
+    /// Ends the epoch: the last pass, then everything sealed. Waits for all workers.
+    pub fn finish(&mut self) -> Result<SealedShares> {
+        let scope = match self.filling.take() {
+            Some(view) => Scope::View { view, create: false },
+            None => Scope::Reached(Arc::new(std::mem::take(&mut self.touched))),
+        };
+        let memory_bytes = self.memory_bytes;
+        self.tell(|_| Command::Finish { scope: scope.clone(), memory_bytes });
+        let mut shares = SealedShares { writes: Vec::new(), errors: Vec::new(), state_bytes: 0 };
+        for _ in 0..self.commands.len() {
+            let gone = |_| Error::internal("a worker thread has died");
+            let finished = self.answers.recv().map_err(gone)??;
+            shares.writes.push(finished.writes);
+            shares.errors.extend(finished.errors);
+            shares.state_bytes += finished.state_bytes;
+        }
+        Ok(shares)
+    }
+
+    fn tell(&self, command: impl Fn(usize) -> Command) {
+        for (worker, sender) in self.commands.iter().enumerate() {
+            let _ = sender.send(command(worker));
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.commands.clear();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}

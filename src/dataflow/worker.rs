@@ -1,0 +1,383 @@
+//! One worker: its share of every operator, and the passes through them.
+//!
+//! A *pass* goes once through the reached vertices in topological order. At a vertex whose input is exchanged the worker
+//! waits for one message from each worker, empty or not, so all workers go through the same passes in the same order.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+
+use crate::catalog::Storage;
+use crate::dataflow::build;
+use crate::dataflow::exchange::partition;
+use crate::dataflow::graph::Graph;
+use crate::dataflow::graph::Index;
+use crate::dataflow::input::Input;
+use crate::dataflow::materialize::Materialize;
+use crate::dataflow::operator::Context;
+use crate::dataflow::operator::Operator;
+use crate::dataflow::operator::RowError;
+use crate::dataflow::operators::arrange::SharedArrangement;
+use crate::delta::Delta;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::Epoch;
+use crate::ids::ObjectId;
+use crate::ids::WorkerId;
+use crate::plan::ir::Op;
+use crate::plan::ir::Plan;
+use crate::state::StateReader;
+use crate::state::Writes;
+
+/// What the coordinator asks of a worker. All workers get the same commands in the same order.
+pub enum Command {
+    /// Adds a view's plan; `fresh` when it was just created.
+    Install { view: ObjectId, plan: Arc<Plan>, storage: Storage, fresh: bool },
+    /// Takes a view's plan out.
+    Remove { view: ObjectId },
+    /// Begins an epoch.
+    Begin { epoch: Epoch, state: StateReader },
+    /// One step: this worker's share of the changes of tables and sources, and what all workers' shares can reach.
+    Step { deltas: Vec<(ObjectId, Delta)>, scope: Scope },
+    /// The last pass of the epoch, over what the epoch reached; then everything is sealed.
+    Finish { scope: Scope, memory_bytes: usize },
+}
+
+/// Which vertices a pass goes through.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// What changes of these objects reach.
+    Reached(Arc<BTreeSet<ObjectId>>),
+    /// One view alone, which is being filled; `create` in its first pass.
+    View { view: ObjectId, create: bool },
+}
+
+/// What a worker answers to [`Command::Finish`], and to any command that failed.
+pub struct Finished {
+    /// Everything the epoch changed in this worker's state.
+    pub writes: Writes,
+    /// Rows that could not be computed, by view.
+    pub errors: Vec<(ObjectId, RowError)>,
+    /// Bytes of operator state in memory after the epoch.
+    pub state_bytes: usize,
+}
+
+/// Deltas on their way from one worker to another.
+pub struct Parcel {
+    /// The pass they belong to, counted from the worker's start.
+    pass: u64,
+    /// Where they go.
+    to: (Index, usize),
+    /// The deltas; empty to say that there are none. An error: the sender failed and will send nothing more.
+    deltas: Result<Vec<Delta>>,
+}
+
+/// What kind of pass it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Create,
+    Step,
+    Finish,
+}
+
+/// A worker thread's state.
+pub struct Worker {
+    id: WorkerId,
+    /// Commands from the coordinator.
+    commands: Receiver<Command>,
+    /// Answers to the coordinator.
+    answers: Sender<Result<Finished>>,
+    /// To each worker, this one too.
+    peers: Vec<Sender<Parcel>>,
+    /// From each worker.
+    parcels: Receiver<Parcel>,
+    /// Parcels that came before they were wanted, and how many came for each exchange.
+    early: HashMap<(u64, Index, usize), (usize, Vec<Delta>)>,
+    graph: Graph,
+    /// The operator of each vertex.
+    operators: BTreeMap<Index, Box<dyn Operator>>,
+    /// Arrangements that joins share, by the vertex that owns them.
+    arrangements: BTreeMap<Index, SharedArrangement>,
+    /// Passes begun.
+    pass: u64,
+    /// The running epoch and the state it sees.
+    epoch: Option<(Epoch, StateReader)>,
+    /// Vertices reached in this epoch.
+    reached: BTreeSet<Index>,
+    errors: Vec<(ObjectId, RowError)>,
+}
+
+impl Worker {
+    /// A worker with no plans.
+    pub fn new(
+        id: WorkerId,
+        commands: Receiver<Command>,
+        answers: Sender<Result<Finished>>,
+        peers: Vec<Sender<Parcel>>,
+        parcels: Receiver<Parcel>,
+    ) -> Worker {
+        Worker {
+            id,
+            commands,
+            answers,
+            peers,
+            parcels,
+            early: HashMap::new(),
+            graph: Graph::default(),
+            operators: BTreeMap::new(),
+            arrangements: BTreeMap::new(),
+            pass: 0,
+            epoch: None,
+            reached: BTreeSet::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Works until the coordinator goes away. After an error the worker answers every `Finish` with it: its state is not
+    /// to be trusted, and nothing may be committed any more.
+    pub fn run(mut self) {
+        let mut failed: Option<Error> = None;
+        while let Ok(command) = self.commands.recv() {
+            let finish = matches!(command, Command::Finish { .. });
+            let answer = match &failed {
+                Some(error) => Err(error.clone()),
+                None => self.execute_or_tell(command),
+            };
+            match answer {
+                Ok(Some(finished)) => {
+                    let _ = self.answers.send(Ok(finished));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    if finish {
+                        let _ = self.answers.send(Err(error.clone()));
+                    } else if failed.is_none() {
+                        tracing::error!(worker = self.id.0, %error, "a worker failed");
+                    }
+                    failed = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Executes a command. When it fails, the other workers are told, so that none waits for this one for ever.
+    fn execute_or_tell(&mut self, command: Command) -> Result<Option<Finished>> {
+        let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.execute(command)));
+        let answer = answer.unwrap_or_else(|_| Err(Error::internal("a worker panicked; see the log")));
+        if let Err(error) = &answer {
+            for peer in &self.peers {
+                let _ = peer.send(Parcel { pass: self.pass, to: (0, 0), deltas: Err(error.clone()) });
+            }
+        }
+        answer
+    }
+
+    fn execute(&mut self, command: Command) -> Result<Option<Finished>> {
+        match command {
+            Command::Install { view, plan, storage, fresh } => self.install(view, &plan, &storage, fresh)?,
+            Command::Remove { view } => {
+                for index in self.graph.remove(view) {
+                    self.operators.remove(&index);
+                    self.reached.remove(&index);
+                    self.arrangements.remove(&index);
+                }
+            }
+            Command::Begin { epoch, state } => self.epoch = Some((epoch, state)),
+            Command::Step { deltas, scope } => {
+                let phase = match scope {
+                    Scope::View { create: true, .. } => Phase::Create,
+                    Scope::View { create: false, .. } | Scope::Reached(_) => Phase::Step,
+                };
+                self.pass(&scope, deltas, phase)?;
+                crate::fault::point("epoch.mid_step");
+            }
+            Command::Finish { scope, memory_bytes } => return self.finish(&scope, memory_bytes).map(Some),
+        }
+        Ok(None)
+    }
+
+    fn install(&mut self, view: ObjectId, plan: &Plan, storage: &Storage, fresh: bool) -> Result<()> {
+        for index in self.graph.add(view, plan, storage) {
+            let operator = self.operator_of(index, storage, fresh)?;
+            self.operators.insert(index, operator);
+        }
+        Ok(())
+    }
+
+    /// Makes a vertex's operator for this worker.
+    fn operator_of(&mut self, index: Index, storage: &Storage, fresh: bool) -> Result<Box<dyn Operator>> {
+        let vertex = self.graph.vertex(index);
+        match &vertex.node.op {
+            Op::Input { columns, .. } => return Ok(Box::new(Input::new(columns, &vertex.node.columns))),
+            Op::Materialize { object } => {
+                return Ok(Box::new(Materialize::new(*object, &vertex.node.columns, storage.clone(), self.id)));
+            }
+            Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => {}
+            Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } => {}
+        }
+        let offered = vertex.inputs.iter().filter_map(|edge| edge.from).map(|from| build::Input {
+            columns: &self.graph.vertex(from).node.columns,
+            arrangement: self.arrangements.get(&from),
+        });
+        let built = build::build(&vertex.node, &offered.collect::<Vec<_>>(), fresh)?;
+        if let Some(arrangement) = built.arrangement {
+            self.arrangements.insert(index, arrangement);
+        }
+        built.operator.ok_or_else(|| Error::internal("a node of a plan has no operator"))
+    }
+
+    /// The vertices of a pass, in topological order.
+    fn vertices(&self, scope: &Scope) -> Vec<Index> {
+        match scope {
+            Scope::Reached(objects) => self.graph.reach(objects),
+            Scope::View { view, .. } => self.graph.view(*view).to_vec(),
+        }
+    }
+
+    /// Goes once through the reached vertices.
+    fn pass(&mut self, scope: &Scope, deltas: Vec<(ObjectId, Delta)>, phase: Phase) -> Result<()> {
+        self.pass += 1;
+        let vertices = self.vertices(scope);
+        let mut waiting: HashMap<(Index, usize), Vec<Delta>> = HashMap::new();
+        for (object, delta) in deltas {
+            for index in self.graph.inputs_of(object).filter(|index| vertices.binary_search(index).is_ok()) {
+                waiting.entry((index, 0)).or_default().push(delta.clone());
+            }
+        }
+        let mut called = Vec::new();
+        for &index in &vertices {
+            let ports = self.graph.vertex(index).inputs.len();
+            let mut inputs = Vec::with_capacity(ports);
+            for port in 0..ports {
+                let deltas = match &self.graph.vertex(index).inputs[port].exchange {
+                    Some(_) if self.peers.len() > 1 => self.receive(index, port)?,
+                    _ => waiting.remove(&(index, port)).unwrap_or_default(),
+                };
+                inputs.push(deltas);
+            }
+            let idle = inputs.iter().all(Vec::is_empty);
+            let out = if idle && !self.must_call(index, phase) {
+                Vec::new()
+            } else {
+                called.push(index);
+                self.call(index, inputs, phase)?
+            };
+            self.forward(index, out, &vertices, &mut waiting)?;
+        }
+        for &index in &called {
+            self.operator(index).after_step()?;
+        }
+        self.reached.extend(called);
+        Ok(())
+    }
+
+    /// Whether a vertex is called even if no delta came: when it is created, and at the end of an epoch that reached it.
+    fn must_call(&self, index: Index, phase: Phase) -> bool {
+        match phase {
+            Phase::Create => true,
+            Phase::Step => false,
+            Phase::Finish => self.reached.contains(&index),
+        }
+    }
+
+    fn operator(&mut self, index: Index) -> &mut Box<dyn Operator> {
+        self.operators.get_mut(&index).expect("every vertex has its operator")
+    }
+
+    /// Calls one operator for one pass. Returns what it put out.
+    fn call(&mut self, index: Index, inputs: Vec<Vec<Delta>>, phase: Phase) -> Result<Vec<Delta>> {
+        let (epoch, state) = self.epoch.as_ref().expect("passes run inside an epoch");
+        let operator = self.operators.get_mut(&index).expect("every vertex has its operator");
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let mut cx = Context { epoch: *epoch, state, out: &mut out, errors: &mut errors };
+        if phase == Phase::Create {
+            operator.on_create(self.id.0 == 0, &mut cx)?;
+        }
+        for (port, deltas) in inputs.into_iter().enumerate() {
+            for delta in deltas.into_iter().filter(|delta| !delta.is_empty()) {
+                operator.on_delta(port, delta, &mut cx)?;
+            }
+        }
+        operator.on_step(&mut cx)?;
+        if phase == Phase::Finish {
+            operator.on_epoch(&mut cx)?;
+        }
+        let view = self.graph.vertex(index).view;
+        self.errors.extend(errors.into_iter().map(|error| (view, error)));
+        Ok(out)
+    }
+
+    /// Brings what a vertex put out to its readers, here or on other workers.
+    fn forward(
+        &mut self,
+        index: Index,
+        out: Vec<Delta>,
+        vertices: &[Index],
+        waiting: &mut HashMap<(Index, usize), Vec<Delta>>,
+    ) -> Result<()> {
+        let out = out.into_iter().filter(|delta| !delta.is_empty()).collect::<Vec<_>>();
+        for &(reader, port) in &self.graph.vertex(index).readers {
+            if vertices.binary_search(&reader).is_err() {
+                continue;
+            }
+            match &self.graph.vertex(reader).inputs[port].exchange {
+                Some(columns) if self.peers.len() > 1 => {
+                    let mut shares = vec![Vec::new(); self.peers.len()];
+                    for delta in &out {
+                        for (share, part) in shares.iter_mut().zip(partition(delta, columns, self.peers.len())?) {
+                            share.extend(part);
+                        }
+                    }
+                    for (peer, deltas) in self.peers.iter().zip(shares) {
+                        let _ = peer.send(Parcel { pass: self.pass, to: (reader, port), deltas: Ok(deltas) });
+                    }
+                }
+                _ => waiting.entry((reader, port)).or_default().extend(out.iter().cloned()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the parcels of all workers for one port.
+    fn receive(&mut self, index: Index, port: usize) -> Result<Vec<Delta>> {
+        let wanted = (self.pass, index, port);
+        loop {
+            if self.early.get(&wanted).is_some_and(|(came, _)| *came == self.peers.len()) {
+                return Ok(self.early.remove(&wanted).map(|(_, deltas)| deltas).unwrap_or_default());
+            }
+            let parcel = self.parcels.recv().map_err(|_| Error::shutdown("the server is shutting down"))?;
+            let entry = self.early.entry((parcel.pass, parcel.to.0, parcel.to.1)).or_default();
+            entry.0 += 1;
+            entry.1.extend(parcel.deltas?);
+        }
+    }
+
+    fn finish(&mut self, scope: &Scope, memory_bytes: usize) -> Result<Finished> {
+        self.pass(scope, Vec::new(), Phase::Finish)?;
+        let mut writes = Writes::default();
+        for index in std::mem::take(&mut self.reached) {
+            self.operator(index).seal(&mut writes)?;
+        }
+        self.epoch = None;
+        let state_bytes = self.shrink(memory_bytes);
+        Ok(Finished { writes, errors: std::mem::take(&mut self.errors), state_bytes })
+    }
+
+    /// Holds operator state under its budget: each operator gives up in proportion to what it takes.
+    fn shrink(&mut self, budget: usize) -> usize {
+        let total = self.operators.values().map(|o| o.memory_bytes()).sum::<usize>();
+        if total <= budget {
+            return total;
+        }
+        let target = budget / 4 * 3;
+        for operator in self.operators.values_mut() {
+            let bytes = operator.memory_bytes();
+            operator.shrink((bytes as u128 * target as u128 / total as u128) as usize);
+        }
+        self.operators.values().map(|o| o.memory_bytes()).sum()
+    }
+}

@@ -1,0 +1,64 @@
+//! The committer: one thread that writes sealed epochs, publishes them to readers, and answers those who waited.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+use parking_lot::RwLock;
+
+use crate::catalog::Catalog;
+use crate::catalog::system::SystemContext;
+use crate::engine::Published;
+use crate::error::Result;
+use crate::ids::Epoch;
+use crate::state::Sealed;
+use crate::state::Store;
+
+/// Somebody who waits for an epoch to be committed; told the error if it was not.
+pub type Waiter = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// A sealed epoch on its way to disk.
+pub struct Commit {
+    /// Its number.
+    pub epoch: Epoch,
+    /// Its writes.
+    pub sealed: Arc<Sealed>,
+    /// Whether it must be on disk before anybody is told.
+    pub sync: bool,
+    /// The catalog as of it.
+    pub catalog: Arc<Catalog>,
+    /// What system relations show as of it.
+    pub system: SystemContext,
+    /// Who waits for it.
+    pub waiters: Vec<Waiter>,
+}
+
+/// Commits until the coordinator goes away; tells it the outcome of each.
+pub fn run(
+    store: Arc<Store>,
+    published: Arc<RwLock<Arc<Published>>>,
+    commits: Receiver<Commit>,
+    done: Sender<Result<()>>,
+) {
+    for commit in commits {
+        let outcome = store.commit(&commit.sealed, commit.sync);
+        match &outcome {
+            Ok(()) => {
+                *published.write() = Arc::new(Published {
+                    epoch: commit.epoch,
+                    catalog: commit.catalog,
+                    snapshot: store.snapshot(),
+                    system: commit.system,
+                });
+            }
+            Err(error) => tracing::error!(epoch = commit.epoch.0, %error, "an epoch could not be committed"),
+        }
+        let told = done.send(outcome.clone());
+        for waiter in commit.waiters {
+            waiter(outcome.clone());
+        }
+        if told.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! Changes of the catalog. They run alone, between two epochs, each as one synced epoch of its own.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::array::BinaryArray;
+use arrow::array::BooleanArray;
+use arrow::array::Int64Array;
+use arrow::array::RecordBatch;
+use arrow::array::StringArray;
+use arrow::compute::filter_record_batch;
+
+use crate::catalog::Catalog;
+use crate::catalog::MaterializedView;
+use crate::catalog::Object;
+use crate::catalog::ObjectKind;
+use crate::catalog::Source;
+use crate::catalog::Table;
+use crate::catalog::View;
+use crate::connectors;
+use crate::connectors::Part;
+use crate::connectors::Positions;
+use crate::connectors::SourceBatch;
+use crate::connectors::SourceEvent;
+use crate::dataflow::build;
+use crate::dataflow::relation::RelationCodec;
+use crate::dataflow::runtime::STEP_ROWS;
+use crate::delta::Delta;
+use crate::delta::arrow_error;
+use crate::engine::DdlOutcome;
+use crate::engine::coordinator::Coordinator;
+use crate::engine::ingest;
+use crate::engine::ingest::ERRORS_SUFFIX;
+use crate::engine::ingest::RowMaker;
+use crate::engine::records;
+use crate::engine::records::Progress;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::ids::ObjectId;
+use crate::plan;
+use crate::plan::ir::Op;
+use crate::plan::ir::Plan;
+use crate::sql::bound::Ddl;
+use crate::sql::bound::Name;
+use crate::sql::bound::Query;
+use crate::state::Space;
+use crate::types::Column;
+use crate::types::SqlType;
+use crate::types::schema_of;
+
+/// A bound DDL statement with what had to be asked of the outside world before its turn.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The statement.
+    pub ddl: Ddl,
+    /// Where a new source starts.
+    pub start: Positions,
+}
+
+impl Coordinator {
+    /// Executes a catalog change; no epoch is open and no commit in flight. On an error nothing has changed.
+    pub(super) fn execute_ddl(&mut self, prepared: Prepared) -> Result<DdlOutcome> {
+        match prepared.ddl {
+            Ddl::CreateTable { name, if_not_exists, columns, defaults, primary_key, append_only, watermark, sql } => {
+                let kind = ObjectKind::Table(Table { columns, defaults, primary_key, append_only, watermark });
+                self.create("CREATE TABLE", name, if_not_exists, sql, BTreeSet::new(), kind)
+            }
+            Ddl::CreateSource { name, if_not_exists, columns, fills, connector, options, format, watermark, sql } => {
+                let start = prepared.start;
+                let source = Source { columns, fills, connector, options, format, watermark, start };
+                self.create("CREATE SOURCE", name, if_not_exists, sql, BTreeSet::new(), ObjectKind::Source(source))
+            }
+            Ddl::CreateView { name, or_replace, if_not_exists, query, bound, sql } => {
+                if or_replace && let Some(old) = self.catalog.find(&name.schema, &name.name).cloned() {
+                    return self.replace_view(&old, query, &bound, sql);
+                }
+                let kind = ObjectKind::View(View { columns: bound.columns, query });
+                self.create("CREATE VIEW", name, if_not_exists, sql, bound.reads, kind)
+            }
+            Ddl::CreateMaterializedView { name, if_not_exists, query, bound, sql } => {
+                self.create_materialized_view(name, if_not_exists, query, bound, sql)
+            }
+            Ddl::Drop { objects, cascade, missing, tag } => self.drop_objects(&objects, cascade, &missing, tag),
+        }
+    }
+
+    /// What to answer if the name is taken: an error, or a notice under IF NOT EXISTS.
+    fn taken(&self, tag: &str, name: &Name, if_not_exists: bool) -> Option<Result<DdlOutcome>> {
+        self.catalog.find(&name.schema, &name.name)?;
+        let message = format!("relation \"{}\" already exists", name.name);
+        if !if_not_exists {
+            return Some(Err(Error::duplicate_table(message)));
+        }
+        Some(Ok(DdlOutcome { tag: tag.to_string(), notices: vec![format!("{message}, skipping")] }))
+    }
+
+    /// A new object of the catalog.
+    fn object(&self, id: ObjectId, name: Name, sql: String, reads: BTreeSet<ObjectId>, kind: ObjectKind) -> Object {
+        let created = self.clock.now();
+        Object { id, schema: name.schema, name: name.name, sql, depends_on: reads, created, kind }
+    }
+
+    /// What a statement was bound to must still be there when its turn comes.
+    fn still_there(&self, reads: &BTreeSet<ObjectId>) -> Result<()> {
+        match reads.iter().find(|id| self.catalog.get(**id).is_none()) {
+            Some(_) => Err(Error::undefined_table("a relation that the statement reads was dropped meanwhile")),
+            None => Ok(()),
+        }
+    }
+
+    /// Creates an object that needs no dataflow.
+    fn create(
+        &mut self,
+        tag: &str,
+        name: Name,
+        if_not_exists: bool,
+        sql: String,
+        reads: BTreeSet<ObjectId>,
+        kind: ObjectKind,
+    ) -> Result<DdlOutcome> {
+        if let Some(answer) = self.taken(tag, &name, if_not_exists) {
+            return answer;
+        }
+        self.still_there(&reads)?;
+        let mut catalog = (*self.catalog).clone();
+        let object = self.object(catalog.next_object, name, sql, reads, kind);
+        let mut created = vec![object.id];
+        let errors = matches!(object.kind, ObjectKind::Source(_)).then(|| errors_of(&object));
+        catalog.insert(object);
+        if let Some(mut errors) = errors {
+            errors.id = catalog.next_object;
+            created.push(errors.id);
+            catalog.insert(errors);
+        }
+        self.commit_catalog(catalog, &created)?;
+        for id in created {
+            self.adopt(id, None)?;
+        }
+        Ok(DdlOutcome { tag: tag.to_string(), notices: Vec::new() })
+    }
+
+    /// Makes a changed catalog the one that counts, with the records of these objects written.
+    fn commit_catalog(&mut self, catalog: Catalog, changed: &[ObjectId]) -> Result<()> {
+        self.open_epoch()?;
+        for &id in changed {
+            match catalog.get(id) {
+                Some(object) => records::put_object(&mut self.writes, object)?,
+                None => records::delete_object(&mut self.writes, id),
+            }
+        }
+        self.counters.next_object = catalog.next_object;
+        self.counters.next_table = catalog.next_table;
+        self.catalog = Arc::new(catalog);
+        self.must_sync();
+        crate::fault::point("ddl.before_commit");
+        self.close()?;
+        self.settle()?;
+        crate::fault::point("ddl.after_commit");
+        Ok(())
+    }
+
+    fn replace_view(&mut self, old: &Arc<Object>, query: String, bound: &Query, sql: String) -> Result<DdlOutcome> {
+        let ObjectKind::View(view) = &old.kind else {
+            return Err(Error::new(Kind::WrongObjectType, format!("\"{}\" is not a view", old.name)));
+        };
+        let kept = view.columns.iter().zip(&bound.columns).all(|(a, b)| a.name == b.name && a.ty == b.ty);
+        if !kept || view.columns.len() > bound.columns.len() {
+            let message = format!("cannot change the columns of view \"{}\"", old.name);
+            return Err(Error::new(Kind::InvalidDefinition, message).hint("Drop the view and create it anew."));
+        }
+        let mut object = (**old).clone();
+        object.kind = ObjectKind::View(View { columns: bound.columns.clone(), query });
+        object.depends_on = bound.reads.clone();
+        object.sql = sql;
+        let mut catalog = (*self.catalog).clone();
+        let id = object.id;
+        catalog.insert(object);
+        self.commit_catalog(catalog, &[id])?;
+        Ok(DdlOutcome { tag: "CREATE VIEW".to_string(), notices: Vec::new() })
+    }
+
+    fn create_materialized_view(
+        &mut self,
+        name: Name,
+        if_not_exists: bool,
+        query: String,
+        bound: Query,
+        sql: String,
+    ) -> Result<DdlOutcome> {
+        const TAG: &str = "CREATE MATERIALIZED VIEW";
+        if let Some(answer) = self.taken(TAG, &name, if_not_exists) {
+            return answer;
+        }
+        self.still_there(&bound.reads)?;
+        let mut catalog = (*self.catalog).clone();
+        let id = catalog.next_object;
+        let lowered = plan::lower(&bound, id, &catalog, catalog.next_table)?;
+        catalog.next_table = lowered.next_table;
+        let view = MaterializedView {
+            columns: bound.columns,
+            query,
+            storage: lowered.storage.clone(),
+            plan: plan::stored::write(&lowered.plan),
+        };
+        let object = self.object(id, name, sql, bound.reads, ObjectKind::MaterializedView(view));
+        catalog.insert(object);
+        let plan = Arc::new(lowered.plan);
+        build::check(&plan)?;
+        let inputs = inputs_of(&plan);
+        self.runtime.install(id, plan, lowered.storage, true);
+        let filled = self.open_epoch().and_then(|_| inputs.iter().try_for_each(|&input| self.fill(input)));
+        if let Err(error) = filled {
+            self.runtime.remove(id);
+            return Err(error);
+        }
+        self.commit_catalog(catalog, &[id])?;
+        for input in inputs {
+            self.start_if_source(input)?;
+        }
+        Ok(DdlOutcome { tag: TAG.to_string(), notices: Vec::new() })
+    }
+
+    /// Feeds the committed content of an input to the view being filled.
+    fn fill(&mut self, input: ObjectId) -> Result<()> {
+        let object = self.catalog.get(input).expect("checked to be there").clone();
+        if let ObjectKind::Source(source) = &object.kind {
+            return if self.inputs.is_running(input) { self.replay(&object, source) } else { Ok(()) };
+        }
+        let codec = RelationCodec::of(&object).expect("whatever is not a source is stored");
+        let mut scan = self.base()?.scan(Space::Relation(input), None, None);
+        while let Some(delta) = codec.read_chunk(&mut scan, STEP_ROWS)? {
+            self.runtime.step(vec![(input, delta)]);
+        }
+        Ok(())
+    }
+
+    /// Reads a source once more from its start, up to where its shared reader has come.
+    fn replay(&mut self, object: &Arc<Object>, source: &Source) -> Result<()> {
+        let until = self.inputs.positions(object.id);
+        let maker = RowMaker::new(object, source, &self.state)?;
+        let mut spec = ingest::spec(object.id, &object.name, source);
+        spec.columns.push((Column::new("ms_offset", SqlType::BigInt), Part::Offset));
+        let offsets = spec.columns.len() - 1;
+        let (sender, events) = crossbeam_channel::bounded(16);
+        let connector = connectors::find(&source.connector)?;
+        let mut missing = until.clone();
+        missing.retain(|partition, end| source.start.get(partition).copied().unwrap_or(0) < *end);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let _reader = connector.read(spec, source.start.clone(), self.clock.clone(), sender)?;
+        while !missing.is_empty() {
+            let event = events.recv().map_err(|_| Error::internal("a source's reader has died"))?;
+            let batch = match event {
+                SourceEvent::Batch(batch) => batch,
+                SourceEvent::Trouble { error, .. } | SourceEvent::Failed { error, .. } => return Err(error),
+            };
+            let Some(&end) = missing.get(&batch.partition) else { continue };
+            let rows = before(&batch.batch, offsets, end)?;
+            let (rows, _) = maker.make(&rows)?;
+            let rows = ingest::with_watermark(object, rows, None)?;
+            self.runtime.step(vec![(object.id, Delta::inserts(rows))]);
+            if batch.next_offset >= end {
+                missing.remove(&batch.partition);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the shared reader of a source that a view reads, unless it runs.
+    pub(super) fn start_if_source(&mut self, id: ObjectId) -> Result<()> {
+        let Some(object) = self.catalog.get(id).cloned() else { return Ok(()) };
+        if self.inputs.is_running(id) {
+            return Ok(());
+        }
+        let state = self.state.clone();
+        self.inputs.start(&object, &state)
+    }
+
+    fn drop_objects(
+        &mut self,
+        objects: &[ObjectId],
+        cascade: bool,
+        missing: &[String],
+        tag: &str,
+    ) -> Result<DdlOutcome> {
+        let mut notices = missing.iter().map(|name| format!("{name}, skipping")).collect::<Vec<_>>();
+        let doomed = self.doomed(objects);
+        let named = |id: &ObjectId| objects.contains(id) || self.is_companion(*id, objects);
+        let others = doomed.iter().filter(|id| !named(id)).collect::<Vec<_>>();
+        if !others.is_empty() && !cascade {
+            return Err(self.refuse_drop(objects, &others));
+        }
+        for id in &others {
+            if let Some(object) = self.catalog.get(**id) {
+                notices.push(format!("drop cascades to {} {}", object.noun(), object.name));
+            }
+        }
+        let mut catalog = (*self.catalog).clone();
+        let mut tables = Vec::new();
+        for id in doomed.iter().rev() {
+            let Some(object) = catalog.remove(*id) else { continue };
+            if let ObjectKind::MaterializedView(view) = &object.kind {
+                self.runtime.remove(*id);
+                tables.extend(plan::stored::read(&view.plan)?.tables());
+            }
+            self.shapes.remove(id);
+            self.watermarks.remove(id);
+            self.inputs.forget(*id);
+        }
+        let unread = catalog.objects().filter(|o| matches!(o.kind, ObjectKind::Source(_)) && !self.runtime.is_read(o.id));
+        for id in unread.map(|o| o.id).collect::<Vec<_>>() {
+            if self.inputs.stop(id) {
+                records::delete_progress(&mut self.writes, id);
+            }
+        }
+        let doomed = doomed.into_iter().collect::<Vec<_>>();
+        self.commit_catalog(catalog, &doomed)?;
+        self.store.drop_spaces(&tables, &doomed)?;
+        Ok(DdlOutcome { tag: tag.to_string(), notices })
+    }
+
+    /// These objects and everything that reads them, oldest first.
+    fn doomed(&self, objects: &[ObjectId]) -> BTreeSet<ObjectId> {
+        let mut doomed = BTreeSet::new();
+        let mut open = objects.to_vec();
+        while let Some(id) = open.pop() {
+            if doomed.insert(id) {
+                open.extend(self.catalog.dependents(id).map(|o| o.id));
+            }
+        }
+        doomed
+    }
+
+    /// Whether an object is the relation of errors of one of these, and goes with it.
+    fn is_companion(&self, id: ObjectId, objects: &[ObjectId]) -> bool {
+        let Some(object) = self.catalog.get(id) else { return false };
+        let owner = objects.iter().filter_map(|id| self.catalog.get(*id));
+        let mut names = owner.map(|owner| format!("{}{ERRORS_SUFFIX}", owner.name));
+        names.any(|name| name == object.name)
+    }
+
+    fn refuse_drop(&self, objects: &[ObjectId], others: &[&ObjectId]) -> Error {
+        let called = |id: &ObjectId| {
+            self.catalog.get(*id).map_or_else(String::new, |object| format!("{} {}", object.noun(), object.name))
+        };
+        let reads = |id: &ObjectId| {
+            let read = self.catalog.get(*id).and_then(|o| o.depends_on.iter().next().copied());
+            read.map_or_else(String::new, |read| called(&read))
+        };
+        let detail = others.iter().map(|id| format!("{} depends on {}", called(id), reads(id)));
+        let named = objects.iter().map(called).collect::<Vec<_>>().join(", ");
+        Error::new(Kind::DependentObjects, format!("cannot drop {named} because other objects depend on it"))
+            .detail(detail.collect::<Vec<_>>().join("\n"))
+            .hint("Use DROP ... CASCADE to drop the dependent objects too.")
+    }
+}
+
+/// The objects that a plan reads.
+pub fn inputs_of(plan: &Plan) -> BTreeSet<ObjectId> {
+    let input = |op: &Op| match op {
+        Op::Input { object, .. } => Some(*object),
+        Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => None,
+        Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Materialize { .. } => None,
+    };
+    plan.nodes.iter().filter_map(|node| input(&node.op)).collect()
+}
+
+/// The rows whose offset lies before `end`.
+fn before(batch: &RecordBatch, offsets: usize, end: i64) -> Result<RecordBatch> {
+    let column = batch.column(offsets).as_any().downcast_ref::<Int64Array>();
+    let column = column.ok_or_else(|| Error::internal("offsets are not bigint"))?;
+    let keep = column.values().iter().map(|offset| Some(*offset < end)).collect::<BooleanArray>();
+    filter_record_batch(batch, &keep).map_err(arrow_error)
+}
+
+/// The relation that keeps what of a source could not be decoded.
+fn errors_of(source: &Object) -> Object {
+    let column = |name: &str, ty, nullable| Column { name: name.to_string(), ty, nullable };
+    let columns = vec![
+        column("topic", SqlType::Text, true),
+        column("partition", SqlType::Text, false),
+        column("offset", SqlType::BigInt, false),
+        column("column", SqlType::Text, false),
+        column("payload", SqlType::Bytea, true),
+        column("reason", SqlType::Text, true),
+    ];
+    let table = Table {
+        defaults: vec![None; columns.len()],
+        columns,
+        primary_key: vec![1, 2, 3],
+        append_only: true,
+        watermark: None,
+    };
+    Object {
+        name: format!("{}{ERRORS_SUFFIX}", source.name),
+        depends_on: BTreeSet::from([source.id]),
+        kind: ObjectKind::Table(table),
+        sql: String::new(),
+        ..source.clone()
+    }
+}
+
+/// The rows of a source's relation of errors for a batch's messages.
+pub fn error_rows(catalog: &Catalog, errors: &Object, batch: &SourceBatch) -> Result<RecordBatch> {
+    let topic = match catalog.get(batch.source).map(|o| &o.kind) {
+        Some(ObjectKind::Source(source)) => source.options.get("topic").cloned(),
+        _ => None,
+    };
+    let all = &batch.errors;
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(vec![topic; all.len()])),
+        Arc::new(StringArray::from(vec![batch.partition.as_str(); all.len()])),
+        Arc::new(Int64Array::from_iter_values(all.iter().map(|e| e.offset))),
+        Arc::new(StringArray::from_iter_values(all.iter().map(|e| e.column.clone().unwrap_or_default()))),
+        Arc::new(BinaryArray::from_iter(all.iter().map(|e| e.payload.as_deref()))),
+        Arc::new(StringArray::from_iter_values(all.iter().map(|e| e.reason.as_str()))),
+    ];
+    RecordBatch::try_new(schema_of(errors.columns()), columns).map_err(arrow_error)
+}
+
+/// The progress of every input, as stored.
+pub fn all_progress(catalog: &Catalog, snapshot: &crate::state::Snapshot) -> Result<BTreeMap<ObjectId, Progress>> {
+    let mut all = BTreeMap::new();
+    for object in catalog.objects() {
+        if let Some(progress) = records::progress(snapshot, object.id)? {
+            all.insert(object.id, progress);
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,326 @@
+//! Inputs that are read: starts their readers, turns what they bring into stored rows, keeps how far each has come.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::Array;
+use arrow::array::ArrayRef;
+use arrow::array::RecordBatch;
+use arrow::array::TimestampMicrosecondArray;
+use arrow::compute::max;
+use crossbeam_channel::Sender;
+use datafusion::execution::SessionState;
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::catalog::Fill;
+use crate::catalog::Object;
+use crate::catalog::ObjectKind;
+use crate::catalog::Source;
+use crate::catalog::Watermark;
+use crate::catalog::system::DATABASE;
+use crate::connectors;
+use crate::connectors::Part;
+use crate::connectors::Positions;
+use crate::connectors::Reader;
+use crate::connectors::SourceBatch;
+use crate::connectors::SourceEvent;
+use crate::connectors::SourceSpec;
+use crate::delta::arrow_error;
+use crate::engine::query::compile;
+use crate::engine::records::Progress;
+use crate::engine::watermark::InputClock;
+use crate::engine::write::evaluate;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::ObjectId;
+use crate::sql::BindContext;
+use crate::sql::bind;
+use crate::time::Clock;
+use crate::time::Micros;
+use crate::types::Column;
+use crate::types::UTC;
+use crate::types::schema_of;
+
+/// The suffix of the relation that keeps a source's messages which could not be decoded.
+pub const ERRORS_SUFFIX: &str = "$errors";
+
+/// What turns a connector's rows into those of the source.
+pub struct RowMaker {
+    /// For each declared column, where it comes from.
+    columns: Vec<Origin>,
+    /// The declared columns.
+    declared: Vec<Column>,
+    /// The watermark expression over the declared columns.
+    watermark: Option<Arc<dyn PhysicalExpr>>,
+}
+
+enum Origin {
+    /// The connector's column of this number.
+    Carried(usize),
+    /// An expression over the carried columns.
+    Computed(Arc<dyn PhysicalExpr>),
+}
+
+impl RowMaker {
+    /// The row maker of a source.
+    pub fn new(object: &Object, source: &Source, state: &SessionState) -> Result<RowMaker> {
+        let carried = carried_columns(source);
+        let names = carried.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>();
+        let mut columns = Vec::new();
+        for (column, fill) in source.columns.iter().zip(&source.fills) {
+            columns.push(match fill {
+                Fill::Computed(sql) => Origin::Computed(expression(sql, &names, Some(column), state)?),
+                Fill::Payload(_) | Fill::Key | Fill::Partition | Fill::Offset | Fill::Timestamp | Fill::Headers => {
+                    let place = names.iter().position(|c| c.name == column.name);
+                    Origin::Carried(place.expect("every column that is not computed is carried"))
+                }
+            });
+        }
+        let watermark = watermark_expression(object, state)?;
+        Ok(RowMaker { columns, declared: source.columns.clone(), watermark })
+    }
+
+    /// The declared columns of the connector's rows, and the highest value of the watermark expression among them.
+    pub fn make(&self, carried: &RecordBatch) -> Result<(RecordBatch, Option<Micros>)> {
+        let make = |origin: &Origin| match origin {
+            Origin::Carried(index) => Ok(carried.column(*index).clone()),
+            Origin::Computed(expression) => evaluate(expression, carried),
+        };
+        let columns = self.columns.iter().map(make).collect::<Result<Vec<_>>>()?;
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(carried.num_rows()));
+        let rows =
+            RecordBatch::try_new_with_options(schema_of(&self.declared), columns, &options).map_err(arrow_error)?;
+        let highest = match &self.watermark {
+            Some(expression) => highest(expression, &rows)?,
+            None => None,
+        };
+        Ok((rows, highest))
+    }
+}
+
+/// The highest value of a watermark expression over these rows.
+pub fn highest(expression: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<Option<Micros>> {
+    let values = evaluate(expression, rows)?;
+    let values = values.as_any().downcast_ref::<TimestampMicrosecondArray>();
+    Ok(max(values.ok_or_else(|| Error::internal("a watermark is not a timestamp"))?))
+}
+
+/// The compiled watermark expression of a table or source over its declared columns.
+pub fn watermark_expression(object: &Object, state: &SessionState) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+    let compile = |w: &Watermark| expression(&w.expression, object.columns(), None, state);
+    object.watermark().map(compile).transpose()
+}
+
+/// A stored scalar expression over these columns, cast to the type of `target`.
+fn expression(
+    sql: &str,
+    columns: &[Column],
+    target: Option<&Column>,
+    state: &SessionState,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let context = BindContext {
+        catalog: Arc::default(),
+        search_path: Vec::new(),
+        time_zone: UTC.to_string(),
+        user: DATABASE.to_string(),
+        parameter_types: Vec::new(),
+    };
+    let expr = match target {
+        Some(column) => bind::expression_for(sql, columns, column, &context)?,
+        None => bind::expression(sql, columns, &context)?,
+    };
+    let expr = crate::engine::query::unqualified(&expr, &[])?;
+    compile(state, vec![expr], columns)?.pop().ok_or_else(|| Error::internal("no expression was compiled"))
+}
+
+/// The columns that a connector fills.
+fn carried_columns(source: &Source) -> Vec<(Column, Part)> {
+    let part = |fill: &Fill| match fill {
+        Fill::Payload(field) => Some(Part::Field(field.clone())),
+        Fill::Key => Some(Part::Key),
+        Fill::Partition => Some(Part::Partition),
+        Fill::Offset => Some(Part::Offset),
+        Fill::Timestamp => Some(Part::Timestamp),
+        Fill::Headers => Some(Part::Headers),
+        Fill::Computed(_) => None,
+    };
+    let columns = source.columns.iter().zip(&source.fills);
+    columns.filter_map(|(column, fill)| Some((column.clone(), part(fill)?))).collect()
+}
+
+/// A source as its connector sees it.
+pub fn spec(object: ObjectId, name: &str, source: &Source) -> SourceSpec {
+    SourceSpec {
+        source: object,
+        name: name.to_string(),
+        columns: carried_columns(source),
+        options: source.options.clone(),
+    }
+}
+
+/// Stored rows: the declared columns, and the watermark at the end of the epoch before.
+pub fn with_watermark(object: &Object, rows: RecordBatch, watermark: Option<Micros>) -> Result<RecordBatch> {
+    if object.watermark().is_none() {
+        return Ok(rows);
+    }
+    let column = TimestampMicrosecondArray::from(vec![watermark; rows.num_rows()]).with_timezone(UTC);
+    let columns = rows.columns().iter().cloned().chain([Arc::new(column) as ArrayRef]).collect();
+    RecordBatch::try_new(schema_of(&object.stored_columns()), columns).map_err(arrow_error)
+}
+
+/// A source that is being read.
+struct Running {
+    object: Arc<Object>,
+    maker: RowMaker,
+    reader: Box<dyn Reader>,
+    /// What users are told of it, while it cannot be read.
+    trouble: Option<Error>,
+}
+
+/// All inputs: sources that are read, and tables that declare a watermark.
+pub struct Inputs {
+    running: BTreeMap<ObjectId, Running>,
+    clocks: BTreeMap<ObjectId, InputClock>,
+    /// Where readers put what they bring.
+    events: Sender<SourceEvent>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Inputs {
+    /// No inputs yet.
+    pub fn new(events: Sender<SourceEvent>, clock: Arc<dyn Clock>) -> Inputs {
+        Inputs { running: BTreeMap::new(), clocks: BTreeMap::new(), events, clock }
+    }
+
+    /// Keeps time for a table or source from where it had come.
+    pub fn track(&mut self, object: &Object, progress: Option<Progress>) {
+        let progress = progress.unwrap_or_default();
+        let idle_ms = object.watermark().map_or(u64::MAX, |w| w.idle_timeout_ms);
+        self.clocks.insert(object.id, InputClock::new(&progress, Duration::from_millis(idle_ms.min(1 << 40))));
+    }
+
+    /// Forgets an input.
+    pub fn forget(&mut self, id: ObjectId) {
+        self.running.remove(&id);
+        self.clocks.remove(&id);
+    }
+
+    /// Starts the one reader of a source, from where it had come or from its start.
+    pub fn start(&mut self, object: &Arc<Object>, state: &SessionState) -> Result<()> {
+        let ObjectKind::Source(source) = &object.kind else { return Ok(()) };
+        let connector = connectors::find(&source.connector)?;
+        let mut from = source.start.clone();
+        if let Some(clock) = self.clocks.get(&object.id) {
+            from.extend(clock.positions());
+        }
+        if !self.clocks.contains_key(&object.id) {
+            self.track(object, None);
+        }
+        let maker = RowMaker::new(object, source, state)?;
+        let spec = spec(object.id, &object.name, source);
+        let reader = connector.read(spec, from, self.clock.clone(), self.events.clone())?;
+        self.running.insert(object.id, Running { object: object.clone(), maker, reader, trouble: None });
+        Ok(())
+    }
+
+    /// Stops reading a source and forgets how far it had come: the next view over it begins at its start.
+    pub fn stop(&mut self, id: ObjectId) -> bool {
+        self.clocks.remove(&id);
+        self.running.remove(&id).is_some()
+    }
+
+    /// Whether a source is being read.
+    pub fn is_running(&self, id: ObjectId) -> bool {
+        self.running.contains_key(&id)
+    }
+
+    /// Rows that a reader brought, as stored rows. `None` when the source is not read any more.
+    pub fn take(&mut self, batch: &SourceBatch) -> Result<Option<(Arc<Object>, RecordBatch)>> {
+        let Some(running) = self.running.get_mut(&batch.source) else { return Ok(None) };
+        running.trouble = None;
+        let clock = self.clocks.get_mut(&batch.source).expect("a running source has a clock");
+        let (rows, highest) = running.maker.make(&batch.batch)?;
+        let spoke = batch.batch.num_rows() > 0 || !batch.errors.is_empty();
+        let now = self.clock.instant();
+        clock.advance(&batch.partition, batch.next_offset, highest, batch.at_end, spoke, now);
+        let rows = with_watermark(&running.object, rows, clock.watermark())?;
+        Ok(Some((running.object.clone(), rows)))
+    }
+
+    /// Notes that a source cannot be read at the moment.
+    pub fn trouble(&mut self, id: ObjectId, error: Error) {
+        if let Some(running) = self.running.get_mut(&id) {
+            let name = &running.object.name;
+            tracing::warn!(source = %name, %error, "a source cannot be read");
+            running.trouble = Some(error);
+        }
+    }
+
+    /// Rows were written to a table with a watermark.
+    pub fn wrote(&mut self, id: ObjectId, highest: Option<Micros>) {
+        let now = self.clock.instant();
+        if let Some(clock) = self.clocks.get_mut(&id) {
+            clock.advance("", 0, highest, true, true, now);
+        }
+    }
+
+    /// The watermark that rows of an input carry in this epoch.
+    pub fn watermark(&self, id: ObjectId) -> Option<Micros> {
+        self.clocks.get(&id).and_then(InputClock::watermark)
+    }
+
+    /// Ends an epoch for all inputs. Those whose record changed, with it.
+    pub fn end_epoch(&mut self) -> Vec<(ObjectId, Progress)> {
+        let now = self.clock.instant();
+        let moved = self.clocks.iter_mut().filter_map(|(id, clock)| clock.end_epoch(now).then(|| (*id, clock.progress())));
+        moved.collect()
+    }
+
+    /// How long until an idle partition will let a watermark move, if any will.
+    pub fn next_idle(&self) -> Option<Duration> {
+        let now = self.clock.instant();
+        self.clocks.values().filter_map(|clock| clock.next_idle(now)).min().map(|due| due - now)
+    }
+
+    /// Tells the other side of each source what is committed.
+    pub fn committed(&self, positions: &[(ObjectId, Positions)]) {
+        for (id, positions) in positions {
+            if let Some(running) = self.running.get(id) {
+                running.reader.committed(positions);
+            }
+        }
+    }
+
+    /// Where each running source ends now, for FLUSH; those that cannot say are left out.
+    pub fn ends(&self) -> BTreeMap<ObjectId, Positions> {
+        let end = |(id, running): (&ObjectId, &Running)| Some((*id, running.reader.end().ok()??));
+        self.running.iter().filter_map(end).collect()
+    }
+
+    /// Where each partition of an input is to be read on.
+    pub fn positions(&self, id: ObjectId) -> Positions {
+        self.clocks.get(&id).map(InputClock::positions).unwrap_or_default()
+    }
+
+    /// The next offset of each partition of each source that is read.
+    pub fn offsets(&self) -> Vec<(ObjectId, String, i64)> {
+        let of = |id: ObjectId| self.positions(id).into_iter().map(move |(partition, offset)| (id, partition, offset));
+        self.running.keys().copied().flat_map(of).collect()
+    }
+
+    /// All watermarks: of each input as a whole (no partition) and of its partitions.
+    pub fn watermarks(&self) -> Vec<(ObjectId, Option<String>, Option<Micros>)> {
+        let mut all = Vec::new();
+        for (id, clock) in &self.clocks {
+            all.push((*id, None, clock.watermark()));
+            all.extend(clock.partitions().map(|(name, highest)| (*id, Some(name.to_string()), highest)));
+        }
+        all
+    }
+
+    /// What keeps each source from being read.
+    pub fn troubles(&self) -> impl Iterator<Item = (ObjectId, &Error)> {
+        self.running.iter().filter_map(|(id, running)| Some((*id, running.trouble.as_ref()?)))
+    }
+}

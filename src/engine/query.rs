@@ -1,0 +1,383 @@
+//! Reads: DataFusion runs a bound query over a snapshot, with a transaction's own writes over it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::catalog::TableProvider;
+use datafusion::common::DFSchema;
+use datafusion::common::ParamValues;
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::SessionState;
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::EmptyRelation;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::logical_expr::Operator;
+use datafusion::logical_expr::TableProviderFilterPushDown;
+use datafusion::logical_expr::TableType;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::physical_plan::streaming::StreamingTableExec;
+
+use crate::catalog::Object;
+use crate::catalog::system;
+use crate::dataflow::relation::RelationCodec;
+use crate::engine::Published;
+use crate::engine::Rows;
+use crate::engine::table::Base;
+use crate::engine::table::Changes;
+use crate::error::Error;
+use crate::error::Result;
+use crate::sql::bound::Query;
+use crate::sql::bound::RelationRef;
+use crate::sql::bound::RelationSource;
+use crate::functions::from_datafusion;
+use crate::state::Space;
+use crate::types::Column;
+use crate::types::schema_of;
+
+/// Rows of a batch that a scan yields.
+const SCAN_ROWS: usize = 8192;
+
+/// What a read sees: one epoch, and what its own transaction changed.
+#[derive(Clone)]
+pub struct View {
+    /// The committed epoch.
+    pub published: Arc<Published>,
+    /// The transaction's writes.
+    pub changes: Option<Arc<Changes>>,
+}
+
+impl View {
+    /// Runs a query.
+    pub async fn read(&self, state: &SessionState, query: &Query, parameters: &[ScalarValue]) -> Result<Rows> {
+        let plan = self.physical(state, query, parameters).await?;
+        let schema = plan.schema();
+        let stream = execute_stream(plan, state.task_ctx()).map_err(from_datafusion)?;
+        Ok(Rows { schema, stream })
+    }
+
+    /// A query's physical plan.
+    pub async fn physical(
+        &self,
+        state: &SessionState,
+        query: &Query,
+        parameters: &[ScalarValue],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = self.with_providers(query.plan.clone())?;
+        let plan = if parameters.is_empty() {
+            plan
+        } else {
+            let values = ParamValues::from(parameters.to_vec());
+            plan.replace_params_with_values(&values).map_err(from_datafusion)?
+        };
+        state.create_physical_plan(&plan).await.map_err(from_datafusion)
+    }
+
+    /// Puts a provider of rows in the place of each relation that the plan names.
+    fn with_providers(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let replaced = plan.transform_up_with_subqueries(|node| {
+            let LogicalPlan::TableScan(mut scan) = node else { return Ok(Transformed::no(node)) };
+            let Some(source) = RelationSource::of(&scan.source) else {
+                return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+            };
+            let provider = self.provider(source).map_err(|e| DataFusionError::External(Box::new(e)))?;
+            scan.source = provider_as_source(provider);
+            Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+        });
+        Ok(replaced.map_err(from_datafusion)?.data)
+    }
+
+    fn provider(&self, source: &RelationSource) -> Result<Arc<dyn TableProvider>> {
+        match &source.relation {
+            RelationRef::Object(id) => {
+                let gone = || Error::undefined_table("a relation of the query was dropped");
+                let object = self.published.catalog.get(*id).ok_or_else(gone)?;
+                Ok(Arc::new(Relation::new(object, source.schema.clone(), self.clone())?))
+            }
+            RelationRef::System(schema, name) => {
+                let gone = || Error::undefined_table(format!("relation \"{schema}.{name}\" does not exist"));
+                let relation = system::find(schema, name).ok_or_else(gone)?;
+                let batch = system::rows(&relation, &self.published.catalog, &self.published.system)?;
+                Ok(Arc::new(SystemTable { batch }))
+            }
+        }
+    }
+}
+
+/// A system relation: its rows as they are at the read's epoch.
+#[derive(Debug)]
+struct SystemTable {
+    batch: RecordBatch,
+}
+
+#[async_trait]
+impl TableProvider for SystemTable {
+    fn schema(&self) -> SchemaRef {
+        self.batch.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        let batches = vec![self.batch.clone()];
+        let table = datafusion::datasource::MemTable::try_new(self.batch.schema(), vec![batches])?;
+        table.scan(_state, projection, &[], limit).await
+    }
+}
+
+/// A stored relation as a query sees it.
+struct Relation {
+    codec: RelationCodec,
+    object: crate::ids::ObjectId,
+    /// The columns that the query sees: the first of the stored ones.
+    schema: SchemaRef,
+    view: View,
+}
+
+impl fmt::Debug for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Relation({})", self.object)
+    }
+}
+
+impl Relation {
+    fn new(object: &Object, schema: SchemaRef, view: View) -> Result<Relation> {
+        let refused = || {
+            Error::unsupported(format!("cannot read {} \"{}\" directly", object.noun(), object.name))
+                .hint("Create a materialized view over it and read that.")
+        };
+        let codec = RelationCodec::of(object).ok_or_else(refused)?;
+        Ok(Relation { codec, object: object.id, schema, view })
+    }
+
+    /// The key bytes that every row for which the filters hold begins with, and whether that is a whole key.
+    fn prefix(&self, filters: &[Expr]) -> Result<(Vec<u8>, bool)> {
+        let mut values: Vec<ArrayRef> = Vec::new();
+        for &column in self.codec.key_columns() {
+            let Some(field) = self.schema.fields().get(column) else { break };
+            let fixed = filters.iter().find_map(|filter| equals(filter, field.name()));
+            match fixed {
+                Some(value) if value.data_type() == *field.data_type() && !value.is_null() => {
+                    values.push(value.to_array().map_err(from_datafusion)?);
+                }
+                _ => break,
+            }
+        }
+        let whole = !values.is_empty() && values.len() == self.codec.key_columns().len();
+        if values.is_empty() { Ok((Vec::new(), false)) } else { Ok((self.codec.key_prefix(&values)?, whole)) }
+    }
+}
+
+/// The constant that a filter `column = constant` fixes the column to.
+fn equals(filter: &Expr, name: &str) -> Option<ScalarValue> {
+    let Expr::BinaryExpr(binary) = filter else { return None };
+    if binary.op != Operator::Eq {
+        return None;
+    }
+    match (binary.left.as_ref(), binary.right.as_ref()) {
+        (Expr::Column(column), Expr::Literal(value, _)) | (Expr::Literal(value, _), Expr::Column(column))
+            if column.name == name =>
+        {
+            Some(value.clone())
+        }
+        _ => None,
+    }
+}
+
+#[async_trait]
+impl TableProvider for Relation {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        let (prefix, whole) = self.prefix(filters).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        let partition = RelationScan {
+            codec: self.codec.clone(),
+            object: self.object,
+            schema: self.schema.clone(),
+            view: self.view.clone(),
+            prefix,
+            whole,
+        };
+        // A limit is only ours to apply when no filter stands above the scan.
+        let limit = if filters.is_empty() { limit } else { None };
+        let plan =
+            StreamingTableExec::try_new(self.schema.clone(), vec![Arc::new(partition)], projection, [], false, limit)?;
+        Ok(Arc::new(plan))
+    }
+}
+
+/// A range of a relation's rows.
+struct RelationScan {
+    codec: RelationCodec,
+    object: crate::ids::ObjectId,
+    schema: SchemaRef,
+    view: View,
+    /// Keys begin with these bytes.
+    prefix: Vec<u8>,
+    /// Whether `prefix` is a whole key: the read is a lookup.
+    whole: bool,
+}
+
+impl fmt::Debug for RelationScan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RelationScan({}, {})", self.object, if self.whole { "lookup" } else { "scan" })
+    }
+}
+
+/// The least key greater than all keys with this prefix.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut successor = prefix[..=last].to_vec();
+    successor[last] += 1;
+    Some(successor)
+}
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
+impl RelationScan {
+    /// The batches of stored columns, read as they are asked for.
+    fn batches(&self) -> Result<Batches> {
+        let snapshot = &self.view.published.snapshot;
+        let changed = self.view.changes.as_ref().filter(|changes| changes.of(self.object).next().is_some());
+        let space = Space::Relation(self.object);
+        if let Some(changes) = changed {
+            let entries = if self.whole {
+                let found = changes.get_many(snapshot as &dyn Base, self.object, &[&self.prefix])?;
+                found.into_iter().flatten().map(|value| (self.prefix.clone(), value)).collect()
+            } else {
+                let mut entries = changes.entries(snapshot as &dyn Base, self.object)?;
+                entries.retain(|(key, _)| key.starts_with(&self.prefix));
+                entries
+            };
+            let borrowed = entries.iter().map(|(key, value)| (&key[..], &value[..])).collect::<Vec<_>>();
+            let batches = borrowed.chunks(SCAN_ROWS).map(|chunk| self.codec.decode(chunk)).collect::<Vec<_>>();
+            return Ok(Box::new(batches.into_iter()));
+        }
+        if self.whole {
+            let found = snapshot.get(space, &self.prefix)?;
+            let batch = found.map(|value| self.codec.decode(&[(&self.prefix[..], &value[..])]));
+            return Ok(Box::new(batch.into_iter()));
+        }
+        let from = (!self.prefix.is_empty()).then_some(&self.prefix[..]);
+        let mut scan = snapshot.scan(space, from, successor(&self.prefix).as_deref());
+        let codec = self.codec.clone();
+        Ok(Box::new(std::iter::from_fn(move || {
+            let delta = codec.read_chunk(&mut scan, SCAN_ROWS).transpose()?;
+            Some(delta.and_then(|delta| delta.expanded()))
+        })))
+    }
+}
+
+impl PartitionStream for RelationScan {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let schema = self.schema.clone();
+        let width = schema.fields().len();
+        let visible = move |batch: Result<RecordBatch>| {
+            let batch = batch.map_err(|e| DataFusionError::External(Box::new(e)))?;
+            let columns = batch.columns()[..width].to_vec();
+            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+        };
+        let batches = self.batches().unwrap_or_else(|error| Box::new(std::iter::once(Err(error))));
+        let stream = futures::stream::iter(batches.map(visible));
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream))
+    }
+}
+
+/// Compiles expressions over these columns (named as given, unqualified) with the same rules that queries are planned with.
+pub fn compile(state: &SessionState, expressions: Vec<Expr>, columns: &[Column]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+    if expressions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let schema = DFSchema::try_from(schema_of(columns)).map_err(from_datafusion)?;
+    let input = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::new(schema.clone()) });
+    let named = expressions.into_iter().enumerate().map(|(i, e)| e.alias(format!("c{i}")));
+    let plan = LogicalPlanBuilder::from(input).project(named).and_then(LogicalPlanBuilder::build);
+    let plan = plan.map_err(from_datafusion)?;
+    let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {});
+    let LogicalPlan::Projection(projection) = analyzed.map_err(from_datafusion)? else {
+        return Err(Error::internal("an expression was not planned as a projection"));
+    };
+    let physical = |e: &Expr| state.create_physical_expr(e.clone().unalias(), &schema).map_err(from_datafusion);
+    projection.expr.iter().map(physical).collect()
+}
+
+/// The expression with its columns unqualified, those of `excluded` named `excluded.x`, and its parameters filled in.
+pub fn unqualified(expression: &Expr, parameters: &[ScalarValue]) -> Result<Expr> {
+    let replace = |expr: Expr| match expr {
+        Expr::Column(column) => {
+            let excluded = column.relation.as_ref().is_some_and(|r| r.table() == "excluded");
+            let name = if excluded { format!("excluded.{}", column.name) } else { column.name };
+            Ok(Transformed::yes(Expr::Column(datafusion::common::Column::from_name(name))))
+        }
+        Expr::Placeholder(placeholder) => {
+            let number = placeholder.id.trim_start_matches('$').parse::<usize>().unwrap_or(0);
+            let missing = || Error::undefined_parameter(format!("there is no parameter {}", placeholder.id));
+            let value = number.checked_sub(1).and_then(|i| parameters.get(i)).ok_or_else(missing);
+            let value = value.map_err(|e| DataFusionError::External(Box::new(e)))?;
+            Ok(Transformed::yes(Expr::Literal(value.clone(), None)))
+        }
+        other => Ok(Transformed::no(other)),
+    };
+    Ok(expression.clone().transform(replace).map_err(from_datafusion)?.data)
+}
+
+/// All rows of a read as one batch.
+pub async fn collect(rows: Rows) -> Result<RecordBatch> {
+    let schema = rows.schema.clone();
+    let batches = datafusion::physical_plan::common::collect(rows.stream).await.map_err(from_datafusion)?;
+    arrow::compute::concat_batches(&schema, &batches).map_err(crate::delta::arrow_error)
+}
+
+/// Rows with the column types of `columns`, by position; a different type is a defect of the binder.
+pub fn with_columns(batch: &RecordBatch, columns: &[Column]) -> Result<RecordBatch> {
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema_of(columns), batch.columns()[..columns.len()].to_vec(), &options)
+        .map_err(|e| Error::internal(format!("rows to be written do not fit the table: {e}")))
+}

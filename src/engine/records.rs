@@ -1,0 +1,138 @@
+//! What the engine keeps in the store besides rows and operator state: catalog records, counters, progress of inputs. Each
+//! record is a version byte and JSON.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::catalog::Catalog;
+use crate::catalog::Object;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::ObjectId;
+use crate::ids::TableId;
+use crate::state::Snapshot;
+use crate::state::Space;
+use crate::state::Writes;
+use crate::time::Micros;
+
+/// The version of all these records.
+const VERSION: u8 = 1;
+
+/// The key of the counters; shorter than any object's key.
+const COUNTERS: &[u8] = b"c";
+
+/// Numbers that are never given out twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// The next object id.
+    pub next_object: ObjectId,
+    /// The next state table id.
+    pub next_table: TableId,
+    /// No epoch at or above this one was ever begun.
+    pub epochs_reserved: u64,
+}
+
+/// How far an input has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Each partition's next offset (of a source) and highest watermark expression.
+    pub partitions: BTreeMap<String, PartitionProgress>,
+    /// The watermark.
+    pub watermark: Option<Micros>,
+}
+
+/// How far a partition has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionProgress {
+    /// The next offset to read.
+    pub offset: i64,
+    /// The highest value of the watermark expression.
+    pub watermark: Option<Micros>,
+}
+
+/// Sets an object's catalog record.
+pub fn put_object(writes: &mut Writes, object: &Object) -> Result<()> {
+    writes.put(Space::Catalog, &object.id.0.to_be_bytes(), &encode(object)?);
+    Ok(())
+}
+
+/// Takes an object's records out.
+pub fn delete_object(writes: &mut Writes, id: ObjectId) {
+    writes.delete(Space::Catalog, &id.0.to_be_bytes());
+    writes.delete(Space::Progress, &id.0.to_be_bytes());
+}
+
+/// Sets the counters.
+pub fn put_counters(writes: &mut Writes, counters: &Counters) -> Result<()> {
+    writes.put(Space::Catalog, COUNTERS, &encode(counters)?);
+    Ok(())
+}
+
+/// Sets an input's progress.
+pub fn put_progress(writes: &mut Writes, id: ObjectId, progress: &Progress) -> Result<()> {
+    writes.put(Space::Progress, &id.0.to_be_bytes(), &encode(progress)?);
+    Ok(())
+}
+
+/// Takes an input's progress out: nobody reads it any more.
+pub fn delete_progress(writes: &mut Writes, id: ObjectId) {
+    writes.delete(Space::Progress, &id.0.to_be_bytes());
+}
+
+/// The key of the last hidden row id given out; shorter than any object's key.
+const ROW_ID: &[u8] = b"r";
+
+/// Sets the last hidden row id given out.
+pub fn put_row_id(writes: &mut Writes, row_id: i64) {
+    writes.put(Space::Progress, ROW_ID, &row_id.to_be_bytes());
+}
+
+/// The last hidden row id given out.
+pub fn row_id(snapshot: &Snapshot) -> Result<i64> {
+    let Some(bytes) = snapshot.get(Space::Progress, ROW_ID)? else { return Ok(0) };
+    let bytes = bytes.try_into().map_err(|_| Error::corrupted("the record of row ids is damaged"))?;
+    Ok(i64::from_be_bytes(bytes))
+}
+
+/// The catalog and counters as stored; those of a new database if there are none.
+pub fn load(snapshot: &Snapshot) -> Result<(Catalog, Counters)> {
+    let mut catalog = Catalog::new();
+    let mut counters = Counters::default();
+    let mut scan = snapshot.scan(Space::Catalog, None, None);
+    while let Some((key, value)) = scan.next_entry()? {
+        if key == COUNTERS {
+            counters = decode(value, "the counters")?;
+        } else {
+            catalog.insert(decode::<Object>(value, "an object of the catalog")?);
+        }
+    }
+    catalog.next_object = catalog.next_object.max(counters.next_object);
+    catalog.next_table = catalog.next_table.max(counters.next_table);
+    Ok((catalog, counters))
+}
+
+/// An input's progress.
+pub fn progress(snapshot: &Snapshot, id: ObjectId) -> Result<Option<Progress>> {
+    let value = snapshot.get(Space::Progress, &id.0.to_be_bytes())?;
+    value.map(|value| decode(&value, "the progress of an input")).transpose()
+}
+
+fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>> {
+    let mut bytes = vec![VERSION];
+    serde_json::to_writer(&mut bytes, record).map_err(|e| Error::internal(format!("a record cannot be written: {e}")))?;
+    Ok(bytes)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
+    match bytes.split_first() {
+        Some((&VERSION, json)) => {
+            serde_json::from_slice(json).map_err(|e| Error::corrupted(format!("{what} cannot be read: {e}")))
+        }
+        Some((version, _)) => Err(Error::corrupted(format!("{what} has format {version}, which this version cannot read"))
+            .hint("Use the version of Millstream that wrote this data directory, or a newer one.")),
+        None => Err(Error::corrupted(format!("{what} is empty"))),
+    }
+}

@@ -1,0 +1,186 @@
+//! A table as its writers see it: its shape, the changes not yet committed, and what lies below them.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::catalog::Object;
+use crate::catalog::ObjectKind;
+use crate::catalog::Table;
+use crate::dataflow::relation::RelationCodec;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::ObjectId;
+use crate::state::Scan;
+use crate::state::Snapshot;
+use crate::state::Space;
+use crate::state::StateReader;
+use crate::state::Writes;
+use crate::types::schema_of;
+
+/// What writing to a table needs to know of it.
+#[derive(Clone, Debug)]
+pub struct TableShape {
+    /// The table.
+    pub id: ObjectId,
+    /// Its name.
+    pub name: String,
+    /// Its definition.
+    pub table: Table,
+    /// The schema of the declared columns.
+    pub declared: SchemaRef,
+    /// How its rows are stored.
+    pub codec: RelationCodec,
+}
+
+impl TableShape {
+    /// The shape of a table; anything else cannot be written.
+    pub fn of(object: &Object) -> Result<TableShape> {
+        let ObjectKind::Table(table) = &object.kind else {
+            let message = format!("cannot change {} \"{}\"", object.noun(), object.name);
+            return Err(Error::new(crate::error::Kind::WrongObjectType, message)
+                .hint("Only tables take INSERT, UPDATE, DELETE and TRUNCATE."));
+        };
+        Ok(TableShape {
+            id: object.id,
+            name: object.name.clone(),
+            declared: schema_of(&table.columns),
+            codec: RelationCodec::of(object).expect("tables are stored"),
+            table: table.clone(),
+        })
+    }
+
+    /// Whether rows have a hidden id for their key.
+    pub fn has_row_ids(&self) -> bool {
+        self.table.primary_key.is_empty()
+    }
+
+    /// The declared columns of stored rows.
+    pub fn declared_of(&self, stored: &RecordBatch) -> Result<RecordBatch> {
+        let columns = stored.columns()[..self.declared.fields().len()].to_vec();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
+        RecordBatch::try_new_with_options(self.declared.clone(), columns, &options).map_err(crate::delta::arrow_error)
+    }
+}
+
+/// Stored rows below some changes: those of a snapshot, or of the epoch before.
+pub trait Base {
+    /// The values of these keys, in their order.
+    fn get_many(&self, object: ObjectId, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>>;
+
+    /// All entries in key order.
+    fn scan(&self, object: ObjectId) -> Scan;
+}
+
+impl Base for Snapshot {
+    fn get_many(&self, object: ObjectId, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        Snapshot::get_many(self, Space::Relation(object), keys)
+    }
+
+    fn scan(&self, object: ObjectId) -> Scan {
+        Snapshot::scan(self, Space::Relation(object), None, None)
+    }
+}
+
+impl Base for StateReader {
+    fn get_many(&self, object: ObjectId, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        let wanted = keys.iter().map(|key| (Space::Relation(object), *key)).collect::<Vec<_>>();
+        let mut values = vec![None; keys.len()];
+        StateReader::get_many(self, &wanted, &mut |index, value| {
+            values[index] = value.map(<[u8]>::to_vec);
+            Ok(())
+        })?;
+        Ok(values)
+    }
+
+    fn scan(&self, object: ObjectId) -> Scan {
+        StateReader::scan(self, Space::Relation(object), None, None)
+    }
+}
+
+/// One key's change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The value before the first change.
+    pub before: Option<Vec<u8>>,
+    /// The value now.
+    pub after: Option<Vec<u8>>,
+}
+
+/// Changes of tables by key, over a [`Base`]: those of the running epoch, or of a transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    tables: HashMap<ObjectId, BTreeMap<Vec<u8>, Change>>,
+}
+
+impl Changes {
+    /// The values of these keys as they stand.
+    pub fn get_many(&self, base: &dyn Base, object: ObjectId, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        let Some(changed) = self.tables.get(&object).filter(|changed| !changed.is_empty()) else {
+            return base.get_many(object, keys);
+        };
+        let mut values = keys.iter().map(|key| changed.get(*key).map(|c| c.after.clone())).collect::<Vec<_>>();
+        let missing = (0..keys.len()).filter(|&i| values[i].is_none()).collect::<Vec<_>>();
+        let below = base.get_many(object, &missing.iter().map(|&i| keys[i]).collect::<Vec<_>>())?;
+        for (index, value) in missing.into_iter().zip(below) {
+            values[index] = Some(value);
+        }
+        Ok(values.into_iter().map(Option::flatten).collect())
+    }
+
+    /// Every entry of a table as it stands, in key order.
+    pub fn entries(&self, base: &dyn Base, object: ObjectId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut all = BTreeMap::new();
+        let mut scan = base.scan(object);
+        while let Some((key, value)) = scan.next_entry()? {
+            all.insert(key.to_vec(), value.to_vec());
+        }
+        for (key, change) in self.tables.get(&object).into_iter().flatten() {
+            match &change.after {
+                Some(value) => all.insert(key.clone(), value.clone()),
+                None => all.remove(key),
+            };
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    /// Records that a key's value was `before` and is `after` now.
+    pub fn set(&mut self, object: ObjectId, key: &[u8], before: Option<Vec<u8>>, after: Option<Vec<u8>>) {
+        let table = self.tables.entry(object).or_default();
+        match table.get_mut(key) {
+            Some(change) => change.after = after,
+            None => {
+                table.insert(key.to_vec(), Change { before, after });
+            }
+        }
+    }
+
+    /// The changes of one table, by key.
+    pub fn of(&self, object: ObjectId) -> impl Iterator<Item = (&Vec<u8>, &Change)> {
+        self.tables.get(&object).into_iter().flatten()
+    }
+
+    /// The tables that have changes.
+    pub fn tables(&self) -> impl Iterator<Item = ObjectId> {
+        self.tables.keys().copied()
+    }
+
+    /// Whether nothing has changed.
+    pub fn is_empty(&self) -> bool {
+        self.tables.values().all(BTreeMap::is_empty)
+    }
+
+    /// Turns the changes into writes and forgets them.
+    pub fn write(&mut self, writes: &mut Writes) {
+        for (object, changes) in self.tables.drain() {
+            for (key, change) in changes {
+                match change.after {
+                    Some(value) => writes.put(Space::Relation(object), &key, &value),
+                    None => writes.delete(Space::Relation(object), &key),
+                }
+            }
+        }
+    }
+}

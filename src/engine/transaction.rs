@@ -1,0 +1,98 @@
+//! A transaction: statements run at once, on one snapshot with the transaction's own table writes over it. At COMMIT all of
+//! them enter one epoch, or none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+
+use crate::engine::Engine;
+use crate::engine::Published;
+use crate::engine::Rows;
+use crate::engine::Written;
+use crate::engine::coordinator::Request;
+use crate::engine::query::View;
+use crate::engine::statement;
+use crate::engine::table::Changes;
+use crate::engine::table::TableShape;
+use crate::engine::write::Resolver;
+use crate::error::Result;
+use crate::ids::ObjectId;
+use crate::sql::bound::Dml;
+use crate::sql::bound::Query;
+
+/// A transaction in progress.
+pub struct Transaction {
+    engine: Engine,
+    published: Arc<Published>,
+    changes: Arc<Changes>,
+}
+
+/// A place in a transaction to go back to.
+#[derive(Clone, Debug)]
+pub struct Savepoint(Arc<Changes>);
+
+impl Transaction {
+    /// A transaction that sees what is published now.
+    pub fn new(engine: Engine) -> Transaction {
+        let published = engine.published();
+        Transaction { engine, published, changes: Arc::default() }
+    }
+
+    /// What the transaction sees of the catalog and of views.
+    pub fn published(&self) -> &Arc<Published> {
+        &self.published
+    }
+
+    fn view(&self) -> View {
+        View { published: self.published.clone(), changes: Some(self.changes.clone()) }
+    }
+
+    /// Reads on the transaction's snapshot with its own writes.
+    pub async fn read(&self, query: &Query, parameters: &[ScalarValue]) -> Result<Rows> {
+        self.view().read(&self.engine.shared.state, query, parameters).await
+    }
+
+    /// Writes into the transaction; nobody else sees it before COMMIT.
+    pub async fn write(&mut self, dml: &Dml, parameters: &[ScalarValue]) -> Result<Written> {
+        let shared = &self.engine.shared;
+        let write = statement::evaluate(&self.view(), &shared.state, dml, parameters).await?;
+        let mut shapes: HashMap<ObjectId, Arc<TableShape>> = HashMap::new();
+        for id in statement::tables(&write) {
+            if let Some(object) = self.published.catalog.get(id) {
+                shapes.insert(id, Arc::new(TableShape::of(object)?));
+            }
+        }
+        let watermarks = |id: ObjectId| self.published.watermark(id);
+        let mut changes = (*self.changes).clone();
+        let mut resolver = Resolver {
+            shapes: &shapes,
+            changes: &mut changes,
+            base: &self.published.snapshot,
+            row_ids: &shared.row_ids,
+            watermarks: &watermarks,
+        };
+        let resolved = resolver.resolve(&write)?;
+        self.changes = Arc::new(changes);
+        Ok(resolved.written)
+    }
+
+    /// Marks a place to go back to.
+    pub fn savepoint(&mut self) -> Savepoint {
+        Savepoint(self.changes.clone())
+    }
+
+    /// Takes back what was written since.
+    pub fn rollback_to(&mut self, savepoint: &Savepoint) {
+        self.changes = savepoint.0.clone();
+    }
+
+    /// All of it in one epoch, or 40001.
+    pub async fn commit(self) -> Result<()> {
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        let changes = Arc::unwrap_or_clone(self.changes);
+        self.engine.ask(|reply| Request::Commit { changes, reply }).await
+    }
+}

@@ -1,0 +1,132 @@
+//! `ENCODE JSON`: one JSON object a message to the columns of a source, made for exactly these columns.
+//!
+//! A message is scanned once (`scan`); only what a wanted column needs is looked at again (`column`). A column whose field
+//! is missing is NULL, a field that nobody wants is ignored; of fields with one name the last counts. Names are compared
+//! exactly. A message with an error, in its syntax or in the value of a column, leaves no row and does not touch the others.
+
+use arrow::array::ArrayRef;
+use arrow::array::BooleanArray;
+use arrow::compute::filter;
+
+use self::column::ColumnBuilder;
+use self::scan::Kind;
+use self::scan::Value;
+use crate::error::Result;
+use crate::types::SqlType;
+
+mod scan;
+mod column;
+
+/// Decodes JSON messages into columns.
+pub struct JsonDecoder {
+    /// The field that fills each column.
+    fields: Vec<String>,
+    /// The rows so far, with those of failed messages in between.
+    columns: Vec<ColumnBuilder>,
+    /// Whether each of those rows is one; the others are thrown out at the end.
+    good: Vec<bool>,
+    /// The wanted values of the message at hand.
+    found: Vec<Value>,
+    /// The column that the first, second, ... field of the message before filled: most messages are alike.
+    guesses: [Option<usize>; GUESSES],
+}
+
+/// For how many fields of a message the column is remembered.
+const GUESSES: usize = 32;
+
+/// Why a message became no row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodeError {
+    /// What is wrong.
+    pub reason: String,
+    /// The column, counted from 0, that its value does not fit; `None`: the whole message is broken.
+    pub column: Option<usize>,
+}
+
+impl JsonDecoder {
+    /// A decoder for columns of these types, each filled by the field of this name.
+    pub fn new(columns: impl IntoIterator<Item = (String, SqlType)>) -> Result<JsonDecoder> {
+        let mut fields = Vec::new();
+        let mut builders = Vec::new();
+        for (field, ty) in columns {
+            fields.push(field);
+            builders.push(ColumnBuilder::new(&ty)?);
+        }
+        let found = vec![Value::NULL; fields.len()];
+        Ok(JsonDecoder { fields, columns: builders, good: Vec::new(), found, guesses: [None; GUESSES] })
+    }
+
+    /// Decodes one message; its row is among those of the next [`finish`](Self::finish), unless there is an error.
+    pub fn decode(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let broken = |reason| DecodeError { reason, column: None };
+        let json = std::str::from_utf8(payload)
+            .map_err(|error| broken(format!("the text is not valid UTF-8 after byte {}", error.valid_up_to())))?;
+        self.scan(json).map_err(broken)?;
+        let mut error = None;
+        for (index, (column, value)) in self.columns.iter_mut().zip(&self.found).enumerate() {
+            if error.is_none()
+                && let Err(reason) = column.append(value.kind, value.text(json))
+            {
+                error = Some(DecodeError { reason, column: Some(index) });
+            }
+            if error.is_some() {
+                column.append_null();
+            }
+        }
+        self.good.push(error.is_none());
+        error.map_or(Ok(()), Err)
+    }
+
+    /// The columns of all rows since the last call.
+    pub fn finish(&mut self) -> Vec<ArrayRef> {
+        let good = std::mem::take(&mut self.good);
+        let columns = self.columns.iter_mut().map(ColumnBuilder::finish);
+        if good.iter().all(|good| *good) {
+            return columns.collect();
+        }
+        let good = BooleanArray::from(good);
+        columns.map(|column| filter(&column, &good).expect("the columns are as long as the mask")).collect()
+    }
+
+    /// Finds the wanted values of the message.
+    fn scan(&mut self, json: &str) -> Result<(), scan::Reason> {
+        let JsonDecoder { fields, found, guesses, .. } = self;
+        found.fill(Value::NULL);
+        let mut nth = 0;
+        scan::object(json, |name, value| {
+            let column = find(fields, guesses, nth, json, name);
+            nth += 1;
+            if let Some(column) = column {
+                found[column] = value;
+            }
+        })
+    }
+}
+
+/// The column that the `nth` field of a message, with this name, fills.
+fn find(
+    fields: &[String],
+    guesses: &mut [Option<usize>; GUESSES],
+    nth: usize,
+    json: &str,
+    name: Value,
+) -> Option<usize> {
+    let text = name.text(json);
+    if name.kind == Kind::Escaped {
+        let name = scan::unescape(text).ok()?;
+        return fields.iter().position(|f| *f == name);
+    }
+    if let Some(Some(guess)) = guesses.get(nth)
+        && fields[*guess] == text
+    {
+        return Some(*guess);
+    }
+    let column = fields.iter().position(|f| f == text);
+    if let Some(guess) = guesses.get_mut(nth) {
+        *guess = column;
+    }
+    column
+}
+
+#[cfg(test)]
+mod tests;

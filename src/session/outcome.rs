@@ -1,0 +1,111 @@
+//! What a statement gives: rows or a command tag, and what is said besides.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::array::RecordBatch;
+use arrow::array::StringArray;
+use futures::Stream;
+use futures::StreamExt;
+
+use crate::engine::Rows;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::functions::from_datafusion;
+use crate::types::Column;
+use crate::types::SqlType;
+use crate::types::schema_of;
+
+/// Batches of rows as they come.
+pub type RowStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
+
+/// The answer to one statement.
+pub enum Outcome {
+    /// The statement was nothing but blanks and comments.
+    Empty,
+    /// Rows, streamed. Dropping them ends the read.
+    Rows {
+        /// The columns as the client is told.
+        columns: Arc<[Column]>,
+        /// The rows; their columns are in this order.
+        rows: RowStream,
+        /// What is said at the end.
+        tag: Tag,
+    },
+    /// Done; the command tag.
+    Command(String),
+}
+
+/// The command tag of a statement that gives rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// This word and the number of rows sent.
+    Count(&'static str),
+    /// This.
+    Fixed(String),
+}
+
+impl Tag {
+    /// The tag after so many rows.
+    pub fn after(&self, rows: u64) -> String {
+        match self {
+            Tag::Count(word) => format!("{word} {rows}"),
+            Tag::Fixed(tag) => tag.clone(),
+        }
+    }
+}
+
+/// How loud a notice is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    Notice,
+    Warning,
+}
+
+/// Something that the client is told beside the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// How loud.
+    pub severity: Severity,
+    /// Its SQLSTATE; `00000` when there is none.
+    pub sqlstate: &'static str,
+    /// The message.
+    pub message: String,
+}
+
+impl Notice {
+    /// Something to know.
+    pub fn info(message: impl Into<String>) -> Notice {
+        Notice { severity: Severity::Notice, sqlstate: "00000", message: message.into() }
+    }
+
+    /// Something to worry about.
+    pub fn warning(kind: Kind, message: impl Into<String>) -> Notice {
+        Notice { severity: Severity::Warning, sqlstate: kind.sqlstate(), message: message.into() }
+    }
+}
+
+/// The rows of a read.
+pub(super) fn stream(rows: Rows) -> RowStream {
+    Box::pin(rows.stream.map(|batch| batch.map_err(from_datafusion)))
+}
+
+/// One batch as a stream.
+pub(super) fn once(batch: RecordBatch) -> RowStream {
+    Box::pin(futures::stream::once(std::future::ready(Ok(batch))))
+}
+
+/// Rows of text under these names.
+pub(super) fn table(names: &[&str], columns: Vec<Vec<String>>) -> Result<Outcome> {
+    let described: Arc<[Column]> = text_columns(names);
+    let arrays = columns.into_iter().map(|values| Arc::new(StringArray::from(values)) as ArrayRef).collect();
+    let batch = RecordBatch::try_new(schema_of(&described), arrays).map_err(|e| Error::internal(e.to_string()))?;
+    Ok(Outcome::Rows { columns: described, rows: once(batch), tag: Tag::Count("SELECT") })
+}
+
+/// Columns of text with these names.
+pub(super) fn text_columns(names: &[&str]) -> Arc<[Column]> {
+    names.iter().map(|name| Column::new(*name, SqlType::Text)).collect()
+}
