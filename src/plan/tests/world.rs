@@ -7,8 +7,6 @@ use arrow::array::RecordBatch;
 use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::optimizer::Analyzer;
-use datafusion::prelude::SessionConfig;
 use datafusion::prelude::SessionContext;
 
 use crate::catalog::Catalog;
@@ -29,6 +27,7 @@ use crate::plan::stored;
 use crate::sql::bound::Query;
 use crate::sql::bound::RelationRef;
 use crate::sql::bound::RelationSource;
+use crate::sql::semantics::session_state;
 use crate::types::Column;
 use crate::types::SqlType;
 use crate::types::schema_of;
@@ -42,10 +41,9 @@ pub struct World {
 
 impl World {
     pub fn new() -> World {
-        let mut config = SessionConfig::new();
-        config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        let context = SessionContext::new_with_state(session_state("UTC").build());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        World { catalog: Catalog::new(), context: SessionContext::new_with_config(config), runtime }
+        World { catalog: Catalog::new(), context, runtime }
     }
 
     /// Runs a CREATE statement; for a view answers its plan.
@@ -136,8 +134,8 @@ impl World {
             Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
         });
         let plan = plan.map_err(planning)?.data;
-        let options = Default::default();
-        let plan = Analyzer::new().execute_and_check(plan, &options, |_, _| {}).map_err(planning)?;
+        let state = self.context.state();
+        let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(planning)?;
         let column = |f: &arrow::datatypes::FieldRef| Ok(Column::new(f.name(), sql_type(f)?));
         let columns = plan.schema().fields().iter().map(column).collect::<Result<_>>()?;
         Ok(Query { plan, columns, reads: BTreeSet::new(), parameters: vec![] })
