@@ -11,10 +11,12 @@ use crate::dataflow::operators::project::Project;
 use crate::dataflow::operators::union::Union;
 use crate::dataflow::operators::values::Values;
 use crate::error::{Error, Result};
+use crate::ids::NodeId;
 use crate::plan::bind::bind;
 use crate::plan::ir::Literal;
 use crate::plan::ir::Node;
 use crate::plan::ir::Op;
+use crate::plan::ir::Plan;
 use crate::plan::ir::Scalar;
 use crate::types::Column;
 
@@ -64,6 +66,22 @@ pub fn build(node: &Node, inputs: &[Input<'_>], fresh: bool) -> Result<Built> {
         }
     };
     Ok(Built { operator: Some(operator), arrangement: None })
+}
+
+/// Makes every operator of a plan once, to find out whether they can be made at all.
+pub fn check(plan: &Plan) -> Result<()> {
+    let mut built: Vec<Built> = Vec::with_capacity(plan.nodes.len());
+    for node in &plan.nodes {
+        let offered = |id: &NodeId| {
+            let index = id.0 as usize;
+            Some(Input { columns: &plan.nodes[index].columns, arrangement: built.get(index)?.arrangement.as_ref() })
+        };
+        let inputs = node.inputs.iter().map(offered).collect::<Option<Vec<_>>>();
+        let inputs = inputs.ok_or_else(|| Error::corrupted("the nodes of a plan are not in order"))?;
+        let next = build(node, &inputs, true)?;
+        built.push(next);
+    }
+    Ok(())
 }
 
 fn input<'a, 'b>(node: &Node, inputs: &'b [Input<'a>], port: usize) -> Result<&'b Input<'a>> {

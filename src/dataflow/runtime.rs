@@ -95,6 +95,7 @@ impl Runtime {
     /// Takes a view's plan out.
     pub fn remove(&mut self, view: ObjectId) {
         self.graph.remove(view);
+        self.filling.take_if(|filling| *filling == view);
         self.tell(|_| Command::Remove { view });
     }
 

@@ -182,6 +182,7 @@ impl Worker {
             Command::Remove { view } => {
                 for index in self.graph.remove(view) {
                     self.operators.remove(&index);
+                    self.reached.remove(&index);
                     self.arrangements.remove(&index);
                 }
             }

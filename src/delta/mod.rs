@@ -111,7 +111,7 @@ impl Delta {
         }
         let repeated = |(row, &weight): (usize, &i64)| std::iter::repeat_n(row as u32, weight.max(0) as usize);
         let indices = self.weights().iter().enumerate().flat_map(repeated).collect::<Vec<_>>();
-        take_record_batch(&self.batch, &UInt32Array::from(indices)).map_err(arrow_error)
+        Ok(self.take(&UInt32Array::from(indices))?.batch)
     }
 
     /// All of these deltas as one. `schema` is that of the rows, for when there is none.

@@ -24,6 +24,7 @@ use crate::connectors::Part;
 use crate::connectors::Positions;
 use crate::connectors::SourceBatch;
 use crate::connectors::SourceEvent;
+use crate::dataflow::build;
 use crate::dataflow::relation::RelationCodec;
 use crate::dataflow::runtime::STEP_ROWS;
 use crate::delta::Delta;
@@ -202,16 +203,18 @@ impl Coordinator {
             columns: bound.columns,
             query,
             storage: lowered.storage.clone(),
-            plan: plan::stored::encode(&lowered.plan),
+            plan: plan::stored::write(&lowered.plan),
         };
         let object = self.object(id, name, sql, bound.reads, ObjectKind::MaterializedView(view));
         catalog.insert(object);
         let plan = Arc::new(lowered.plan);
-        self.runtime.install(id, plan.clone(), lowered.storage, true);
-        self.open_epoch()?;
+        build::check(&plan)?;
         let inputs = inputs_of(&plan);
-        for &input in &inputs {
-            self.fill(input)?;
+        self.runtime.install(id, plan, lowered.storage, true);
+        let filled = self.open_epoch().and_then(|_| inputs.iter().try_for_each(|&input| self.fill(input)));
+        if let Err(error) = filled {
+            self.runtime.remove(id);
+            return Err(error);
         }
         self.commit_catalog(catalog, &[id])?;
         for input in inputs {
@@ -302,7 +305,7 @@ impl Coordinator {
             let Some(object) = catalog.remove(*id) else { continue };
             if let ObjectKind::MaterializedView(view) = &object.kind {
                 self.runtime.remove(*id);
-                tables.extend(plan::stored::decode(&view.plan)?.tables());
+                tables.extend(plan::stored::read(&view.plan)?.tables());
             }
             self.shapes.remove(id);
             self.watermarks.remove(id);

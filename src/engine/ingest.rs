@@ -18,6 +18,7 @@ use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::catalog::Source;
 use crate::catalog::Watermark;
+use crate::catalog::system::DATABASE;
 use crate::connectors;
 use crate::connectors::Part;
 use crate::connectors::Positions;
@@ -33,6 +34,8 @@ use crate::engine::write::evaluate;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::ObjectId;
+use crate::sql::BindContext;
+use crate::sql::bind;
 use crate::time::Clock;
 use crate::time::Micros;
 use crate::types::Column;
@@ -116,10 +119,16 @@ fn expression(
     target: Option<&Column>,
     state: &SessionState,
 ) -> Result<Arc<dyn PhysicalExpr>> {
-    let expr = crate::sql::expression(sql, columns)?;
+    let context = BindContext {
+        catalog: Arc::default(),
+        search_path: Vec::new(),
+        time_zone: UTC.to_string(),
+        user: DATABASE.to_string(),
+        parameter_types: Vec::new(),
+    };
     let expr = match target {
-        Some(column) => datafusion::logical_expr::cast(expr, column.ty.arrow()),
-        None => expr,
+        Some(column) => bind::expression_for(sql, columns, column, &context)?,
+        None => bind::expression(sql, columns, &context)?,
     };
     let expr = crate::engine::query::unqualified(&expr, &[])?;
     compile(state, vec![expr], columns)?.pop().ok_or_else(|| Error::internal("no expression was compiled"))
@@ -296,8 +305,8 @@ impl Inputs {
 
     /// The next offset of each partition of each source that is read.
     pub fn offsets(&self) -> Vec<(ObjectId, String, i64)> {
-        let of = |id: &ObjectId| self.positions(*id).into_iter().map(|(partition, offset)| (*id, partition, offset));
-        self.running.keys().flat_map(of).collect()
+        let of = |id: ObjectId| self.positions(id).into_iter().map(move |(partition, offset)| (id, partition, offset));
+        self.running.keys().copied().flat_map(of).collect()
     }
 
     /// All watermarks: of each input as a whole (no partition) and of its partitions.

@@ -237,7 +237,7 @@ impl Engine {
         let object = published.catalog.get(view);
         match object.map(|o| &o.kind) {
             Some(ObjectKind::MaterializedView(view)) => {
-                Ok(plan::explain::explain(&plan::stored::decode(&view.plan)?, &published.catalog))
+                Ok(plan::explain::explain(&plan::stored::read(&view.plan)?, &published.catalog))
             }
             _ => Err(Error::undefined_table("the materialized view does not exist any more")),
         }

@@ -86,7 +86,7 @@ fn load(
     for object in catalog.objects() {
         coordinator.adopt(object.id, progress.remove(&object.id))?;
         if let ObjectKind::MaterializedView(view) = &object.kind {
-            let plan = Arc::new(plan::stored::decode(&view.plan)?);
+            let plan = Arc::new(plan::stored::read(&view.plan)?);
             read.extend(inputs_of(&plan));
             coordinator.runtime.install(object.id, plan, view.storage.clone(), false);
         }

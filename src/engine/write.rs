@@ -30,8 +30,11 @@ use crate::ids::ObjectId;
 use crate::functions::from_datafusion;
 use crate::state::codec::ByteRows;
 use crate::time::Micros;
+use crate::types;
+use crate::types::Column;
 use crate::types::UTC;
 use crate::types::schema_of;
+use crate::types::zone::Zone;
 
 /// A write as a session hands it over: rows evaluated, expressions ready to run.
 #[derive(Clone, Debug)]
@@ -75,7 +78,7 @@ pub struct Projection {
     /// The expressions.
     pub expressions: Vec<Arc<dyn PhysicalExpr>>,
     /// The columns they give.
-    pub columns: Vec<crate::types::Column>,
+    pub columns: Vec<Column>,
 }
 
 /// What a write came to.
@@ -339,13 +342,15 @@ fn duplicate_key(shape: &TableShape, rows: &RecordBatch, row: usize) -> Error {
 }
 
 /// A value as messages show it.
-fn text_of(array: &ArrayRef, column: &crate::types::Column, row: usize) -> String {
+fn text_of(array: &ArrayRef, column: &Column, row: usize) -> String {
     if array.is_null(row) {
         return "null".to_string();
     }
     let mut text = String::new();
-    crate::types::text::format(array, &column.ty, row, UTC, &mut text);
-    text
+    match types::text::format(array, &column.ty, row, Zone::UTC, &mut text) {
+        Ok(()) => text,
+        Err(error) => format!("({error})"),
+    }
 }
 
 /// 23502 where a declared column forbids NULL.

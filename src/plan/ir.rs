@@ -129,3 +129,18 @@ pub struct Literal {
     /// The text that the type's input function reads.
     pub text: Option<String>,
 }
+
+impl Plan {
+    /// The state tables that the plan owns.
+    pub fn tables(&self) -> Vec<TableId> {
+        let of = |node: &Node| match &node.op {
+            Op::Arrange { table, .. } => vec![*table],
+            Op::Aggregate { table, multisets, .. } => {
+                std::iter::once(*table).chain(multisets.iter().map(|m| m.table)).collect()
+            }
+            Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => Vec::new(),
+            Op::Union | Op::Negate | Op::Join | Op::Materialize { .. } => Vec::new(),
+        };
+        self.nodes.iter().flat_map(of).collect()
+    }
+}

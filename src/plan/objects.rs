@@ -16,7 +16,7 @@ pub fn object_properties(object: &Object) -> Result<(Vec<Column>, Properties)> {
     let declared = |append_only| Properties {
         key: match object.storage() {
             Some(Storage::Keyed(key)) => Some(key),
-            Some(Storage::Hashed) | None => None,
+            Some(Storage::Hashed | Storage::Log) | None => None,
         },
         append_only,
         watermarks: object.watermark().map(|w| w.column).into_iter().collect(),
@@ -33,7 +33,8 @@ pub fn object_properties(object: &Object) -> Result<(Vec<Column>, Properties)> {
         ObjectKind::MaterializedView(view) => {
             let plan = stored::read(&view.plan)?;
             let last = plan.nodes.last().expect("a stored plan that was read has nodes");
-            columns = columns.into_iter().zip(&last.columns).map(|(c, l)| Column { nullable: l.nullable, ..c }).collect();
+            columns =
+                columns.into_iter().zip(&last.columns).map(|(c, l)| Column { nullable: l.nullable, ..c }).collect();
             properties::of(last)
         }
         ObjectKind::View(_) => return Err(Error::internal(format!("view {} was not put in", object.name))),

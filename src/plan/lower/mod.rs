@@ -56,9 +56,14 @@ pub fn lower(query: &Query, view: ObjectId, catalog: &Catalog, next_table: Table
     let mut lowering = Lowering { catalog, builder: Builder::default() };
     let relation = lowering.lower(&optimized)?;
     let root = lowering.output(&relation, &query.columns)?;
-    let key = lowering.builder.node(root).key.clone();
+    let (key, append_only) = (lowering.builder.node(root).key.clone(), lowering.builder.node(root).append_only);
     let (plan, next_table) = lowering.builder.finish(root, view, &query.columns, next_table);
-    Ok(Lowered { plan, storage: key.map_or(Storage::Hashed, Storage::Keyed), next_table })
+    let storage = match key {
+        Some(key) => Storage::Keyed(key),
+        None if append_only => Storage::Log,
+        None => Storage::Hashed,
+    };
+    Ok(Lowered { plan, storage, next_table })
 }
 
 impl Lowering<'_> {
@@ -126,7 +131,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// The relation as a node with exactly these columns, names and types.
+    /// The relation as a node with these columns in this order.
     fn output(&mut self, relation: &Relation, columns: &[Column]) -> Result<NodeId> {
         if relation.columns.len() != columns.len() {
             return Err(Error::internal(format!("a plan of {} columns for {}", relation.columns.len(), columns.len())));
@@ -138,9 +143,10 @@ impl Lowering<'_> {
     }
 }
 
-/// The scalar as a value of this type.
+/// The scalar in the Arrow type of this type. Types that Arrow does not tell apart, such as `varchar(5)` and `text`, have the
+/// same values: a conversion would cut them.
 fn cast(scalar: Scalar, ty: &SqlType, input: &[Column]) -> Scalar {
-    if scalar.ty(input) == *ty {
+    if scalar.ty(input).arrow() == ty.arrow() {
         return scalar;
     }
     Scalar::Cast { input: Box::new(scalar), ty: ty.clone() }
