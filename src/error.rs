@@ -77,6 +77,8 @@ kinds! {
     FailedTransaction = "25P02", failed_transaction;
     /// COMMIT or the like without BEGIN (a warning in Postgres).
     NoTransaction = "25P01", no_transaction;
+    /// A transaction in which nothing happened for too long.
+    IdleInTransaction = "25P03", idle_in_transaction;
     /// A write in a read-only transaction.
     ReadOnlyTransaction = "25006", read_only_transaction;
     /// A savepoint that does not exist.
@@ -119,6 +121,8 @@ kinds! {
     TypeMismatch = "42804", type_mismatch;
     /// A cast that does not exist.
     CannotCoerce = "42846", cannot_coerce;
+    /// A column list that names no unique key, or a column that cannot be named there.
+    InvalidColumnReference = "42P10", invalid_column_reference;
     /// A parameter whose type cannot be told.
     IndeterminateType = "42P18", indeterminate_type;
     /// A column outside GROUP BY and aggregates.

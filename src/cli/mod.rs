@@ -1,1 +1,73 @@
-//! (cli)
+//! The command line: the only reader of flags and environment, and the place where the parts are put together.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::error::Error;
+
+pub mod serve;
+mod size;
+
+/// Millstream: a streaming SQL database that speaks the Postgres protocol.
+#[derive(Debug, Parser)]
+#[command(name = "millstream", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What can be asked of the program.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the server until it gets SIGTERM or Ctrl-C.
+    Serve(ServeOptions),
+}
+
+/// How to run the server.
+#[derive(Clone, Debug, Args)]
+pub struct ServeOptions {
+    /// Where everything is stored; created if it does not exist.
+    #[arg(long, env = "MILLSTREAM_DATA_DIR", default_value = "./data", value_name = "DIRECTORY")]
+    pub data_dir: PathBuf,
+    /// Address and port for Postgres clients; port 0 takes a free one.
+    #[arg(long, env = "MILLSTREAM_LISTEN", default_value = "127.0.0.1:4566", value_name = "ADDRESS:PORT")]
+    pub listen: String,
+    /// Worker threads; by default one for each core.
+    #[arg(long, env = "MILLSTREAM_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Memory that caches, state and the store may take together.
+    #[arg(long, env = "MILLSTREAM_MEMORY_LIMIT", default_value = "4GB", value_parser = size::parse, value_name = "SIZE")]
+    pub memory_limit: usize,
+    /// What is logged: a level (error, warn, info, debug, trace), or levels by module (`info,millstream::engine=debug`).
+    #[arg(long, env = "MILLSTREAM_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    /// Statements to execute before clients are served, each in a transaction of its own.
+    #[arg(long, env = "MILLSTREAM_INIT_SQL", value_name = "FILE")]
+    pub init_sql: Option<PathBuf>,
+}
+
+/// Runs the program; its result is the process's.
+pub fn run() -> std::process::ExitCode {
+    let Command::Serve(options) = Cli::parse().command;
+    match serve::serve(options) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells a person what went wrong and what to do.
+fn report(error: &Error) {
+    eprintln!("millstream: {}", error.message);
+    if let Some(detail) = &error.detail {
+        eprintln!("  {detail}");
+    }
+    if let Some(hint) = &error.hint {
+        eprintln!("  {hint}");
+    }
+}

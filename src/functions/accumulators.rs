@@ -326,7 +326,12 @@ impl ExactFloat {
             carry = value >> 32;
         }
         digits.push(carry as u32);
-        Magnitude { negative, digits, exponent: LEAST_EXPONENT + (self.low as usize * LIMB_BITS) as i32, inexact: false }
+        Magnitude {
+            negative,
+            digits,
+            exponent: LEAST_EXPONENT + (self.low as usize * LIMB_BITS) as i32,
+            inexact: false,
+        }
     }
 
     /// What carries out of the top limb: below 0 exactly when the sum times `sign` is.

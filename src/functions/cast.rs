@@ -19,6 +19,7 @@ use datafusion::logical_expr::ScalarUDFImpl;
 use datafusion::logical_expr::Signature;
 use datafusion::logical_expr::Volatility;
 use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::lit;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -47,7 +48,7 @@ pub struct CastTo {
 impl CastTo {
     /// The function that converts to `ty`.
     pub fn function(ty: SqlType, mode: Mode) -> ScalarUDF {
-        ScalarUDF::from(CastTo { ty, mode, signature: Signature::any(1, Volatility::Immutable) })
+        ScalarUDF::from(CastTo { ty, mode, signature: Signature::variadic_any(Volatility::Immutable) })
     }
 
     /// The conversion behind a function, if it is one.
@@ -59,7 +60,10 @@ impl CastTo {
 
 impl ScalarUDFImpl for CastTo {
     fn name(&self) -> &str {
-        "cast"
+        match self.mode {
+            Mode::Explicit => "cast",
+            Mode::Assignment => "assign",
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -94,7 +98,7 @@ impl CastTo {
             DataType::Null => SqlType::Text,
             _ => crate::functions::columns::type_of(args, 0)?,
         };
-        let values = cast(&array(&args.args[0])?, &from, &self.ty, zone(args)?, self.mode)?;
+        let values = cast(&array(&args.args[0])?, &from, &self.ty, zone(args, 1)?, self.mode)?;
         result(values, &args.args)
     }
 }
@@ -127,7 +131,16 @@ pub fn cast_expr(expr: Expr, from: Option<&SqlType>, to: &SqlType, zone: Zone, m
         return Ok(Expr::Cast(Cast::new_from_field(Box::new(expr), Arc::new(to.field("", true)))));
     }
     let function = Arc::new(CastTo::function(to.clone(), mode));
-    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![expr])))
+    let mut arguments = vec![expr];
+    if zone != Zone::UTC && depends_on_zone(from, to) {
+        arguments.push(lit(zone.to_string()));
+    }
+    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments)))
+}
+
+fn depends_on_zone(from: &SqlType, to: &SqlType) -> bool {
+    let zoned = |ty: &SqlType| *ty == SqlType::Timestamptz || matches!(ty, SqlType::Array(item) if **item == SqlType::Timestamptz);
+    zoned(from) != zoned(to)
 }
 
 /// [`cast_expr`] by assignment to a column, the expression's type taken from `schema`.
@@ -170,21 +183,22 @@ pub fn expr_type(expr: &Expr, schema: &DFSchema) -> Result<Option<SqlType>> {
     ty.map(Some).ok_or_else(|| Error::unsupported(format!("values of type {} are not supported", field.data_type())))
 }
 
-/// A one-row array as a literal that keeps its type: a string of known type is marked, so that it is not taken for unknown.
+/// A one-row array as a literal that keeps its type: what would be taken for another type is marked.
 pub fn literal(array: &arrow::array::ArrayRef, ty: &SqlType) -> Result<Expr> {
     let value = ScalarValue::try_from_array(array, 0).map_err(from_datafusion)?;
     let field = ty.field("", true);
     let metadata = match (field.metadata().is_empty(), ty) {
         (false, _) => Some(FieldMetadata::from(field.metadata())),
-        (true, SqlType::Text) => Some(FieldMetadata::from(text_metadata())),
+        (true, SqlType::Text) => Some(mark("\"text\"")),
+        (true, SqlType::BigInt) => Some(mark("\"big_int\"")),
         (true, _) => None,
     };
     Ok(Expr::Literal(value, metadata))
 }
 
-/// What marks a string literal as `text`.
-fn text_metadata() -> std::collections::HashMap<String, String> {
-    [(crate::types::TYPE_KEY.to_string(), "\"text\"".to_string())].into()
+/// What marks a literal as of this type, where without it a string is of unknown type and a number an `integer`.
+fn mark(ty: &str) -> FieldMetadata {
+    FieldMetadata::from(std::collections::HashMap::from([(crate::types::TYPE_KEY.to_string(), ty.to_string())]))
 }
 
 fn no_cast(from: &SqlType, to: &SqlType) -> Error {
@@ -195,7 +209,9 @@ fn no_cast(from: &SqlType, to: &SqlType) -> Error {
 pub fn is_plain(from: &SqlType, to: &SqlType) -> bool {
     use SqlType::*;
     match (from, to) {
-        (SmallInt, Integer | BigInt | Real | Double) | (Integer, BigInt | Real | Double) | (BigInt, Real | Double) => true,
+        (SmallInt, Integer | BigInt | Real | Double) | (Integer, BigInt | Real | Double) | (BigInt, Real | Double) => {
+            true
+        }
         (Real, Double) | (Oid, BigInt) => true,
         (SmallInt, Numeric { precision, scale }) => *precision as i16 - *scale as i16 >= 5,
         (Integer, Numeric { precision, scale }) => *precision as i16 - *scale as i16 >= 10,

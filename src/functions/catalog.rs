@@ -88,18 +88,29 @@ struct CatalogFunction {
 
 /// All functions of this file's family for one session.
 pub fn functions(context: &Arc<CatalogContext>) -> Vec<ScalarUDF> {
-    let all = definitions::definitions().into_iter().chain(session::definitions());
-    all.map(|definition| {
-        let arities = definition.arguments.map(|n| if n == 0 { TypeSignature::Nullary } else { TypeSignature::Any(n) });
+    all().map(|definition| definition.bind(context)).collect()
+}
+
+/// The function of this name, if it is one of this family.
+pub fn find(name: &str, context: &Arc<CatalogContext>) -> Option<ScalarUDF> {
+    all().find(|definition| definition.name == name).map(|definition| definition.bind(context))
+}
+
+fn all() -> impl Iterator<Item = Definition> {
+    definitions::definitions().into_iter().chain(session::definitions())
+}
+
+impl Definition {
+    fn bind(self, context: &Arc<CatalogContext>) -> ScalarUDF {
+        let arities = self.arguments.map(|n| if n == 0 { TypeSignature::Nullary } else { TypeSignature::Any(n) });
         ScalarUDF::from(CatalogFunction {
-            name: definition.name,
+            name: self.name,
             signature: Signature::one_of(arities.collect(), Volatility::Stable),
-            returns: definition.returns,
-            body: definition.body,
+            returns: self.returns,
+            body: self.body,
             context: context.clone(),
         })
-    })
-    .collect()
+    }
 }
 
 impl ScalarUDFImpl for CatalogFunction {

@@ -27,9 +27,13 @@ pub fn type_of(args: &ScalarFunctionArgs, at: usize) -> Result<SqlType> {
     ty.ok_or_else(|| Error::internal(format!("an argument of type {} was not cast", field.data_type())))
 }
 
-/// The session's time zone.
-pub fn zone(args: &ScalarFunctionArgs) -> Result<Zone> {
-    args.config_options.execution.time_zone.as_deref().map_or(Ok(Zone::UTC), Zone::parse)
+/// The time zone that follows the first `arity` arguments; UTC where none does. Whatever depends on the session is an argument, so that
+/// a view keeps the zone it was created in.
+pub fn zone(args: &ScalarFunctionArgs, arity: usize) -> Result<Zone> {
+    match args.args.get(arity) {
+        Some(ColumnarValue::Scalar(ScalarValue::Utf8(Some(name)))) => Zone::parse(name),
+        _ => Ok(Zone::UTC),
+    }
 }
 
 /// An argument as an array: of one row when it is a constant.

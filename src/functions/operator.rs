@@ -19,6 +19,7 @@ use datafusion::logical_expr::ScalarUDFImpl;
 use datafusion::logical_expr::Signature;
 use datafusion::logical_expr::Volatility;
 use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::lit;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -29,9 +30,10 @@ use crate::types::cast::is_integer;
 use crate::types::cast::is_number;
 use crate::types::cast::is_text;
 use crate::types::numeric::PRECISION_MAX;
+use crate::types::zone::Zone;
 
 macro_rules! symbols {
-    ($($name:ident = $symbol:literal,)*) => {
+    ($($name:ident = $symbol:literal as $function:literal,)*) => {
         /// A binary operator.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Symbol { $($name,)* }
@@ -40,39 +42,44 @@ macro_rules! symbols {
             /// All of them.
             pub const ALL: &[Symbol] = &[$(Symbol::$name,)*];
 
-            /// How it is written; also its name as a function.
+            /// How it is written.
             pub fn text(self) -> &'static str {
                 match self { $(Symbol::$name => $symbol,)* }
+            }
+
+            /// Its name as a function.
+            pub fn function(self) -> &'static str {
+                match self { $(Symbol::$name => $function,)* }
             }
         }
     };
 }
 
 symbols! {
-    Add = "+",
-    Subtract = "-",
-    Multiply = "*",
-    Divide = "/",
-    Modulo = "%",
-    Power = "^",
-    Concat = "||",
-    BitAnd = "&",
-    BitOr = "|",
-    BitXor = "#",
-    ShiftLeft = "<<",
-    ShiftRight = ">>",
-    Equal = "=",
-    NotEqual = "<>",
-    Less = "<",
-    LessEqual = "<=",
-    Greater = ">",
-    GreaterEqual = ">=",
-    Distinct = "is distinct from",
-    NotDistinct = "is not distinct from",
-    Matches = "~",
-    MatchesAnyCase = "~*",
-    MatchesNot = "!~",
-    MatchesNotAnyCase = "!~*",
+    Add = "+" as "op_add",
+    Subtract = "-" as "op_subtract",
+    Multiply = "*" as "op_multiply",
+    Divide = "/" as "op_divide",
+    Modulo = "%" as "op_modulo",
+    Power = "^" as "op_power",
+    Concat = "||" as "op_concat",
+    BitAnd = "&" as "op_bit_and",
+    BitOr = "|" as "op_bit_or",
+    BitXor = "#" as "op_bit_xor",
+    ShiftLeft = "<<" as "op_shift_left",
+    ShiftRight = ">>" as "op_shift_right",
+    Equal = "=" as "op_equal",
+    NotEqual = "<>" as "op_not_equal",
+    Less = "<" as "op_less",
+    LessEqual = "<=" as "op_less_equal",
+    Greater = ">" as "op_greater",
+    GreaterEqual = ">=" as "op_greater_equal",
+    Distinct = "is distinct from" as "op_distinct",
+    NotDistinct = "is not distinct from" as "op_not_distinct",
+    Matches = "~" as "op_matches",
+    MatchesAnyCase = "~*" as "op_matches_any_case",
+    MatchesNot = "!~" as "op_matches_not",
+    MatchesNotAnyCase = "!~*" as "op_matches_not_any_case",
 }
 
 impl Symbol {
@@ -135,9 +142,7 @@ pub fn resolve(symbol: Symbol, left: Option<&SqlType>, right: Option<&SqlType>) 
         Symbol::Subtract => subtract(left, right),
         Symbol::Multiply => multiply(left, right),
         Symbol::Divide => divide(left, right),
-        Symbol::Modulo => {
-            numeric_pair(left, right).filter(|r| !matches!(r.result, SqlType::Real | SqlType::Double))
-        }
+        Symbol::Modulo => numeric_pair(left, right).filter(|r| !matches!(r.result, SqlType::Real | SqlType::Double)),
         Symbol::Power => known_numbers(left, right).then(|| Resolved::same(SqlType::Double)),
         Symbol::Concat => concat(left, right),
         Symbol::BitAnd | Symbol::BitOr | Symbol::BitXor => numeric_pair(left, right).filter(|r| is_integer(&r.result)),
@@ -267,7 +272,9 @@ fn subtract(left: Option<&SqlType>, right: Option<&SqlType>) -> Option<Resolved>
         (Some(Date), Some(SmallInt | Integer)) => Resolved::new(Date, Integer, Date),
         (Some(Date) | None, Some(Date)) | (Some(Date), None) => Resolved::new(Date, Date, Integer),
         (Some(Date), Some(Interval)) => Resolved::new(Timestamp, Interval, Timestamp),
-        (Some(ty @ (Timestamp | Timestamptz | Time)), Some(Interval)) => Resolved::new(ty.clone(), Interval, ty.clone()),
+        (Some(ty @ (Timestamp | Timestamptz | Time)), Some(Interval)) => {
+            Resolved::new(ty.clone(), Interval, ty.clone())
+        }
         (Some(Interval) | None, Some(Interval)) | (Some(Interval), None) => Resolved::same(Interval),
         (Some(Timestamptz), Some(Timestamp | Date)) | (Some(Timestamp | Date), Some(Timestamptz)) => {
             Resolved::new(Timestamptz, Timestamptz, Interval)
@@ -313,7 +320,9 @@ fn concat(left: Option<&SqlType>, right: Option<&SqlType>) -> Option<Resolved> {
     use SqlType::*;
     match (left, right) {
         (Some(Bytea), Some(Bytea) | None) | (None, Some(Bytea)) => Some(Resolved::same(Bytea)),
-        (Some(array @ Array(_)), other) if other.is_none_or(|other| other == array) => Some(Resolved::same(array.clone())),
+        (Some(array @ Array(_)), other) if other.is_none_or(|other| other == array) => {
+            Some(Resolved::same(array.clone()))
+        }
         (None, Some(array @ Array(_))) => Some(Resolved::same(array.clone())),
         (Some(array @ Array(item)), Some(other)) if item.as_ref() == other => {
             Some(Resolved::new(array.clone(), other.clone(), array.clone()))
@@ -345,7 +354,9 @@ fn common_pair(left: &SqlType, right: &SqlType) -> Option<SqlType> {
     if is_number(left) && is_number(right) {
         if let Numeric { .. } = promote(left, right)? {
             let (left, right) = (as_numeric(left), as_numeric(right));
-            let whole = |ty: &SqlType| if let Numeric { precision, scale } = ty { *precision as i16 - *scale as i16 } else { 0 };
+            let whole = |ty: &SqlType| {
+                if let Numeric { precision, scale } = ty { *precision as i16 - *scale as i16 } else { 0 }
+            };
             let scale = scale_of(&left).max(scale_of(&right));
             let precision = (whole(&left).max(whole(&right)) + scale as i16).min(PRECISION_MAX as i16) as u8;
             return Some(Numeric { precision, scale });
@@ -377,13 +388,22 @@ pub struct Operator {
 impl Operator {
     /// The function of an operator.
     pub fn function(symbol: Symbol, resolved: bool) -> ScalarUDF {
-        ScalarUDF::from(Operator { symbol, resolved, signature: Signature::any(2, Volatility::Immutable) })
+        ScalarUDF::from(Operator { symbol, resolved, signature: Signature::variadic_any(Volatility::Immutable) })
     }
 
-    /// The operator applied.
-    pub fn expr(symbol: Symbol, resolved: bool, left: Expr, right: Expr) -> Expr {
-        let function = Arc::new(Operator::function(symbol, resolved));
+    /// The operator applied, not yet resolved.
+    pub fn expr(symbol: Symbol, left: Expr, right: Expr) -> Expr {
+        let function = Arc::new(Operator::function(symbol, false));
         Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![left, right]))
+    }
+
+    /// The operator applied to operands that have been cast. What moves a `timestamptz` by days takes the zone as an argument.
+    pub fn resolved_expr(symbol: Symbol, mut operands: Vec<Expr>, ty: &SqlType, zone: Zone) -> Expr {
+        let function = Arc::new(Operator::function(symbol, true));
+        if *ty == SqlType::Timestamptz && zone != Zone::UTC {
+            operands.push(lit(zone.to_string()));
+        }
+        Expr::ScalarFunction(ScalarFunction::new_udf(function, operands))
     }
 
     /// The operator behind a function, if it is one.
@@ -423,7 +443,9 @@ pub fn plan_time_type(ty: &DataType) -> Option<SqlType> {
             SqlType::Numeric { precision: PRECISION_MAX, scale: (*scale).min(PRECISION_MAX as i8) }
         }
         DataType::Dictionary(_, values) => SqlType::of_arrow(values).or_else(|| plan_time_type(values))?,
-        DataType::LargeList(item) | DataType::FixedSizeList(item, _) => SqlType::Array(Box::new(SqlType::of_field(item)?)),
+        DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            SqlType::Array(Box::new(SqlType::of_field(item)?))
+        }
         DataType::List(item) => SqlType::Array(Box::new(plan_time_type(item.data_type())?)),
         _ => return None,
     })
@@ -431,7 +453,7 @@ pub fn plan_time_type(ty: &DataType) -> Option<SqlType> {
 
 impl ScalarUDFImpl for Operator {
     fn name(&self) -> &str {
-        self.symbol.text()
+        self.symbol.function()
     }
 
     fn signature(&self) -> &Signature {

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use arrow::array::Array;
 use arrow::array::AsArray;
 use arrow::array::BooleanArray;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ColumnarValue;
+use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::ScalarFunctionArgs;
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::lit;
 use regex::Regex;
 use regex::RegexBuilder;
 
@@ -14,7 +18,53 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::functions::columns::arrays;
 use crate::functions::columns::result;
+use crate::functions::define::call;
+use crate::functions::define::function;
 use crate::functions::operator::Symbol;
+use crate::types::SqlType;
+
+/// The functions of this file: what `LIKE ... ESCAPE` and `SIMILAR TO` become.
+pub fn functions() -> Vec<ScalarUDF> {
+    vec![like_function(false), like_function(true), similar_function()]
+}
+
+/// `text LIKE pattern ESCAPE escape`.
+pub fn like(text: Expr, pattern: Expr, escape: Option<char>, any_case: bool) -> Expr {
+    call(like_function(any_case), vec![text, pattern, escape_argument(escape)])
+}
+
+/// `text SIMILAR TO pattern ESCAPE escape`.
+pub fn similar(text: Expr, pattern: Expr, escape: Option<char>) -> Expr {
+    call(similar_function(), vec![text, pattern, escape_argument(escape)])
+}
+
+fn escape_argument(escape: Option<char>) -> Expr {
+    lit(escape.unwrap_or('\\').to_string())
+}
+
+fn like_function(any_case: bool) -> ScalarUDF {
+    match any_case {
+        false => function("like_escape", &[], three_texts, |args| escaped(args, |p, e| compile_like(p, e, false))),
+        true => function("ilike_escape", &[], three_texts, |args| escaped(args, |p, e| compile_like(p, e, true))),
+    }
+}
+
+fn similar_function() -> ScalarUDF {
+    function("similar_to", &[], three_texts, |args| escaped(args, compile_similar))
+}
+
+fn three_texts(types: &[Option<SqlType>]) -> Option<(Vec<SqlType>, SqlType)> {
+    (types.len() == 3).then(|| (vec![SqlType::Text; 3], SqlType::Boolean))
+}
+
+/// Matches by text and pattern; the escape character is a constant.
+fn escaped(args: &ScalarFunctionArgs, compile: fn(&str, Option<char>) -> Result<Regex>) -> Result<ColumnarValue> {
+    let escape = match args.args.get(2) {
+        Some(ColumnarValue::Scalar(ScalarValue::Utf8(Some(escape)))) => escape.chars().next(),
+        _ => return Err(Error::internal("an escape character must be constant")),
+    };
+    rows(args, |pattern| compile(pattern, escape), |found| found)
+}
 
 /// `text ~ pattern` and its kin.
 pub fn matches(symbol: Symbol, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {

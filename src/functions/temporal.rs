@@ -35,7 +35,7 @@ type Times = Time64MicrosecondType;
 pub fn evaluate(symbol: Symbol, left: &SqlType, right: &SqlType, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     use SqlType::*;
     let sign = if symbol == Symbol::Subtract { -1 } else { 1 };
-    let zone = if *left == Timestamptz || *right == Timestamptz { zone(args)? } else { Zone::UTC };
+    let zone = if *left == Timestamptz || *right == Timestamptz { zone(args, 2)? } else { Zone::UTC };
     match (symbol, left, right) {
         (Symbol::Add | Symbol::Subtract, Date, Integer) => {
             finish(binary::<Dates, Int32Type, Dates>(args, |day, by| move_days(day, by as i64 * sign))?, args)

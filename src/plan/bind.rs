@@ -82,7 +82,8 @@ impl Binder<'_> {
     fn bind(&self, scalar: &Scalar) -> Result<Arc<dyn PhysicalExpr>> {
         match scalar {
             Scalar::Column(i) => {
-                let column = self.input.get(*i).ok_or_else(|| Error::corrupted(format!("the plan has no column {i}")))?;
+                let column =
+                    self.input.get(*i).ok_or_else(|| Error::corrupted(format!("the plan has no column {i}")))?;
                 Ok(Arc::new(expressions::Column::new(&column.name, *i)))
             }
             Scalar::Literal(value) => Ok(expressions::lit(literal::to_value(value)?)),

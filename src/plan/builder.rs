@@ -16,6 +16,7 @@ use crate::plan::ir::Scalar;
 use crate::plan::properties;
 use crate::plan::properties::Properties;
 use crate::types::Column;
+use crate::types::SqlType;
 
 /// Not numbered yet.
 const UNNUMBERED: TableId = TableId(0);
@@ -39,7 +40,13 @@ impl Builder {
     }
 
     /// The changes of an object: `stored` has the columns of the selection, `properties` is of the selection too.
-    pub fn input(&mut self, object: ObjectId, columns: Vec<usize>, stored: Vec<Column>, properties: Properties) -> NodeId {
+    pub fn input(
+        &mut self,
+        object: ObjectId,
+        columns: Vec<usize>,
+        stored: Vec<Column>,
+        properties: Properties,
+    ) -> NodeId {
         self.push(Op::Input { object, columns }, vec![], stored, properties)
     }
 
@@ -108,7 +115,8 @@ impl Builder {
         Ok(self.derived(Op::Filter { predicate }, vec![input], columns))
     }
 
-    /// The sum of inputs of equal types; names are those of the first.
+    /// The sum of inputs of equal Arrow types; names are those of the first. Where the types of a column differ, it has the
+    /// one that holds all values of the Arrow type.
     pub fn union(&mut self, inputs: Vec<NodeId>) -> NodeId {
         let inputs: Vec<NodeId> = inputs.iter().copied().filter(|&i| !self.is_empty(i) || inputs.len() == 1).collect();
         match inputs.as_slice() {
@@ -119,6 +127,11 @@ impl Builder {
         let mut columns = self.columns(inputs[0]).to_vec();
         for (i, column) in columns.iter_mut().enumerate() {
             column.nullable = inputs.iter().any(|&input| self.columns(input)[i].nullable);
+            if inputs.iter().any(|&input| self.columns(input)[i].ty != column.ty)
+                && let Some(general) = SqlType::of_arrow(&column.ty.arrow())
+            {
+                column.ty = general;
+            }
         }
         self.derived(Op::Union, inputs, columns)
     }
@@ -173,10 +186,11 @@ impl Builder {
         }
     }
 
-    /// The plan that keeps `root` as the content of `object` under these column names, and the first table id it leaves free.
-    pub fn finish(mut self, root: NodeId, object: ObjectId, names: &[Column], next_table: TableId) -> (Plan, TableId) {
-        let named = |(column, name): (&Column, &Column)| Column { name: name.name.clone(), ..column.clone() };
-        let columns = self.columns(root).iter().zip(names).map(named).collect();
+    /// The plan that keeps `root` as the content of `object` under these names and types, and the first table id it leaves
+    /// free.
+    pub fn finish(mut self, root: NodeId, object: ObjectId, wanted: &[Column], next_table: TableId) -> (Plan, TableId) {
+        let told = |(column, wanted): (&Column, &Column)| Column { nullable: column.nullable, ..wanted.clone() };
+        let columns = self.columns(root).iter().zip(wanted).map(told).collect();
         let last = self.derived(Op::Materialize { object }, vec![root], columns);
         let mut needed = vec![false; self.nodes.len()];
         needed[last.0 as usize] = true;

@@ -62,7 +62,8 @@ impl Explainer<'_> {
                 format!("values {}", list(rows.iter().map(|row| format!("({})", list(row.iter().map(constant))))))
             }
             Op::Project { expressions } => {
-                let shown = expressions.iter().zip(&node.columns).map(|(e, column)| named(scalar(e, input), &column.name));
+                let shown =
+                    expressions.iter().zip(&node.columns).map(|(e, column)| named(scalar(e, input), &column.name));
                 format!("project {}", list(shown))
             }
             Op::Filter { predicate } => format!("filter {}", scalar(predicate, input)),
@@ -75,7 +76,10 @@ impl Explainer<'_> {
             Op::Join => String::from("join"),
             Op::Aggregate { group, calls, table, multisets } => {
                 let by = if group.is_empty() { String::new() } else { format!(" by ({})", names(group)) };
-                let shown = calls.iter().zip(&node.columns[group.len()..]).map(|(c, column)| named(call(c, input), &column.name));
+                let shown = calls
+                    .iter()
+                    .zip(&node.columns[group.len()..])
+                    .map(|(c, column)| named(call(c, input), &column.name));
                 let shown = list(shown);
                 let kind = if calls.is_empty() { "distinct" } else { "aggregate" };
                 let gap = if shown.is_empty() { "" } else { " " };

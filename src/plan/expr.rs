@@ -110,7 +110,9 @@ fn lower_binary(expr: &Expr, binary: &BinaryExpr, schema: &DFSchema) -> Result<S
 
 fn lower_like(like: &Like, schema: &DFSchema) -> Result<Scalar> {
     if like.escape_char.is_some_and(|c| c != '\\') {
-        return Err(Error::unsupported("LIKE with another escape character than \\ is not supported in a materialized view"));
+        return Err(Error::unsupported(
+            "LIKE with another escape character than \\ is not supported in a materialized view",
+        ));
     }
     let name = match (like.negated, like.case_insensitive) {
         (false, false) => "like",
@@ -155,8 +157,11 @@ fn lower_function(expr: &Expr, function: &ScalarFunction, schema: &DFSchema) -> 
         return Ok(Scalar::Cast { input: Box::new(input), ty: ty.clone() });
     }
     if !bind::is_function(&function.func) {
-        return Err(Error::unsupported(format!("function {}() is not supported in a materialized view", function.name()))
-            .hint("Apply it in the query that reads the view."));
+        return Err(Error::unsupported(format!(
+            "function {}() is not supported in a materialized view",
+            function.name()
+        ))
+        .hint("Apply it in the query that reads the view."));
     }
     Ok(Scalar::Call { function: function.name().to_string(), arguments, ty: type_of(expr, schema)? })
 }
@@ -167,11 +172,13 @@ pub(super) fn check_volatility(function: &ScalarFunction) -> Result<()> {
         Volatility::Immutable => Ok(()),
         Volatility::Stable => {
             let message = format!("function {}() is not supported in a materialized view", function.name());
-            Err(Error::unsupported(message).hint("Its answer changes without any input: apply it in the query that reads the view."))
+            Err(Error::unsupported(message)
+                .hint("Its answer changes without any input: apply it in the query that reads the view."))
         }
         Volatility::Volatile => {
             let message = format!("volatile function {}() is not supported in a materialized view", function.name());
-            Err(Error::unsupported(message).hint("Its answer differs from call to call, so that no view could be kept equal to its query."))
+            Err(Error::unsupported(message)
+                .hint("Its answer differs from call to call, so that no view could be kept equal to its query."))
         }
     }
 }
@@ -206,7 +213,9 @@ pub(super) fn sql_type(field: &Field) -> Result<SqlType> {
         DataType::LargeList(item) | DataType::FixedSizeList(item, _) | DataType::List(item) => {
             SqlType::Array(Box::new(sql_type(item)?))
         }
-        other => return Err(Error::unsupported(format!("values of type {other} are not supported in a materialized view"))),
+        other => {
+            return Err(Error::unsupported(format!("values of type {other} are not supported in a materialized view")));
+        }
     })
 }
 
@@ -228,7 +237,8 @@ fn refusal(expr: &Expr) -> Error {
         Expr::TryCast(_) => "TRY_CAST",
         other => return Error::unsupported(format!("expression {other} is not supported in a materialized view")),
     };
-    Error::unsupported(format!("{what} is not supported in a materialized view")).hint("Use it in the query that reads the view.")
+    Error::unsupported(format!("{what} is not supported in a materialized view"))
+        .hint("Use it in the query that reads the view.")
 }
 
 /// An error of DataFusion while a view is planned. The query was bound before, so it has a meaning: it is the rules that

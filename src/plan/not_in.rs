@@ -69,8 +69,10 @@ fn predicate(expr: Expr, positive: bool, outer: &DFSchema) -> Result<Expr> {
         other => {
             let nested = other.exists(|e| Ok(matches!(e, Expr::InSubquery(_)))).map_err(planning)?;
             if nested {
-                return Err(Error::unsupported("IN (SELECT ...) inside another expression is not supported in a materialized view")
-                    .hint("Use it as a condition of WHERE, joined to others by AND, OR and NOT."));
+                return Err(Error::unsupported(
+                    "IN (SELECT ...) inside another expression is not supported in a materialized view",
+                )
+                .hint("Use it as a condition of WHERE, joined to others by AND, OR and NOT."));
             }
             Ok(other)
         }

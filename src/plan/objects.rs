@@ -33,7 +33,8 @@ pub fn object_properties(object: &Object) -> Result<(Vec<Column>, Properties)> {
         ObjectKind::MaterializedView(view) => {
             let plan = stored::read(&view.plan)?;
             let last = plan.nodes.last().expect("a stored plan that was read has nodes");
-            columns = columns.into_iter().zip(&last.columns).map(|(c, l)| Column { nullable: l.nullable, ..c }).collect();
+            columns =
+                columns.into_iter().zip(&last.columns).map(|(c, l)| Column { nullable: l.nullable, ..c }).collect();
             properties::of(last)
         }
         ObjectKind::View(_) => return Err(Error::internal(format!("view {} was not put in", object.name))),

@@ -87,8 +87,9 @@ fn union(inputs: &[&Node]) -> Properties {
     }
 }
 
-/// Two keys together are a key; where each row of one side meets at most one of the other, its own is enough. An old row
-/// may meet a new one, so only columns equated with each other, both bounded, stay bounded.
+/// Two keys together are a key; where each row of one side meets at most one of the other, its own is enough. A column on the
+/// right that is equated with one on the left is as good as that. An old row may meet a new one, so only columns equated
+/// with each other, both bounded, stay bounded.
 fn join(left: &Node, right: &Node) -> Properties {
     let (left_on, right_on) = (arranged_by(left), arranged_by(right));
     let width = left.columns.len();
@@ -100,11 +101,12 @@ fn join(left: &Node, right: &Node) -> Properties {
     }
     watermarks.sort_unstable();
     watermarks.dedup();
-    let shifted = |key: &[usize]| key.iter().map(|c| c + width).collect::<Vec<_>>();
+    let equated = |c: &usize| right_on.iter().position(|r| r == c).map_or(width + c, |i| left_on[i]);
+    let theirs = |key: &[usize]| key.iter().map(equated).collect::<Vec<_>>();
     let key = match (&left.key, &right.key) {
-        (Some(l), Some(r)) if covers(right_on, r) && (!covers(left_on, l) || l.len() <= r.len()) => Some(l.clone()),
-        (Some(l), Some(r)) if covers(left_on, l) => Some(shifted(r)),
-        (Some(l), Some(r)) => Some([l.clone(), shifted(r)].concat()),
+        (Some(l), Some(r)) if covers(right_on, r) => Some(l.clone()),
+        (Some(l), Some(r)) if covers(left_on, l) => Some(theirs(r)),
+        (Some(l), Some(r)) => Some([l.clone(), theirs(r).into_iter().filter(|c| !l.contains(c)).collect()].concat()),
         (Some(_), None) | (None, Some(_)) | (None, None) => None,
     };
     Properties { key, append_only: left.append_only && right.append_only, watermarks }

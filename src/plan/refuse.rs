@@ -1,10 +1,10 @@
 //! What a view cannot be made of yet: refused by name, with a hint, before DataFusion rewrites the query.
 
-use datafusion::common::tree_node::TreeNode;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::DataFusionError;
 use datafusion::common::JoinType;
 use datafusion::common::NullEquality;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::Aggregate;
 use datafusion::logical_expr::Distinct;
 use datafusion::logical_expr::Expr;
@@ -76,10 +76,10 @@ fn is_set_operation_all(join: &Join) -> bool {
 fn check_expr(expr: &Expr) -> Result<()> {
     match expr {
         Expr::ScalarFunction(function) => check_volatility(function),
-        Expr::ScalarSubquery(subquery) if !single_row(&subquery.subquery) => {
-            Err(Error::unsupported("a scalar subquery that may return more than one row is not supported in a materialized view")
-                .hint("Make it an aggregate, such as max(...), or join with it."))
-        }
+        Expr::ScalarSubquery(subquery) if !single_row(&subquery.subquery) => Err(Error::unsupported(
+            "a scalar subquery that may return more than one row is not supported in a materialized view",
+        )
+        .hint("Make it an aggregate, such as max(...), or join with it.")),
         Expr::InSubquery(test) => check_existence(&test.subquery),
         Expr::Exists(test) => check_existence(&test.subquery),
         Expr::WindowFunction(_) => Err(construct("a window function")),

@@ -7,14 +7,42 @@ use crate::types::SqlType;
 
 /// Functions that are NULL only where an argument is: with arguments that are not NULL, the result is not either.
 const STRICT: &[&str] = &[
-    "=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "and", "or", "not", "negate", "like", "ilike", "not_like",
-    "not_ilike", "in", "not_in", "||",
+    "=",
+    "<>",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "and",
+    "or",
+    "not",
+    "negate",
+    "like",
+    "ilike",
+    "not_like",
+    "not_ilike",
+    "in",
+    "not_in",
+    "||",
 ];
 
 /// Functions that are never NULL.
 const TOTAL: &[&str] = &[
-    "is_null", "is_not_null", "is_true", "is_not_true", "is_false", "is_not_false", "is_unknown", "is_not_unknown",
-    "is_distinct_from", "is_not_distinct_from",
+    "is_null",
+    "is_not_null",
+    "is_true",
+    "is_not_true",
+    "is_false",
+    "is_not_false",
+    "is_unknown",
+    "is_not_unknown",
+    "is_distinct_from",
+    "is_not_distinct_from",
 ];
 
 impl Scalar {

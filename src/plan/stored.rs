@@ -38,7 +38,8 @@ pub fn write(plan: &Plan) -> String {
 
 /// The plan that a text holds.
 pub fn read(text: &str) -> Result<Plan> {
-    let damaged = |error: serde_json::Error| Error::corrupted("a stored plan cannot be read").detail(format!("{error}."));
+    let damaged =
+        |error: serde_json::Error| Error::corrupted("a stored plan cannot be read").detail(format!("{error}."));
     let header: Header = serde_json::from_str(text).map_err(damaged)?;
     if header.version != VERSION {
         let message = format!("a stored plan has version {}, this server reads version {VERSION}", header.version);
@@ -52,7 +53,8 @@ pub fn read(text: &str) -> Result<Plan> {
 
 /// That what the rest of the code relies on holds of a plan that was read.
 fn check(plan: &Plan) -> Result<()> {
-    let damaged = |node: &Node, what: &str| Err(Error::corrupted(format!("a stored plan is damaged: node {} {what}", node.id)));
+    let damaged =
+        |node: &Node, what: &str| Err(Error::corrupted(format!("a stored plan is damaged: node {} {what}", node.id)));
     for (i, node) in plan.nodes.iter().enumerate() {
         let ports = match &node.op {
             Op::Input { .. } | Op::Values { .. } => 0..=0,

@@ -89,7 +89,7 @@ impl Session {
                 Ok(Outcome::Command("DISCARD ALL".into()))
             }
             Bound::Nothing { tag, notice } => {
-                self.notices.extend(notice.iter().map(Notice::notice));
+                self.notices.extend(notice.iter().map(Notice::info));
                 Ok(Outcome::Command(tag.to_string()))
             }
         }
@@ -117,12 +117,8 @@ impl Session {
 
     async fn write(&mut self, dml: &Dml, parameters: &[Parameter]) -> Result<Outcome> {
         let verb = verb(dml);
-        let read_only = self.settings.is_on("transaction_read_only")
-            || match self.state.open() {
-                Some(open) => open.read_only,
-                None => self.settings.is_on("default_transaction_read_only"),
-            };
-        if read_only {
+        let default = matches!(self.state, State::None) && self.settings.is_on("default_transaction_read_only");
+        if default || self.settings.is_on("transaction_read_only") {
             let message = format!("cannot execute {verb} in a read-only transaction");
             return Err(Error::read_only_transaction(message));
         }
@@ -137,9 +133,7 @@ impl Session {
             Dml::Truncate { .. } => "TRUNCATE TABLE".to_string(),
         };
         Ok(match (written.returning, returning_columns(dml)) {
-            (Some(batch), Some(columns)) => {
-                Outcome::Rows { columns: columns.into(), rows: outcome::once(batch), tag: Tag::Fixed(tag) }
-            }
+            (Some(batch), Some(columns)) => Outcome::Rows { columns, rows: outcome::once(batch), tag: Tag::Fixed(tag) },
             _ => Outcome::Command(tag),
         })
     }
@@ -147,7 +141,7 @@ impl Session {
     async fn ddl(&mut self, ddl: &Ddl) -> Result<Outcome> {
         self.outside_block(ddl_name(ddl)).await?;
         let done = self.interrupt.guard(self.engine.ddl(ddl.clone())).await?;
-        self.notices.extend(done.notices.iter().map(Notice::notice));
+        self.notices.extend(done.notices.iter().map(Notice::info));
         Ok(Outcome::Command(done.tag))
     }
 
@@ -171,6 +165,8 @@ impl Session {
     fn setting(&mut self, setting: &SettingStatement) -> Result<Outcome> {
         match setting {
             SettingStatement::Set { name, value, local } => {
+                // What is said of a transaction holds for this one only.
+                let local = &(*local || name.to_ascii_lowercase().starts_with("transaction_"));
                 if *local && matches!(self.state, State::None) {
                     let message = "SET LOCAL can only be used in transaction blocks";
                     self.notices.push(Notice::warning(Kind::NoTransaction, message));
@@ -195,7 +191,8 @@ impl Session {
                 let names = SETTINGS.iter().map(|d| d.name.to_string()).collect();
                 let values = self.settings.all().map(|(_, value)| value.to_string()).collect();
                 let descriptions = SETTINGS.iter().map(|d| d.description.to_string()).collect();
-                let mut answer = outcome::table(&["name", "setting", "description"], vec![names, values, descriptions])?;
+                let mut answer =
+                    outcome::table(&["name", "setting", "description"], vec![names, values, descriptions])?;
                 if let Outcome::Rows { tag, .. } = &mut answer {
                     *tag = Tag::Fixed("SHOW".into());
                 }

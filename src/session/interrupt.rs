@@ -96,7 +96,20 @@ impl Interrupt {
         }
     }
 
-    /// The work's result, or the error that ended it.
+    /// Waits until the session itself is to end, whatever its statements do.
+    pub async fn ended(&self) -> Error {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.cause() {
+                Some(cause @ (Cause::ClientGone | Cause::Shutdown)) => return cause.error(),
+                Some(Cause::Cancel) | None => changed.await,
+            }
+        }
+    }
+
+    /// The work's result, or the error that ended its statement.
     pub async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;
@@ -136,6 +149,17 @@ mod tests {
         interrupt.end();
         interrupt.begin(None);
         assert_eq!(interrupt.cause(), None);
+    }
+
+    #[tokio::test]
+    async fn a_cancel_does_not_end_the_session() {
+        let interrupt = Interrupt::default();
+        interrupt.begin(Some(Duration::ZERO));
+        interrupt.raise(Cause::Cancel);
+        let waited = tokio::time::timeout(Duration::from_millis(5), interrupt.ended()).await;
+        assert!(waited.is_err());
+        interrupt.raise(Cause::Shutdown);
+        assert_eq!(interrupt.ended().await.kind.sqlstate(), "57P01");
     }
 
     #[tokio::test]

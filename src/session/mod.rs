@@ -120,6 +120,7 @@ impl Session {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(Error::duplicate_statement(message));
         }
+        self.statements.remove(name);
         let mut statements = sql::parse(text)?;
         if statements.len() > 1 {
             return Err(Error::syntax("cannot insert multiple commands into a prepared statement"));
@@ -161,7 +162,7 @@ impl Session {
         let Some(parsed) = &prepared.parsed else { return Ok(Outcome::Empty) };
         let (catalog, version) = (self.catalog(), self.settings.version());
         let bound = match prepared.cached(&catalog, version) {
-            Some(bound) => bound,
+            Some(bound) => self.refuse_after_failure(&bound).map(|()| bound)?,
             None => {
                 let bound = Arc::new(self.bind(parsed, &prepared.given)?);
                 prepared.check_columns(&self.columns(&bound))?;
@@ -225,12 +226,19 @@ impl Session {
             user: self.identity.user.clone(),
             parameter_types: given.to_vec(),
         };
-        let bound = sql::bind(statement, &context);
-        if self.status() == Status::Failed && !bound.as_ref().is_ok_and(execute::ends_failure) {
-            let message = "current transaction is aborted, commands ignored until end of transaction block";
-            return Err(Error::failed_transaction(message));
+        match sql::bind(statement, &context) {
+            Ok(bound) => self.refuse_after_failure(&bound).map(|()| bound),
+            Err(_) if self.status() == Status::Failed => Err(after_failure()),
+            Err(error) => Err(error),
         }
-        bound
+    }
+
+    /// In a failed block only what ends it is let through.
+    fn refuse_after_failure(&self, bound: &Bound) -> Result<()> {
+        match self.status() {
+            Status::Failed if !execute::ends_failure(bound) => Err(after_failure()),
+            Status::Idle | Status::Block | Status::Failed => Ok(()),
+        }
     }
 
     /// The columns of a statement's rows.
@@ -240,4 +248,8 @@ impl Session {
             other => prepared::columns(other),
         }
     }
+}
+
+fn after_failure() -> Error {
+    Error::failed_transaction("current transaction is aborted, commands ignored until end of transaction block")
 }

@@ -77,7 +77,7 @@ pub struct Notice {
 
 impl Notice {
     /// Something to know.
-    pub fn notice(message: impl Into<String>) -> Notice {
+    pub fn info(message: impl Into<String>) -> Notice {
         Notice { severity: Severity::Notice, sqlstate: "00000", message: message.into() }
     }
 

@@ -72,8 +72,9 @@ impl Prepared {
         let types = |columns: &Columns| columns.as_ref().map(|c| c.iter().map(|c| c.ty.clone()).collect::<Vec<_>>());
         match types(&self.columns) == types(columns) {
             true => Ok(()),
-            false => Err(Error::unsupported("cached plan must not change result type")
-                .hint("Prepare the statement again.")),
+            false => {
+                Err(Error::unsupported("cached plan must not change result type").hint("Prepare the statement again."))
+            }
         }
     }
 }

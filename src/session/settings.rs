@@ -87,6 +87,12 @@ impl Settings {
         Ok(())
     }
 
+    /// Sets a setting that exists to a value that it takes, for the current transaction.
+    pub(super) fn set_local(&mut self, name: &'static str, value: &str) {
+        self.version += 1;
+        self.local.insert(name, value.to_string());
+    }
+
     /// Sets the default of this session, as the startup packet asks.
     pub fn set_startup(&mut self, name: &str, value: &str) -> Result<()> {
         let definition = lookup(name)?;
@@ -254,7 +260,11 @@ fn time_zone(value: &str) -> Option<String> {
     if matches!(fixed.to_ascii_lowercase().as_str(), "default" | "local") {
         return Some("UTC".into());
     }
-    chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()).find(|name| name.eq_ignore_ascii_case(fixed)).map(str::to_string)
+    chrono_tz::TZ_VARIANTS
+        .iter()
+        .map(|zone| zone.name())
+        .find(|name| name.eq_ignore_ascii_case(fixed))
+        .map(str::to_string)
 }
 
 /// A time in Postgres' spelling, as milliseconds.
@@ -278,7 +288,7 @@ fn milliseconds(value: &str) -> Option<u64> {
 /// A time with the largest unit that divides it, as SHOW shows it.
 fn shown_duration(ms: u64) -> String {
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
-    match units.into_iter().find(|(factor, _)| ms % factor == 0) {
+    match units.into_iter().find(|(factor, _)| ms.is_multiple_of(*factor)) {
         Some((factor, unit)) => format!("{}{unit}", ms / factor),
         None => format!("{ms}ms"),
     }

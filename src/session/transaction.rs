@@ -48,8 +48,6 @@ pub(super) struct Open {
     savepoints: Vec<Named>,
     /// Whether an error has made everything but its end pointless.
     failed: bool,
-    /// Whether it refuses writes.
-    pub(super) read_only: bool,
     /// The settings at its beginning.
     settings: Mark,
 }
@@ -107,17 +105,19 @@ impl Session {
     /// The statement shares a transaction with others.
     pub(super) fn begin_implicit(&mut self) {
         if matches!(self.state, State::None) {
-            self.state = State::Implicit(self.open(self.settings.is_on("default_transaction_read_only")));
+            self.state = State::Implicit(self.open(false));
         }
     }
 
-    fn open(&self, read_only: bool) -> Open {
-        Open {
-            transaction: self.engine.begin(),
-            savepoints: Vec::new(),
-            failed: false,
-            read_only,
-            settings: self.settings.mark(),
+    fn open(&mut self, read_only: bool) -> Open {
+        let settings = self.settings.mark();
+        self.make_read_only(read_only);
+        Open { transaction: self.engine.begin(), savepoints: Vec::new(), failed: false, settings }
+    }
+
+    fn make_read_only(&mut self, read_only: bool) {
+        if read_only || self.settings.is_on("default_transaction_read_only") {
+            self.settings.set_local("transaction_read_only", "on");
         }
     }
 
@@ -135,11 +135,10 @@ impl Session {
     }
 
     fn begin(&mut self, read_only: bool, tag: &'static str) -> &'static str {
-        let read_only = read_only || self.settings.is_on("default_transaction_read_only");
         self.state = match std::mem::replace(&mut self.state, State::None) {
             State::None => State::Block(self.open(read_only)),
-            State::Implicit(mut open) => {
-                open.read_only = read_only;
+            State::Implicit(open) => {
+                self.make_read_only(read_only);
                 State::Block(open)
             }
             State::Block(open) => {

@@ -9,8 +9,8 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
-use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableProviderFilterPushDown, TableSource};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableProviderFilterPushDown, TableSource};
 use datafusion::physical_expr::create_physical_expr;
 
 use crate::catalog::{Fill, Format, Watermark};
@@ -67,7 +67,7 @@ pub struct Query {
     pub plan: LogicalPlan,
     /// The result's columns, as the client is told.
     pub columns: Vec<Column>,
-    /// The objects that are read.
+    /// The objects that are read, plain views among them.
     pub reads: BTreeSet<ObjectId>,
     /// The types of `$1`, `$2`, ... as inferred or given.
     pub parameters: Vec<SqlType>,
@@ -96,6 +96,12 @@ pub enum Dml {
     Truncate { tables: Vec<ObjectId> },
 }
 
+/// The qualifier of the old row's columns in [`OnConflict::Update`].
+pub const OLD: &str = "old";
+
+/// The qualifier of the new row's columns in [`OnConflict::Update`].
+pub const EXCLUDED: &str = "excluded";
+
 /// What an INSERT does when a row with its key exists.
 #[derive(Clone, Debug)]
 pub enum OnConflict {
@@ -103,8 +109,8 @@ pub enum OnConflict {
     Error,
     /// Leaves the old row.
     Nothing,
-    /// `DO UPDATE SET`: expressions over the declared columns of the old row followed by those of the new one
-    /// (`excluded`); with `filter` only where it is true.
+    /// `DO UPDATE SET`: expressions over the declared columns of the old row (qualified by [`OLD`]) followed by those of
+    /// the new one (by [`EXCLUDED`]); with `filter` only where it is true.
     Update { assignments: Vec<(usize, Expr)>, filter: Option<Expr> },
 }
 
@@ -243,7 +249,9 @@ pub type Constant = Expr;
 /// The value of a constant expression, as the type wanted.
 pub fn constant(expression: &Constant, ty: &SqlType) -> Result<ScalarValue> {
     let schema = DFSchema::empty();
-    let physical = create_physical_expr(expression, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default()).map_err(from_datafusion)?;
+    let physical =
+        create_physical_expr(expression, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
+            .map_err(from_datafusion)?;
     let row = RecordBatch::try_new_with_options(
         Arc::new(Schema::empty()),
         Vec::new(),

@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::types::SqlType;
 
 pub mod bound;
+pub mod semantics;
+pub mod dialect;
+pub mod parse;
+pub mod options;
+pub mod bind;
 
 /// One statement of a text.
 #[derive(Clone, Debug)]
 pub struct Parsed {
     /// The syntax tree.
-    pub ast: (),
+    pub ast: parse::ast::Statement,
     /// The statement's own text.
     pub text: String,
     /// Where it begins in the whole text, in characters from 0; added to the positions of its errors.
@@ -35,11 +40,11 @@ pub struct BindContext {
 }
 
 /// Splits a text into statements.
-pub fn parse(_text: &str) -> Result<Vec<Parsed>> {
-    Err(Error::internal(""))
+pub fn parse(text: &str) -> Result<Vec<Parsed>> {
+    parse::parse(text)
 }
 
 /// Resolves a statement.
-pub fn bind(_statement: &Parsed, _context: &BindContext) -> Result<bound::Bound> {
-    Err(Error::internal(""))
+pub fn bind(statement: &Parsed, context: &BindContext) -> Result<bound::Bound> {
+    bind::bind(statement, context)
 }

@@ -199,9 +199,7 @@ pub fn parse(bytes: &[u8], ty: &SqlType) -> Result<ArrayRef> {
         }
         SqlType::Time => Arc::new(Time64MicrosecondArray::from(vec![time(bytes, ty)?])),
         SqlType::Timestamp => Arc::new(TimestampMicrosecondArray::from(vec![moment(bytes, ty)?])),
-        SqlType::Timestamptz => {
-            Arc::new(TimestampMicrosecondArray::from(vec![moment(bytes, ty)?]).with_timezone(UTC))
-        }
+        SqlType::Timestamptz => Arc::new(TimestampMicrosecondArray::from(vec![moment(bytes, ty)?]).with_timezone(UTC)),
         SqlType::Interval => Arc::new(IntervalMonthDayNanoArray::from(vec![interval(bytes, ty)?.arrow()?])),
         SqlType::Array(item) => Arc::new(parse_items(bytes, ty, item)?),
     })
@@ -249,9 +247,7 @@ fn parse_numeric(bytes: &[u8], ty: &SqlType, precision: u8, scale: i8) -> Result
     if !matches!(sign, 0 | NEGATIVE) {
         return Err(Error::unsupported("NaN and infinity are not supported for numeric"));
     }
-    let groups = (0..count)
-        .map(|_| Ok(u16::from_be_bytes(reader.take()?)))
-        .collect::<Result<Vec<_>>>()?;
+    let groups = (0..count).map(|_| Ok(u16::from_be_bytes(reader.take()?))).collect::<Result<Vec<_>>>()?;
     reader.end()?;
     if groups.iter().any(|group| *group > 9999) || shown > 16_383 {
         return Err(invalid(ty));
@@ -278,7 +274,9 @@ fn parse_items(bytes: &[u8], ty: &SqlType, item: &SqlType) -> Result<ListArray> 
     let dimensions = i32::from_be_bytes(reader.take()?);
     let _has_nulls = i32::from_be_bytes(reader.take()?);
     let sent = u32::from_be_bytes(reader.take()?);
-    if SqlType::from_oid(sent).is_none_or(|sent| sent.arrow() != SqlType::from_oid(item.oid()).map_or(item.arrow(), |t| t.arrow())) {
+    if SqlType::from_oid(sent)
+        .is_none_or(|sent| sent.arrow() != SqlType::from_oid(item.oid()).map_or(item.arrow(), |t| t.arrow()))
+    {
         return Err(Error::type_mismatch(format!("the items of the array are not of type {item}")));
     }
     let count = match dimensions {
@@ -383,7 +381,7 @@ mod tests {
             ("1999-12-31 23:59:59.999999", SqlType::Timestamp),
             ("-infinity", SqlType::Timestamp),
             ("2024-02-29 12:00:00+00", SqlType::Timestamptz),
-            ("-1 years 3 days -04:05:06", SqlType::Interval),
+            ("-1 years +3 days -04:05:06", SqlType::Interval),
             ("{1,NULL,3}", SqlType::Array(Box::new(SqlType::Integer))),
             ("{}", SqlType::Array(Box::new(SqlType::Text))),
         ] {

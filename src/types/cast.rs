@@ -177,7 +177,9 @@ fn number(array: &ArrayRef, from: &SqlType, to: &SqlType) -> Result<ArrayRef> {
         (SqlType::Numeric { scale, .. }, _) => from_decimal(array.as_primitive(), *scale, to),
         (SqlType::Real, SqlType::Double) => Ok(map::<Float32Type, Float64Type>(array, |value| Ok(value as f64))?),
         (SqlType::Double, SqlType::Real) => Ok(map::<Float64Type, Float32Type>(array, |value| match value as f32 {
-            narrow if narrow.is_infinite() && value.is_finite() => Err(Error::out_of_range("value out of range: overflow")),
+            narrow if narrow.is_infinite() && value.is_finite() => {
+                Err(Error::out_of_range("value out of range: overflow"))
+            }
             0.0 if value != 0.0 => Err(Error::out_of_range("value out of range: underflow")),
             narrow => Ok(narrow),
         })?),
@@ -282,7 +284,9 @@ fn datetime(array: &ArrayRef, from: &SqlType, to: &SqlType, zone: Zone) -> Resul
     type Moment = TimestampMicrosecondType;
     match (from, to) {
         (Date, Timestamp) => map::<Date32Type, Moment>(array, at_midnight),
-        (Date, Timestamptz) => map::<Date32Type, Moment>(array, |days| Ok(zone.to_utc(at_midnight(days)?))).map(moments),
+        (Date, Timestamptz) => {
+            map::<Date32Type, Moment>(array, |days| Ok(zone.to_utc(at_midnight(days)?))).map(moments)
+        }
         (Timestamp, Date) => map::<Moment, Date32Type>(array, day_of),
         (Timestamptz, Date) => map::<Moment, Date32Type>(array, |moment| day_of(zone.to_local(moment))),
         (Timestamp, Timestamptz) => map::<Moment, Moment>(array, |local| Ok(zone.to_utc(local))).map(moments),

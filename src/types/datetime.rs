@@ -19,7 +19,8 @@ pub fn parse_date(text: &str) -> Result<i32> {
         return Ok(if text.contains('-') { i32::MIN } else { i32::MAX });
     };
     let date = fields.date.ok_or_else(|| invalid("date", text))?;
-    let valid = date_in_range(date).ok_or_else(|| Error::datetime_overflow(format!("date out of range: \"{text}\"")))?;
+    let valid =
+        date_in_range(date).ok_or_else(|| Error::datetime_overflow(format!("date out of range: \"{text}\"")))?;
     Ok(valid)
 }
 
@@ -168,7 +169,8 @@ impl Fields {
         let date = self.date.ok_or_else(|| invalid(ty, text))?;
         let overflow = || Error::datetime_overflow(format!("timestamp out of range: \"{text}\""));
         let time = self.time.unwrap_or(0);
-        let micros = date.days().checked_mul(MICROS_PER_DAY).and_then(|day| day.checked_add(time)).ok_or_else(overflow)?;
+        let micros =
+            date.days().checked_mul(MICROS_PER_DAY).and_then(|day| day.checked_add(time)).ok_or_else(overflow)?;
         timestamp_in_range(micros).ok_or_else(overflow)
     }
 }
@@ -198,7 +200,8 @@ fn parse(text: &str, ty: &str) -> Result<Moment> {
         let date = Some(Date::from_days(0));
         return Ok(Moment::At(Fields { date, time: Some(0), zone: Some(Zone::UTC) }));
     }
-    let mut reader = Reader { text, ty, fields: Fields::default(), numbers: Vec::new(), month: None, era: None, half: None };
+    let mut reader =
+        Reader { text, ty, fields: Fields::default(), numbers: Vec::new(), month: None, era: None, half: None };
     for token in trimmed.split(|c: char| is_space(c) || c == ',') {
         if !token.is_empty() {
             reader.token(token)?;
@@ -277,7 +280,8 @@ impl<'a> Reader<'a> {
     fn word(&mut self, word: &'a str) -> Result<()> {
         let lower = word.to_ascii_lowercase();
         let named = |names: &[&str]| {
-            let matches = |name: &&str| lower.len() >= 3 && name.to_ascii_lowercase().starts_with(lower.trim_end_matches('.'));
+            let matches =
+                |name: &&str| lower.len() >= 3 && name.to_ascii_lowercase().starts_with(lower.trim_end_matches('.'));
             names.iter().position(matches)
         };
         match lower.as_str() {
@@ -288,7 +292,8 @@ impl<'a> Reader<'a> {
                 let letters = lower.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(lower.len());
                 if let Some(month) = named(&MONTHS) {
                     self.month = Some(month as u32 + 1);
-                } else if letters < lower.len() && MONTHS.iter().any(|m| m[..3].eq_ignore_ascii_case(&lower[..letters])) {
+                } else if letters < lower.len() && MONTHS.iter().any(|m| m[..3].eq_ignore_ascii_case(&lower[..letters]))
+                {
                     return self.date(word);
                 } else if named(&WEEKDAYS).is_none() {
                     return self.zone(word);
@@ -299,16 +304,24 @@ impl<'a> Reader<'a> {
     }
 
     fn zone(&mut self, name: &str) -> Result<()> {
-        let abbreviations =
-            [("est", -5), ("edt", -4), ("cst", -6), ("cdt", -5), ("mst", -7), ("mdt", -6), ("pst", -8), ("pdt", -7), ("cet", 1), ("cest", 2)];
+        let abbreviations = [
+            ("est", -5),
+            ("edt", -4),
+            ("cst", -6),
+            ("cdt", -5),
+            ("mst", -7),
+            ("mdt", -6),
+            ("pst", -8),
+            ("pdt", -7),
+            ("cet", 1),
+            ("cest", 2),
+        ];
         let known = abbreviations.iter().find(|(zone, _)| name.eq_ignore_ascii_case(zone));
         let zone = match known {
             Some((_, hours)) => Zone::Fixed(hours * 3600),
-            None if name.starts_with(['+', '-']) => {
-                Zone::Fixed(Zone::offset(name).ok_or_else(|| {
-                    Error::datetime_overflow(format!("time zone displacement out of range: \"{}\"", self.text))
-                })?)
-            }
+            None if name.starts_with(['+', '-']) => Zone::Fixed(Zone::offset(name).ok_or_else(|| {
+                Error::datetime_overflow(format!("time zone displacement out of range: \"{}\"", self.text))
+            })?),
             None if name.contains('/') => Zone::parse(name)?,
             None => Zone::parse(name).map_err(|_| self.invalid())?,
         };
@@ -356,12 +369,15 @@ impl<'a> Reader<'a> {
             return Err(self.invalid());
         }
         let parts: Vec<&str> = match (token.bytes().all(|b| b.is_ascii_digit()), token.len()) {
-            (true, 8..) => vec![&token[..token.len() - 4], &token[token.len() - 4..token.len() - 2], &token[token.len() - 2..]],
+            (true, 8..) => {
+                vec![&token[..token.len() - 4], &token[token.len() - 4..token.len() - 2], &token[token.len() - 2..]]
+            }
             (true, 6) => vec![&token[..2], &token[2..4], &token[4..]],
             _ => token.split(['-', '/', '.']).collect(),
         };
         let [first, second, third] = parts.as_slice() else { return Err(self.invalid()) };
-        let month_of = |part: &str| MONTHS.iter().position(|m| part.len() >= 3 && m[..3].eq_ignore_ascii_case(&part[..3]));
+        let month_of =
+            |part: &str| MONTHS.iter().position(|m| part.len() >= 3 && m[..3].eq_ignore_ascii_case(&part[..3]));
         let number = |part: &str| part.parse::<u32>().map_err(|_| self.invalid());
         let packed = !token.contains(['-', '/', '.']);
         let named = |month: usize| month as u32 + 1;

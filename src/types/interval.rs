@@ -98,7 +98,13 @@ impl Interval {
         }
         if out.len() == start || self.micros != 0 {
             let space = if out.len() > start { " " } else { "" };
-            let sign = if self.micros < 0 { "-" } else if before { "+" } else { "" };
+            let sign = if self.micros < 0 {
+                "-"
+            } else if before {
+                "+"
+            } else {
+                ""
+            };
             let micros = self.micros.unsigned_abs();
             let seconds = micros / 1_000_000;
             let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);

@@ -124,9 +124,7 @@ impl TextBuilder {
             Values::BigInt(values) if self.ty == SqlType::Oid => {
                 values.append_value(numeric::parse_integer(text, "oid", 0, u32::MAX as i64)?)
             }
-            Values::BigInt(values) => {
-                values.append_value(numeric::parse_integer(text, "bigint", i64::MIN, i64::MAX)?)
-            }
+            Values::BigInt(values) => values.append_value(numeric::parse_integer(text, "bigint", i64::MIN, i64::MAX)?),
             Values::Real(values) => values.append_value(numeric::parse_real(text)?),
             Values::Double(values) => values.append_value(numeric::parse_double(text)?),
             Values::Numeric(values) => {

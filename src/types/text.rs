@@ -76,9 +76,7 @@ impl<'a> TextColumn<'a> {
                 let moment = array.as_primitive::<TimestampMicrosecondType>().value(row);
                 datetime::write_timestamptz(moment, &self.zone, out)
             }
-            SqlType::Interval => {
-                Interval::from(array.as_primitive::<IntervalMonthDayNanoType>().value(row)).write(out)
-            }
+            SqlType::Interval => Interval::from(array.as_primitive::<IntervalMonthDayNanoType>().value(row)).write(out),
             SqlType::Array(item) => self.write_items(&array.as_list::<i32>().value(row), item, out),
         }
     }

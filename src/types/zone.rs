@@ -1,5 +1,7 @@
 //! Time zones as sessions name them, and what a moment reads on the wall there.
 
+use std::fmt;
+
 use chrono::Offset;
 use chrono::TimeZone;
 use chrono_tz::Tz;
@@ -99,6 +101,20 @@ impl Zone {
             (true, false) => early,
             (false, true) => late,
             (false, false) => early,
+        }
+    }
+}
+
+/// A name that [`Zone::parse`] reads.
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Zone::Fixed(0) => f.write_str("UTC"),
+            Zone::Fixed(offset) => {
+                let (sign, distance) = if *offset < 0 { ('-', -offset) } else { ('+', *offset) };
+                write!(f, "{sign}{:02}:{:02}:{:02}", distance / 3600, distance / 60 % 60, distance % 60)
+            }
+            Zone::Named(zone) => f.write_str(zone.name()),
         }
     }
 }

@@ -138,25 +138,31 @@ fn collations(rows: &mut Rows) {
 fn setting(definition: &Definition, context: &SystemContext, rows: &mut Rows) {
     let set = context.settings.get(definition.name);
     let value = set.map_or(definition.default, String::as_str);
-    let (kind, least, most, words, unit): (&str, Option<i64>, Option<i64>, Option<Vec<&str>>, Option<&str>) =
-        match definition.kind {
-            SettingKind::Bool => ("bool", None, None, None, None),
-            SettingKind::Integer(least, most) => ("integer", Some(least), Some(most), None, None),
-            SettingKind::Milliseconds => ("integer", Some(0), Some(i64::from(i32::MAX)), None, Some("ms")),
-            SettingKind::Enum(words) => ("enum", None, None, Some(words.to_vec()), None),
-            SettingKind::Text | SettingKind::TimeZone | SettingKind::Names => ("string", None, None, None, None),
-        };
+    let kind = match definition.kind {
+        SettingKind::Bool => "bool",
+        SettingKind::Integer(..) | SettingKind::Milliseconds => "integer",
+        SettingKind::Enum(_) => "enum",
+        SettingKind::Text | SettingKind::TimeZone | SettingKind::Names => "string",
+    };
+    let words = if let SettingKind::Enum(words) = definition.kind { Some(words.to_vec()) } else { None };
+    let range = match definition.kind {
+        SettingKind::Integer(least, most) => Some((least, most)),
+        SettingKind::Milliseconds => Some((0, i64::from(i32::MAX))),
+        SettingKind::Bool | SettingKind::Enum(_) | SettingKind::Text | SettingKind::TimeZone | SettingKind::Names => {
+            None
+        }
+    };
     rows.push([
         ("name", definition.name.into()),
         ("setting", value.into()),
-        ("unit", unit.into()),
+        ("unit", (definition.kind == SettingKind::Milliseconds).then_some("ms").into()),
         ("category", "Settings".into()),
         ("short_desc", definition.description.into()),
         ("context", if definition.access == Access::Fixed { "internal" } else { "user" }.into()),
         ("vartype", kind.into()),
         ("source", if set.is_some() { "session" } else { "default" }.into()),
-        ("min_val", least.map(|n| n.to_string()).into()),
-        ("max_val", most.map(|n| n.to_string()).into()),
+        ("min_val", range.map(|(least, _)| least.to_string()).into()),
+        ("max_val", range.map(|(_, most)| most.to_string()).into()),
         ("enumvals", words.into()),
         ("boot_val", definition.default.into()),
         ("reset_val", definition.default.into()),

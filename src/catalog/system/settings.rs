@@ -88,6 +88,7 @@ pub const SETTINGS: &[Definition] = &[
     setting("in_hot_standby", Bool, "off", Fixed, false, "Whether this server is a standby."),
     setting("integer_datetimes", Bool, "on", Fixed, true, "Times are whole microseconds."),
     setting("IntervalStyle", Enum(&["postgres"]), "postgres", Session, true, "The text form of intervals."),
+    setting("is_superuser", Bool, "on", Fixed, true, "Whether the session may do everything."),
     setting("jit", Bool, "off", Session, false, "Accepted for compatibility."),
     setting("lc_collate", Text, "C", Fixed, false, "The order of text."),
     setting("lc_ctype", Text, "C.UTF-8", Fixed, false, "The classes of characters."),

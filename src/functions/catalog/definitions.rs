@@ -229,9 +229,7 @@ fn quoted(a: &[Value], null: Option<&str>) -> Value {
 /// How many items a list of one dimension has; `None` when it is empty, as in Postgres.
 fn list_length(a: &[Value]) -> Option<i32> {
     match (a.first()?, int(a, 1)?) {
-        (ScalarValue::List(list), 1) if !a[0].is_null() => {
-            i32::try_from(list.value_length(0)).ok().filter(|length| *length > 0)
-        }
+        (ScalarValue::List(list), 1) if !a[0].is_null() => Some(list.value_length(0)).filter(|length| *length > 0),
         _ => None,
     }
 }

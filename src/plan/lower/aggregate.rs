@@ -137,7 +137,9 @@ fn function_of(name: &str) -> Result<AggregateFunction> {
 fn counts_repetitions(function: AggregateFunction) -> bool {
     match function {
         AggregateFunction::Count | AggregateFunction::Sum | AggregateFunction::Avg => true,
-        AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::BoolAnd | AggregateFunction::BoolOr => false,
+        AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::BoolAnd | AggregateFunction::BoolOr => {
+            false
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::plan::ir::Scalar;
 use crate::plan::lower::Lowering;
 use crate::plan::lower::Relation;
 use crate::plan::properties::covers;
+use crate::types::SqlType;
 
 /// One side of a join, with just the columns that the join needs.
 struct Side {
@@ -63,7 +64,8 @@ impl Lowering<'_> {
         match join.join_type {
             JoinType::Inner => {
                 let node = self.inner(&sides)?;
-                Ok(self.both(&sides, node))
+                let relation = self.both(&sides, node);
+                Ok(self.united(&sides, relation))
             }
             JoinType::Left => self.outer(&sides, true, false),
             JoinType::Right => self.outer(&sides, false, true),
@@ -147,6 +149,17 @@ impl Lowering<'_> {
         let offset = self.builder.columns(sides.left.node).len();
         let right = sides.right.columns.iter().map(|c| offset + c);
         Relation { node, columns: sides.left.columns.iter().copied().chain(right).collect() }
+    }
+
+    /// An inner join's columns, those of the right that equal one of the left taken from there, where keys are known by.
+    fn united(&self, sides: &Sides, relation: Relation) -> Relation {
+        let columns = self.builder.columns(relation.node);
+        let offset = self.builder.columns(sides.left.node).len();
+        let unite = |c: usize| {
+            let equated = sides.left.key.iter().zip(&sides.right.key).find(|(_, r)| offset + **r == c);
+            equated.map_or(c, |(l, _)| if same_form(&columns[*l].ty, &columns[c].ty) { *l } else { c })
+        };
+        Relation { node: relation.node, columns: relation.columns.into_iter().map(unite).collect() }
     }
 
     /// A semi or anti join: the columns of one side.
@@ -258,4 +271,10 @@ impl Lowering<'_> {
         let width = self.builder.columns(view.this.node).len();
         Ok(Relation { node, columns: view.this.columns.iter().copied().chain([width]).collect() })
     }
+}
+
+/// Whether values of these types that are equal are the same: 0.0 equals -0.0, one day equals 24 hours.
+fn same_form(left: &SqlType, right: &SqlType) -> bool {
+    let many_forms = matches!(left, SqlType::Real | SqlType::Double | SqlType::Interval | SqlType::Array(_));
+    left == right && !many_forms
 }

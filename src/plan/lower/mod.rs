@@ -131,7 +131,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// The relation as a node with exactly these columns, names and types.
+    /// The relation as a node with these columns in this order.
     fn output(&mut self, relation: &Relation, columns: &[Column]) -> Result<NodeId> {
         if relation.columns.len() != columns.len() {
             return Err(Error::internal(format!("a plan of {} columns for {}", relation.columns.len(), columns.len())));
@@ -143,9 +143,10 @@ impl Lowering<'_> {
     }
 }
 
-/// The scalar as a value of this type.
+/// The scalar in the Arrow type of this type. Types that Arrow does not tell apart, such as `varchar(5)` and `text`, have the
+/// same values: a conversion would cut them.
 fn cast(scalar: Scalar, ty: &SqlType, input: &[Column]) -> Scalar {
-    if scalar.ty(input) == *ty {
+    if scalar.ty(input).arrow() == ty.arrow() {
         return scalar;
     }
     Scalar::Cast { input: Box::new(scalar), ty: ty.clone() }

@@ -18,7 +18,13 @@ fn play(script: &str) -> String {
             match world.run(statement) {
                 Ok(None) => {}
                 Ok(Some(plan)) => explain(&plan, &world.catalog).iter().for_each(|line| answer += &format!("{line}\n")),
-                Err(e) => answer += &format!("{} {e}\n{}", e.kind.sqlstate(), e.hint.as_ref().map_or(String::new(), |h| format!("{h}\n"))),
+                Err(e) => {
+                    answer += &format!(
+                        "{} {e}\n{}",
+                        e.kind.sqlstate(),
+                        e.hint.as_ref().map_or(String::new(), |h| format!("{h}\n"))
+                    )
+                }
             }
         }
         if !answer.is_empty() {

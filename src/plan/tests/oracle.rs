@@ -176,7 +176,8 @@ fn check(node: &Node, rows: &Rows) {
     if let Some(key) = &node.key {
         let mut seen = HashMap::new();
         for (row, weight) in rows {
-            let one = weight.abs() == 1 && seen.insert(key.iter().map(|&c| row[c].clone()).collect::<Vec<_>>(), ()).is_none();
+            let one =
+                weight.abs() == 1 && seen.insert(key.iter().map(|&c| row[c].clone()).collect::<Vec<_>>(), ()).is_none();
             assert!(one, "node {} has no key {key:?}: {rows:?}", node.id);
         }
     }
@@ -193,6 +194,12 @@ fn check(node: &Node, rows: &Rows) {
 const QUERIES: &[(&str, Option<&str>)] = &[
     ("SELECT a.id, a.v, b.w FROM a JOIN b ON a.k = b.k", None),
     ("SELECT a.v, b.w FROM a, b WHERE a.k = b.id AND a.v < b.w", None),
+    ("SELECT b.id, b.w FROM a JOIN b ON a.id = b.id", None),
+    (
+        "SELECT y.k, y.v, x.n FROM (SELECT k, v, count(*) AS n FROM a GROUP BY k, v) x \
+         JOIN (SELECT k, w AS v FROM b GROUP BY k, w) y ON x.k = y.k",
+        None,
+    ),
     ("SELECT a.v, b.w FROM a CROSS JOIN b", None),
     ("SELECT a.v, b.w FROM a JOIN b ON a.v < b.w", None),
     ("SELECT a.id, b.w FROM a LEFT JOIN b ON a.k = b.id", None),
@@ -202,7 +209,10 @@ const QUERIES: &[(&str, Option<&str>)] = &[
     ("SELECT a.v, b.w FROM a LEFT JOIN b ON a.v < b.w", None),
     ("SELECT c.x, d.x AS z FROM c LEFT JOIN c d ON c.y = d.y AND c.x <> d.x", None),
     ("SELECT c.x, d.y FROM c FULL JOIN (SELECT y, count(*) AS n FROM c GROUP BY y) d ON c.x = d.y", None),
-    ("SELECT l.k, r.k AS z FROM (SELECT k, count(*) AS n FROM a GROUP BY k) l FULL JOIN (SELECT k, count(*) AS n FROM b GROUP BY k) r ON l.k = r.k", None),
+    (
+        "SELECT l.k, r.k AS z FROM (SELECT k, count(*) AS n FROM a GROUP BY k) l FULL JOIN (SELECT k, count(*) AS n FROM b GROUP BY k) r ON l.k = r.k",
+        None,
+    ),
     ("SELECT id FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.k = a.k AND b.w > a.v)", None),
     ("SELECT id FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.k = a.k AND b.w > a.v)", None),
     ("SELECT x, y FROM c WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.w > c.x)", None),
@@ -214,22 +224,31 @@ const QUERIES: &[(&str, Option<&str>)] = &[
     ("SELECT x, y FROM c WHERE x NOT IN (SELECT w FROM b WHERE w > 100)", None),
     (
         "SELECT x, y FROM c WHERE x NOT IN (SELECT w FROM b) OR y = 1",
-        Some("SELECT x, y FROM c WHERE y = 1 UNION ALL SELECT x, y FROM c WHERE x NOT IN (SELECT w FROM b) AND y IS DISTINCT FROM 1"),
+        Some(
+            "SELECT x, y FROM c WHERE y = 1 UNION ALL SELECT x, y FROM c WHERE x NOT IN (SELECT w FROM b) AND y IS DISTINCT FROM 1",
+        ),
     ),
     (
         "SELECT x, y FROM c WHERE NOT (x IN (SELECT w FROM b) AND y = 1)",
-        Some("SELECT x, y FROM c WHERE y <> 1 UNION ALL SELECT x, y FROM c WHERE x NOT IN (SELECT w FROM b) AND (y = 1 OR y IS NULL)"),
+        Some(
+            "SELECT x, y FROM c WHERE y <> 1 UNION ALL SELECT x, y FROM c WHERE x NOT IN (SELECT w FROM b) AND (y = 1 OR y IS NULL)",
+        ),
     ),
     (
         "SELECT id FROM a WHERE v NOT IN (SELECT w FROM b WHERE b.k = a.k)",
-        Some("SELECT id FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.k = a.k AND (b.w = a.v OR b.w IS NULL OR a.v IS NULL))"),
+        Some(
+            "SELECT id FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.k = a.k AND (b.w = a.v OR b.w IS NULL OR a.v IS NULL))",
+        ),
     ),
     (
         "SELECT id FROM a WHERE 2 NOT IN (SELECT w FROM b WHERE b.k = a.k)",
         Some("SELECT id FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.k = a.k AND (b.w = 2 OR b.w IS NULL))"),
     ),
     ("SELECT id FROM a WHERE k IN (SELECT k FROM b WHERE b.w > a.v) OR v = 0", None),
-    ("SELECT id FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.w = a.v) OR NOT EXISTS (SELECT 1 FROM c WHERE c.x = a.k)", None),
+    (
+        "SELECT id FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.w = a.v) OR NOT EXISTS (SELECT 1 FROM c WHERE c.x = a.k)",
+        None,
+    ),
     ("SELECT x FROM c EXCEPT SELECT w FROM b", None),
     ("SELECT x, y FROM c INTERSECT SELECT k, w FROM b", None),
     ("SELECT x FROM c UNION SELECT w FROM b", None),
@@ -238,7 +257,10 @@ const QUERIES: &[(&str, Option<&str>)] = &[
     ("SELECT x, count(*) AS n, sum(y) AS s, min(y) AS l, max(y) AS h, avg(y) AS m FROM c GROUP BY x", None),
     ("SELECT count(*) AS n, count(x) AS m, sum(x) AS s FROM c WHERE y > 100", None),
     ("SELECT count(*) AS n FROM a CROSS JOIN c", None),
-    ("SELECT x, count(DISTINCT y) AS n, sum(DISTINCT y) AS s, count(y) FILTER (WHERE y > 1) AS f FROM c GROUP BY x", None),
+    (
+        "SELECT x, count(DISTINCT y) AS n, sum(DISTINCT y) AS s, count(y) FILTER (WHERE y > 1) AS f FROM c GROUP BY x",
+        None,
+    ),
     ("SELECT x % 2 AS p, bool_and(y > 1) AS e, bool_or(y > 1) AS s FROM c GROUP BY x % 2 HAVING count(*) > 1", None),
     ("SELECT x, x AS z, count(*) AS n FROM c GROUP BY x, x", None),
     ("SELECT a.id, (SELECT max(w) FROM b WHERE b.k = a.k) AS top FROM a", None),

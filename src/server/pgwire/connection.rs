@@ -86,7 +86,7 @@ impl Connection {
             Frontend::Query(text) => return self.query(&text).await,
             Frontend::Terminate => return Ok(Next::End),
             Frontend::Sync => return self.sync().await,
-            Frontend::Flush => self.session.interrupt().clone().guard(self.wire.flush()).await,
+            Frontend::Flush => return self.flush().await,
             Frontend::Copy => Ok(()),
             Frontend::FunctionCall => {
                 let error = Error::unsupported("the function call protocol is not supported");
@@ -111,9 +111,7 @@ impl Connection {
     async fn next_message(&mut self) -> Result<Option<Frontend>> {
         let idle = match self.session.status() {
             Status::Idle => None,
-            Status::Block | Status::Failed => {
-                self.session.settings().duration("idle_in_transaction_session_timeout")
-            }
+            Status::Block | Status::Failed => self.session.settings().duration("idle_in_transaction_session_timeout"),
         };
         let interrupt = self.session.interrupt().clone();
         let limit = async {
@@ -124,13 +122,13 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            error = interrupt.raised() => Err(error),
+            error = interrupt.ended() => Err(error),
             message = self.wire.read() => match message {
                 Err(error) if error.kind == Kind::Io => Ok(None),
                 other => other,
             },
             () = limit => {
-                Err(Error::shutdown("terminating connection due to idle-in-transaction timeout"))
+                Err(Error::idle_in_transaction("terminating connection due to idle-in-transaction timeout"))
             }
         }
     }
@@ -201,9 +199,17 @@ impl Connection {
         }
         self.tell()?;
         self.wire.put(reply::ready(status))?;
+        self.flush().await
+    }
+
+    /// Sends what is there, for as long as it takes: a cancel request is for statements.
+    async fn flush(&mut self) -> Result<Next> {
         let interrupt = self.session.interrupt().clone();
-        flush_unless_ended(&mut self.wire, &interrupt).await?;
-        Ok(Next::Message)
+        tokio::select! {
+            biased;
+            error = interrupt.ended() => Err(error),
+            done = self.wire.flush() => done.map(|()| Next::Message),
+        }
     }
 
     /// Answers an error; one that ends the connection is handed on.
@@ -241,11 +247,7 @@ impl Connection {
 }
 
 /// Waits for a statement, and asks meanwhile whether its client is still there.
-pub(super) async fn watch<T>(
-    wire: &Wire,
-    interrupt: &Interrupt,
-    work: impl Future<Output = Result<T>>,
-) -> Result<T> {
+pub(super) async fn watch<T>(wire: &Wire, interrupt: &Interrupt, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::pin!(work);
     loop {
         tokio::select! {
@@ -255,18 +257,6 @@ pub(super) async fn watch<T>(
                     interrupt.raise(Cause::ClientGone);
                 }
             }
-        }
-    }
-}
-
-/// Sends what is there; a cancel request is for statements, hence does not stop this.
-async fn flush_unless_ended(wire: &mut Wire, interrupt: &Interrupt) -> Result<()> {
-    loop {
-        match interrupt.guard(wire.flush()).await {
-            Err(error) if error.kind == Kind::Cancelled && interrupt.cause() != Some(Cause::ClientGone) => {
-                interrupt.end();
-            }
-            other => return other,
         }
     }
 }

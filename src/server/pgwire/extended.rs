@@ -118,7 +118,9 @@ impl Connection {
     /// Runs a portal, or goes on with it. Rows that are left stay in it.
     pub(super) async fn execute(&mut self, name: &str, rows_max: u64) -> Result<()> {
         let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
-        self.run_portal(&mut portal, rows_max).await?;
+        let done = self.run_portal(&mut portal, rows_max).await;
+        self.session.interrupt().end();
+        done?;
         self.portals.insert(name.to_string(), portal);
         Ok(())
     }
@@ -154,9 +156,7 @@ impl Connection {
                 }
             },
             Progress::Done(tag) => self.wire.put(reply::complete(tag.after(0))),
-            Progress::Fresh | Progress::Ran => {
-                Err(Error::new(crate::error::Kind::NotReady, "portal cannot be run"))
-            }
+            Progress::Fresh | Progress::Ran => Err(Error::new(crate::error::Kind::NotReady, "portal cannot be run")),
         }
     }
 }
@@ -188,9 +188,7 @@ fn formats(codes: &[i16], count: usize, what: &str) -> Result<Vec<Format>> {
         [] => Ok(vec![Format::Text; count]),
         [one] => Ok(vec![format(one)?; count]),
         codes if codes.len() == count => codes.iter().map(format).collect(),
-        codes => {
-            Err(Error::protocol(format!("bind message has {} {what} formats but {count} {what}s", codes.len())))
-        }
+        codes => Err(Error::protocol(format!("bind message has {} {what} formats but {count} {what}s", codes.len()))),
     }
 }
 

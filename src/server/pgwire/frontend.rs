@@ -19,11 +19,24 @@ const SMALL_BYTES_MAX: usize = 10_000;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frontend {
     Query(String),
-    Parse { name: String, query: String, types: Vec<u32> },
+    Parse {
+        name: String,
+        query: String,
+        types: Vec<u32>,
+    },
     Bind(Bind),
-    Describe { target: Target, name: String },
-    Execute { portal: String, rows_max: u64 },
-    Close { target: Target, name: String },
+    Describe {
+        target: Target,
+        name: String,
+    },
+    Execute {
+        portal: String,
+        rows_max: u64,
+    },
+    Close {
+        target: Target,
+        name: String,
+    },
     Flush,
     Sync,
     Terminate,
@@ -32,7 +45,10 @@ pub(super) enum Frontend {
     /// The old function call protocol.
     FunctionCall,
     /// A message whose frame is sound and whose inside is not: the next one can be read.
-    Broken { error: Error, is_query: bool },
+    Broken {
+        error: Error,
+        is_query: bool,
+    },
 }
 
 /// Parameters for a prepared statement.

@@ -53,8 +53,7 @@ pub(super) async fn begin(
                 let interrupt = Arc::new(Interrupt::default());
                 let ticket = registry.enter(interrupt.clone())?;
                 let identity = Identity { user: request.user, pid: ticket.pid };
-                let session =
-                    Session::new(engine.clone(), identity, &request.database, &request.settings, interrupt)?;
+                let session = Session::new(engine.clone(), identity, &request.database, &request.settings, interrupt)?;
                 return greet(wire, session, ticket).map(Some);
             }
         }
@@ -74,7 +73,6 @@ fn greet(wire: &mut Wire, mut session: Session, ticket: Ticket) -> Result<(Sessi
     for (name, value) in session.take_reports() {
         wire.put(reply::parameter_status(name, &value))?;
     }
-    wire.put(reply::parameter_status("is_superuser", "on"))?;
     wire.put(reply::parameter_status("session_authorization", &session.identity().user))?;
     wire.put(Message::BackendKeyData(BackendKeyData::new(ticket.pid, SecretKey::I32(ticket.secret))))?;
     wire.put(reply::ready(Status::Idle))?;
@@ -94,12 +92,8 @@ struct Request {
 
 impl Request {
     fn new(parameters: Vec<(String, String)>) -> Result<Request> {
-        let mut request = Request {
-            user: String::new(),
-            database: String::new(),
-            settings: Vec::new(),
-            extensions: Vec::new(),
-        };
+        let mut request =
+            Request { user: String::new(), database: String::new(), settings: Vec::new(), extensions: Vec::new() };
         for (name, value) in parameters {
             match name.as_str() {
                 "user" => request.user = value,
@@ -134,8 +128,7 @@ fn options(text: &str) -> Result<Vec<(String, String)>> {
                 return Err(Error::syntax(format!("invalid command-line argument for server process: {word}")));
             }
         };
-        let (name, value) =
-            pair.split_once('=').ok_or_else(|| Error::syntax(format!("-c {pair} requires a value")))?;
+        let (name, value) = pair.split_once('=').ok_or_else(|| Error::syntax(format!("-c {pair} requires a value")))?;
         settings.push((name.replace('-', "_"), value.to_string()));
     }
     Ok(settings)

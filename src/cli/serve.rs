@@ -1,0 +1,146 @@
+//! `millstream serve`: opens the database, serves clients, and closes it when told to.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tracing_subscriber::EnvFilter;
+
+use crate::catalog::system::DATABASE;
+use crate::cli::ServeOptions;
+use crate::engine::Engine;
+use crate::engine::EngineOptions;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::server::pgwire;
+use crate::session::Identity;
+use crate::session::Interrupt;
+use crate::session::Outcome;
+use crate::session::Session;
+use crate::time::SystemClock;
+
+/// Runs the server until a signal ends it.
+pub fn serve(options: ServeOptions) -> Result<()> {
+    start_log(&options.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("millstream-session")
+        .build()
+        .map_err(|error| Error::from(error).detail("The threads for sessions cannot be started."))?;
+    runtime.block_on(run(options))
+}
+
+async fn run(options: ServeOptions) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listener = listen(&options.listen).await?;
+    let engine = open(&options).await?;
+    if let Some(file) = &options.init_sql {
+        initialize(&engine, file).await?;
+    }
+    // Tests and people wait for this line; port 0 has become a real one.
+    println!("listening on {}", listener.local_addr()?);
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("Ctrl-C: stopping"),
+        }
+    };
+    pgwire::serve(listener, engine.clone(), stop).await;
+    engine.shutdown().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Logs to stderr, so that stdout has only what is meant for programs.
+fn start_log(filter: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Error::invalid_parameter(format!("invalid value \"{filter}\" for --log: {error}"))
+            .hint("Use error, warn, info, debug or trace, or levels by module: info,millstream::engine=debug.")
+    })?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that is already there (in tests) stays.
+    let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
+    Ok(())
+}
+
+/// Takes the port before the database is opened: a busy one is found at once.
+async fn listen(address: &str) -> Result<TcpListener> {
+    let resolved: Vec<SocketAddr> = match tokio::net::lookup_host(address).await {
+        Ok(addresses) => addresses.collect(),
+        Err(error) => {
+            return Err(Error::invalid_parameter(format!("cannot listen on \"{address}\": {error}"))
+                .hint("Write it as ADDRESS:PORT, for example --listen 127.0.0.1:4566."));
+        }
+    };
+    TcpListener::bind(resolved.as_slice()).await.map_err(|error| {
+        let message = format!("cannot listen on {address}: {error}");
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => Error::new(Kind::Io, message)
+                .hint("Another program uses this port. Choose another one: --listen 127.0.0.1:4567."),
+            std::io::ErrorKind::PermissionDenied => {
+                Error::new(Kind::Io, message).hint("Ports below 1024 need privileges; choose a higher one.")
+            }
+            _ => Error::new(Kind::Io, message),
+        }
+    })
+}
+
+/// Opens the database; recovery may take a while, hence not on a thread of the runtime.
+async fn open(options: &ServeOptions) -> Result<Engine> {
+    create_directory(&options.data_dir)?;
+    let workers = match options.workers {
+        Some(workers) => usize::from(workers),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let engine_options = EngineOptions {
+        data_dir: options.data_dir.clone(),
+        workers,
+        memory_limit_bytes: options.memory_limit,
+        clock: Arc::new(SystemClock),
+    };
+    let opened = tokio::task::spawn_blocking(move || Engine::open(engine_options)).await;
+    let engine = opened.map_err(|error| Error::internal(format!("opening the database failed: {error}")))??;
+    tracing::info!(data_dir = %options.data_dir.display(), workers, "the database is open");
+    Ok(engine)
+}
+
+fn create_directory(directory: &Path) -> Result<()> {
+    std::fs::create_dir_all(directory).map_err(|error| {
+        let message = format!("cannot create the data directory {}: {error}", directory.display());
+        Error::new(Kind::Io, message).hint("Name another one with --data-dir, or make this one writable.")
+    })
+}
+
+/// Executes the statements of a file. The first error ends the server, named with its statement.
+async fn initialize(engine: &Engine, file: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Error::new(Kind::Io, format!("cannot read {}: {error}", file.display())))?;
+    let identity = Identity { user: DATABASE.to_string(), pid: 0 };
+    let mut session = Session::new(engine.clone(), identity, DATABASE, &[], Arc::new(Interrupt::default()))?;
+    for statement in session.parse(&text)? {
+        let done = async {
+            if let Outcome::Rows { mut rows, .. } = session.run(&statement, true).await? {
+                while let Some(batch) = rows.next().await {
+                    batch?;
+                }
+            }
+            Ok(())
+        };
+        done.await.map_err(|error: Error| {
+            let first = statement.text.trim().lines().next().unwrap_or_default().to_string();
+            let told = format!("{}: {}", file.display(), error.message);
+            Error { message: told, detail: Some(format!("The statement begins: {first}")), ..error }
+        })?;
+        for notice in session.take_notices() {
+            tracing::info!(message = notice.message, "notice from {}", file.display());
+        }
+    }
+    Ok(())
+}

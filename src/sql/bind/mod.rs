@@ -1,0 +1,130 @@
+//! Names to objects, expressions to types: a parsed statement and a catalog snapshot make a [`Bound`] one.
+//!
+//! Queries go a long way: the syntax tree is rewritten ([`rewrite`], [`output`]) and searched for what would be answered
+//! wrongly ([`refuse`]), planned by DataFusion over our relations ([`provider`]) with our windows ([`tumble`]), literals and
+//! parameters of unknown type are resolved ([`unknown`]), the analyzer puts Postgres' semantics in, and the output gets
+//! the columns that the client is told ([`query`]). DML and DDL are made of such queries and expressions.
+
+use arrow::datatypes::SchemaRef;
+
+use crate::error::{Error, Result};
+use crate::sql::bind::names::resolve_object;
+use crate::sql::bind::provider::Provider;
+use crate::sql::bind::query::{Purpose, bind_query};
+use crate::sql::bind::state::session_state;
+use crate::sql::bind::types::sql_type;
+use crate::sql::bound::Bound;
+use crate::sql::parse::ast::Statement;
+use crate::sql::parse::text::Text;
+use crate::sql::{BindContext, Parsed};
+use crate::catalog::ObjectKind;
+
+pub mod expression;
+mod assign;
+mod ddl;
+mod dml;
+mod drop;
+mod error;
+mod insert;
+mod names;
+mod output;
+mod provider;
+mod query;
+mod refuse;
+mod rewrite;
+mod state;
+mod tumble;
+mod types;
+mod unknown;
+mod view;
+
+/// The relation of a system schema with this name: schema, name, columns.
+fn system(_schema: &str, _name: &str) -> Option<(&'static str, &'static str, SchemaRef)> {
+    None
+}
+
+/// Resolves a statement.
+pub fn bind(statement: &Parsed, context: &BindContext) -> Result<Bound> {
+    let text = Text::new(&statement.text);
+    let provider = Provider::new(context, session_state(context), Some(&text));
+    let bound = dispatch(statement, &provider);
+    bound.map_err(|error| place(error, &statement.ast, &text))
+}
+
+fn dispatch(statement: &Parsed, provider: &Provider) -> Result<Bound> {
+    let context = provider.context;
+    Ok(match &statement.ast {
+        Statement::Empty => Bound::Empty,
+        Statement::Query(query) => Bound::Query(bind_query(provider, query, Purpose::Read)?),
+        Statement::Insert(insert) => Bound::Dml(insert::bind_insert(provider, insert)?),
+        Statement::Update(update) => Bound::Dml(dml::bind_update(provider, update)?),
+        Statement::Delete(delete) => Bound::Dml(dml::bind_delete(provider, delete)?),
+        Statement::Truncate(tables) => Bound::Dml(dml::bind_truncate(context, tables)?),
+        Statement::CreateTable(table) => Bound::Ddl(ddl::bind_table(provider, table, &statement.text)?),
+        Statement::CreateSource(source) => Bound::Ddl(ddl::bind_source(provider, source, &statement.text)?),
+        Statement::CreateView(view) => Bound::Ddl(ddl::bind_view(provider, view, &statement.text, false)?),
+        Statement::CreateMaterializedView(view) => {
+            Bound::Ddl(ddl::bind_view(provider, view, &statement.text, true)?)
+        }
+        Statement::Drop(drop) => Bound::Ddl(drop::bind_drop(context, drop)?),
+        Statement::Explain { query, analyze } => {
+            Bound::Explain { query: Box::new(bind_query(provider, query, Purpose::Read)?), analyze: *analyze }
+        }
+        Statement::ExplainView(name) => {
+            let object = resolve_object(name, context)?;
+            match object.kind {
+                ObjectKind::MaterializedView(_) => Bound::ExplainView(object.id),
+                ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) => {
+                    let message = format!("\"{}\" is not a materialized view", object.name);
+                    return Err(Error::wrong_object_type(message));
+                }
+            }
+        }
+        Statement::Transaction(transaction) => Bound::Transaction(transaction.clone()),
+        Statement::Setting(setting) => Bound::Setting(setting.clone()),
+        Statement::Flush => Bound::Flush,
+        Statement::Prepare { name, types, statement } => {
+            let types = types.iter().map(|ty| if is_unknown(ty) { Ok(None) } else { sql_type(ty).map(Some) });
+            Bound::Prepare { name: name.clone(), types: types.collect::<Result<_>>()?, statement: statement.clone() }
+        }
+        Statement::Execute { name, arguments } => {
+            let arguments = arguments.iter().map(|argument| expression::bind_constant(provider, argument));
+            Bound::Execute { name: name.clone(), arguments: arguments.collect::<Result<_>>()? }
+        }
+        Statement::Deallocate(name) => Bound::Deallocate(name.clone()),
+        Statement::DiscardAll => Bound::DiscardAll,
+        Statement::Nothing { tag, notice } => Bound::Nothing { tag, notice: notice.clone() },
+    })
+}
+
+/// Whether a parameter's type is left to be inferred.
+fn is_unknown(data_type: &sqlparser::ast::DataType) -> bool {
+    data_type.to_string().eq_ignore_ascii_case("unknown")
+}
+
+/// Finds the place of an error in the statement.
+fn place(error: Error, statement: &Statement, text: &Text) -> Error {
+    match statement {
+        Statement::Query(query) | Statement::Explain { query, .. } => error::locate(error, query.as_ref(), text),
+        Statement::CreateView(view) | Statement::CreateMaterializedView(view) => {
+            error::locate(error, view.query.as_ref(), text)
+        }
+        Statement::Insert(insert) => error::locate(error, insert.as_ref(), text),
+        Statement::Update(update) => error::locate(error, update.as_ref(), text),
+        Statement::Delete(delete) => error::locate(error, delete.as_ref(), text),
+        Statement::Execute { arguments, .. } => error::locate(error, arguments, text),
+        Statement::Truncate(names) => error::locate_name(error, names, text),
+        Statement::Drop(drop) => error::locate_name(error, &drop.names, text),
+        Statement::ExplainView(name) => error::locate_name(error, std::slice::from_ref(name), text),
+        Statement::Empty
+        | Statement::CreateTable(_)
+        | Statement::CreateSource(_)
+        | Statement::Transaction(_)
+        | Statement::Setting(_)
+        | Statement::Flush
+        | Statement::Prepare { .. }
+        | Statement::Deallocate(_)
+        | Statement::DiscardAll
+        | Statement::Nothing { .. } => error,
+    }
+}

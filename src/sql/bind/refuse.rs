@@ -1,0 +1,147 @@
+//! What parses, would be planned, and would be answered wrongly: refused, with the place and what to write instead.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    Distinct, Expr, Join, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned,
+    TableFactor, UnaryOperator, Visit, Visitor,
+};
+use sqlparser::tokenizer::Span;
+
+use crate::error::{Error, Result};
+use crate::sql::parse::text::Text;
+
+/// Looks through a tree.
+pub fn check<T: Visit>(tree: &T, text: Option<&Text>) -> Result<()> {
+    match tree.visit(&mut Refusal { conjuncts: Vec::new() }) {
+        ControlFlow::Break(refused) => {
+            let (mut error, span) = *refused;
+            error.position = text.and_then(|text| text.position(span));
+            Err(error)
+        }
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Refusal {
+    /// `IN (subquery)` where NULL and false make no difference, by address: there DataFusion's joins are right.
+    conjuncts: Vec<*const Expr>,
+}
+
+type Flow = ControlFlow<Box<(Error, Span)>>;
+
+fn refuse(message: &str, hint: &str, span: Span) -> Flow {
+    ControlFlow::Break(Box::new((Error::unsupported(message).hint(hint), span)))
+}
+
+impl Visitor for Refusal {
+    type Break = Box<(Error, Span)>;
+
+    fn pre_visit_query(&mut self, query: &Query) -> Flow {
+        if let Some(lock) = query.locks.first() {
+            return refuse(
+                &format!("{lock} is not supported"),
+                "Nothing is locked here: a transaction whose rows changed meanwhile fails at COMMIT with 40001.",
+                query.span(),
+            );
+        }
+        set_expression(&query.body)
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> Flow {
+        if let Some(Distinct::On(columns)) = &select.distinct {
+            let span = columns.first().map_or(Span::empty(), Spanned::span);
+            return refuse("DISTINCT ON is not supported", "Use row_number() OVER (...) in a subquery.", span);
+        }
+        if let Some(into) = &select.into {
+            return refuse("SELECT INTO is not supported", "Create the table, then INSERT into it.", into.name.span());
+        }
+        let clauses = select.selection.iter().chain(&select.having).chain(&select.qualify);
+        clauses.for_each(|clause| self.conjuncts(clause, true));
+        for table in &select.from {
+            for join in &table.joins {
+                outer_using(join)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Flow {
+        match factor {
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                for join in &table_with_joins.joins {
+                    outer_using(join)?;
+                }
+                ControlFlow::Continue(())
+            }
+            TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+                refuse("TABLESAMPLE is not supported", "Use LIMIT.", factor.span())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
+        if let Expr::InSubquery { .. } = expr
+            && !self.conjuncts.contains(&std::ptr::from_ref(expr))
+        {
+            return refuse(
+                "IN (subquery) is supported as a condition only, and NOT IN (subquery) only beside AND",
+                "Use EXISTS, or a join.",
+                expr.span(),
+            );
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Refusal {
+    /// Remembers the IN subqueries of a condition that are in the right place: anywhere under AND and OR, the negated ones
+    /// (`top`) under AND only.
+    fn conjuncts(&mut self, condition: &Expr, top: bool) {
+        use sqlparser::ast::BinaryOperator::{And, Or};
+        match condition {
+            Expr::BinaryOp { left, op: op @ (And | Or), right } => {
+                let top = top && *op == And;
+                self.conjuncts(left, top);
+                self.conjuncts(right, top);
+            }
+            Expr::Nested(inner) => self.conjuncts(inner, top),
+            Expr::UnaryOp { op: UnaryOperator::Not, expr } if top => {
+                if let Expr::InSubquery { negated: false, .. } = expr.as_ref() {
+                    self.conjuncts.push(std::ptr::from_ref(expr.as_ref()));
+                }
+            }
+            Expr::InSubquery { negated, .. } if top || !negated => self.conjuncts.push(std::ptr::from_ref(condition)),
+            _ => {}
+        }
+    }
+}
+
+fn set_expression(body: &SetExpr) -> Flow {
+    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return ControlFlow::Continue(()) };
+    let all = matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName);
+    if all && matches!(op, SetOperator::Except | SetOperator::Intersect | SetOperator::Minus) {
+        let hint = "Count the rows with GROUP BY, or leave ALL out.";
+        return refuse(&format!("{op} ALL is not supported"), hint, right.span());
+    }
+    set_expression(left)?;
+    set_expression(right)
+}
+
+/// The merged column of USING would be NULL for rows of the right side alone.
+fn outer_using(join: &Join) -> Flow {
+    let (JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) | JoinOperator::FullOuter(constraint)) =
+        &join.join_operator
+    else {
+        return ControlFlow::Continue(());
+    };
+    match constraint {
+        JoinConstraint::Using(_) | JoinConstraint::Natural => refuse(
+            "USING and NATURAL are not supported with RIGHT and FULL joins",
+            "Write the condition with ON, and the key as coalesce(a.key, b.key).",
+            join.relation.span(),
+        ),
+        JoinConstraint::On(_) | JoinConstraint::None => ControlFlow::Continue(()),
+    }
+}

@@ -1,0 +1,152 @@
+//! Rewrites of the syntax tree before DataFusion plans it: what it does not know in words that it does, and refusals of
+//! what it would answer wrongly.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, Expr, FunctionArguments, Ident, LimitClause, ObjectName, ObjectNamePart, Query,
+    Select, Value, VisitMut, VisitorMut,
+};
+
+use crate::error::{Error, Result};
+use crate::sql::BindContext;
+use crate::sql::bind::names::{DATABASE, parts};
+use crate::sql::bind::output::name_items;
+
+/// Rewrites a query in place.
+pub fn rewrite(query: &mut Query, context: &BindContext, around_wildcards: bool) -> Result<()> {
+    match query.visit(&mut Rewriter { context, around_wildcards }) {
+        ControlFlow::Break(error) => Err(*error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Rewrites an expression in place.
+pub fn rewrite_expression(expr: &mut Expr, context: &BindContext) -> Result<()> {
+    match expr.visit(&mut Rewriter { context, around_wildcards: false }) {
+        ControlFlow::Break(error) => Err(*error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Rewriter<'a> {
+    /// For what a session knows of itself.
+    context: &'a BindContext,
+    /// See [`name_items`].
+    around_wildcards: bool,
+}
+
+impl VisitorMut for Rewriter<'_> {
+    type Break = Box<Error>;
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Box<Error>> {
+        name_items(&mut select.projection, self.around_wildcards);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Box<Error>> {
+        if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+            let counts = limit.iter_mut().chain(offset.as_mut().map(|offset| &mut offset.value));
+            counts.filter(|count| is_placeholder(count)).for_each(|count| wrap_cast(count, DataType::BigInt(None)));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Box<Error>> {
+        match rewritten(expr, self.context) {
+            Ok(Some(new)) => *expr = new,
+            Ok(None) => {}
+            Err(error) => return ControlFlow::Break(Box::new(error)),
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn rewritten(expr: &mut Expr, context: &BindContext) -> Result<Option<Expr>> {
+    match expr {
+        Expr::Collate { expr: inner, collation } => {
+            let collation = parts(collation);
+            let name = collation.last().map(String::as_str).unwrap_or_default();
+            if !["default", "C", "POSIX", "ucs_basic", "c", "posix"].contains(&name) {
+                return Err(Error::unsupported(format!("collation \"{}\" is not supported", collation.join(".")))
+                    .hint("Text is compared by its bytes: collation \"C\"."));
+            }
+            Ok(Some(std::mem::replace(inner, Expr::value(Value::Null))))
+        }
+        Expr::BinaryOp { op: op @ BinaryOperator::PGCustomBinaryOperator(_), .. } => {
+            let BinaryOperator::PGCustomBinaryOperator(name) = &*op else { return Ok(None) };
+            let symbol = name.last().map(String::as_str).unwrap_or_default();
+            *op = operator(symbol)
+                .ok_or_else(|| Error::undefined_function(format!("operator does not exist: {}", name.join("."))))?;
+            Ok(None)
+        }
+        Expr::Function(function) => {
+            if let [ObjectNamePart::Identifier(schema), rest] = function.name.0.as_slice()
+                && schema.value.eq_ignore_ascii_case("pg_catalog")
+            {
+                function.name = ObjectName(vec![rest.clone()]);
+            }
+            let name = parts(&function.name);
+            let [name] = name.as_slice() else { return Ok(None) };
+            let bare = matches!(function.args, FunctionArguments::None);
+            Ok(session_value(name, bare, context).map(Expr::value))
+        }
+        Expr::Identifier(Ident { value, quote_style: None, .. }) => {
+            let name = value.to_lowercase();
+            Ok((name == "user").then(|| Expr::value(text(&context.user))))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What a session knows of itself, where Postgres writes it without parentheses.
+fn session_value(name: &str, bare: bool, context: &BindContext) -> Option<Value> {
+    match name {
+        "current_user" | "session_user" | "current_role" | "user" if bare => Some(text(&context.user)),
+        "current_catalog" if bare => Some(text(DATABASE)),
+        "current_schema" if bare => context.search_path.first().map(|schema| text(schema)),
+        _ => None,
+    }
+}
+
+fn text(value: &str) -> Value {
+    Value::SingleQuotedString(value.to_string())
+}
+
+/// The operator that `OPERATOR(pg_catalog.~)` names.
+fn operator(symbol: &str) -> Option<BinaryOperator> {
+    Some(match symbol {
+        "=" => BinaryOperator::Eq,
+        "<>" | "!=" => BinaryOperator::NotEq,
+        "<" => BinaryOperator::Lt,
+        "<=" => BinaryOperator::LtEq,
+        ">" => BinaryOperator::Gt,
+        ">=" => BinaryOperator::GtEq,
+        "~" => BinaryOperator::PGRegexMatch,
+        "~*" => BinaryOperator::PGRegexIMatch,
+        "!~" => BinaryOperator::PGRegexNotMatch,
+        "!~*" => BinaryOperator::PGRegexNotIMatch,
+        "~~" => BinaryOperator::PGLikeMatch,
+        "~~*" => BinaryOperator::PGILikeMatch,
+        "!~~" => BinaryOperator::PGNotLikeMatch,
+        "!~~*" => BinaryOperator::PGNotILikeMatch,
+        "+" => BinaryOperator::Plus,
+        "-" => BinaryOperator::Minus,
+        "*" => BinaryOperator::Multiply,
+        "/" => BinaryOperator::Divide,
+        "%" => BinaryOperator::Modulo,
+        "||" => BinaryOperator::StringConcat,
+        _ => return None,
+    })
+}
+
+/// Whether an expression is a bare `$n`.
+pub fn is_placeholder(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
+}
+
+/// Puts a cast around an expression.
+pub fn wrap_cast(expr: &mut Expr, data_type: DataType) {
+    let inner = Box::new(std::mem::replace(expr, Expr::value(Value::Null)));
+    *expr = Expr::Cast { kind: CastKind::DoubleColon, expr: inner, data_type, array: false, format: None };
+}

@@ -1,0 +1,116 @@
+//! The options of `WITH (...)`: typed values out of text, and FORMAT ... ENCODE. What a connector's options mean, it says
+//! itself; here are those of the statement.
+
+use std::collections::BTreeMap;
+
+use crate::catalog::Format;
+use crate::error::{Error, Result};
+use crate::sql::parse::ast::{FormatClause, OptionValue};
+
+/// The idle timeout of a watermark that says none, in milliseconds.
+pub const IDLE_TIMEOUT_MS: u64 = 60_000;
+
+/// Options that are taken out one by one; what is left over is unknown, or the connector's.
+pub struct Options {
+    values: Vec<OptionValue>,
+    /// The names asked for, to suggest the nearest.
+    known: Vec<&'static str>,
+}
+
+impl Options {
+    /// The options of a statement.
+    pub fn new(values: &[OptionValue]) -> Options {
+        Options { values: values.to_vec(), known: Vec::new() }
+    }
+
+    /// Takes an option as it is written.
+    pub fn take(&mut self, key: &'static str) -> Option<OptionValue> {
+        self.known.push(key);
+        let at = self.values.iter().position(|option| option.key.eq_ignore_ascii_case(key))?;
+        Some(self.values.remove(at))
+    }
+
+    /// Takes a duration such as `5 minutes`, `'30s'` or `1500` (milliseconds), in milliseconds.
+    pub fn duration_ms(&mut self, key: &'static str) -> Result<Option<u64>> {
+        let Some(option) = self.take(key) else { return Ok(None) };
+        match duration_ms(&option.value) {
+            Some(value) => Ok(Some(value)),
+            None => {
+                let message = format!("invalid value for option \"{key}\": \"{}\"", option.value);
+                Err(Error::invalid_parameter(message)
+                    .at(option.position)
+                    .hint("Write a duration such as '30 seconds' or '5 min'."))
+            }
+        }
+    }
+
+    /// The rest, for a connector.
+    pub fn rest(self) -> BTreeMap<String, String> {
+        self.values.into_iter().map(|option| (option.key, option.value)).collect()
+    }
+
+    /// Refuses the rest, naming the nearest option.
+    pub fn finish(self) -> Result<()> {
+        let Some(option) = self.values.first() else { return Ok(()) };
+        let error = Error::invalid_parameter(format!("unrecognized option \"{}\"", option.key)).at(option.position);
+        Err(match nearest(&option.key, self.known) {
+            Some(known) => error.hint(format!("Perhaps you meant \"{known}\".")),
+            None => error,
+        })
+    }
+}
+
+/// The name that is nearest to a wrong one, if any is near.
+pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wrong = wrong.to_lowercase();
+    let distance = |name: &str| strsim::damerau_levenshtein(&wrong, &name.to_lowercase());
+    let (distance, name) = names.into_iter().map(|name| (distance(name), name)).min()?;
+    (distance <= wrong.chars().count().max(3) / 3).then_some(name)
+}
+
+/// What FORMAT and ENCODE mean.
+pub fn format(clause: &FormatClause) -> Result<Format> {
+    match (clause.format.as_str(), clause.encode.as_str()) {
+        ("plain", "json") => Ok(Format::PlainJson),
+        (format, encode) => {
+            let message = format!("FORMAT {} ENCODE {} is not supported", format.to_uppercase(), encode.to_uppercase());
+            Err(Error::unsupported(message).at(clause.position).hint("FORMAT PLAIN ENCODE JSON is."))
+        }
+    }
+}
+
+fn duration_ms(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().ok()?;
+    let factor = match unit.trim().to_lowercase().as_str() {
+        "" | "ms" | "millisecond" | "milliseconds" => 1.0,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1e3,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60e3,
+        "h" | "hour" | "hours" => 3600e3,
+        "d" | "day" | "days" => 86400e3,
+        _ => return None,
+    };
+    Some((number * factor).round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_in_their_units() {
+        assert_eq!(duration_ms("30 seconds"), Some(30_000));
+        assert_eq!(duration_ms("1.5min"), Some(90_000));
+        assert_eq!(duration_ms("250"), Some(250));
+        assert_eq!(duration_ms("1 fortnight"), None);
+        assert_eq!(duration_ms("-3s"), None);
+    }
+
+    #[test]
+    fn only_a_near_name_is_suggested() {
+        assert_eq!(nearest("idle_timeuot", ["idle_timeout", "retention"]), Some("idle_timeout"));
+        assert_eq!(nearest("zebra", ["idle_timeout", "retention"]), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! The syntax tree: `sqlparser`'s for queries and DML, our own for everything else.
+
+use sqlparser::ast::{DataType, Delete, Expr, Ident, Insert, ObjectName, Query, Update};
+
+use crate::sql::bound::{SettingStatement, TransactionStatement};
+
+/// A parsed statement.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    /// Nothing but blanks and comments.
+    Empty,
+    Query(Box<Query>),
+    Insert(Box<Insert>),
+    Update(Box<Update>),
+    Delete(Box<Delete>),
+    Truncate(Vec<ObjectName>),
+    CreateTable(Box<CreateTable>),
+    CreateSource(Box<CreateSource>),
+    CreateView(Box<CreateView>),
+    CreateMaterializedView(Box<CreateView>),
+    Drop(Drop),
+    Explain {
+        query: Box<Query>,
+        analyze: bool,
+    },
+    ExplainView(ObjectName),
+    Transaction(TransactionStatement),
+    Setting(SettingStatement),
+    Flush,
+    /// `statement` is the text after AS.
+    Prepare {
+        name: String,
+        types: Vec<DataType>,
+        statement: String,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<Expr>,
+    },
+    Deallocate(Option<String>),
+    DiscardAll,
+    Nothing {
+        tag: &'static str,
+        notice: Option<String>,
+    },
+}
+
+/// `CREATE TABLE`.
+#[derive(Clone, Debug)]
+pub struct CreateTable {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub columns: Vec<ColumnDefinition>,
+    /// The column lists of PRIMARY KEY clauses; at most one is right.
+    pub primary_keys: Vec<Vec<Ident>>,
+    pub watermarks: Vec<WatermarkDefinition>,
+    pub append_only: bool,
+    pub options: Vec<OptionValue>,
+}
+
+/// `CREATE SOURCE`.
+#[derive(Clone, Debug)]
+pub struct CreateSource {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub columns: Vec<ColumnDefinition>,
+    pub primary_keys: Vec<Vec<Ident>>,
+    pub watermarks: Vec<WatermarkDefinition>,
+    pub includes: Vec<Include>,
+    pub options: Vec<OptionValue>,
+    /// FORMAT and ENCODE, folded to lower case, with their position.
+    pub format: Option<FormatClause>,
+}
+
+/// `FORMAT f ENCODE e`, in lower case.
+#[derive(Clone, Debug)]
+pub struct FormatClause {
+    pub format: String,
+    pub encode: String,
+    /// 1-based position of FORMAT, in characters of the statement.
+    pub position: usize,
+}
+
+/// A column in the list of a CREATE.
+#[derive(Clone, Debug)]
+pub struct ColumnDefinition {
+    pub name: Ident,
+    pub data_type: DataType,
+    /// 1-based position of the type, in characters of the statement.
+    pub type_position: usize,
+    pub not_null: bool,
+    pub default: Option<Snippet>,
+    /// `c TYPE AS expr`.
+    pub computed: Option<Snippet>,
+}
+
+/// A piece of the statement's text that is kept as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snippet {
+    pub text: String,
+    /// Where it begins in the statement, in characters from 0.
+    pub offset: usize,
+}
+
+/// `WATERMARK FOR column AS expression`.
+#[derive(Clone, Debug)]
+pub struct WatermarkDefinition {
+    pub column: Ident,
+    pub expression: Snippet,
+}
+
+/// One item of `INCLUDE`.
+#[derive(Clone, Debug)]
+pub struct Include {
+    /// `key`, `partition`, `offset`, `timestamp` or `headers`.
+    pub what: &'static str,
+    pub name: Option<Ident>,
+}
+
+/// One item of `WITH (...)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionValue {
+    pub key: String,
+    pub value: String,
+    /// 1-based position of the key, in characters of the statement.
+    pub position: usize,
+}
+
+/// `CREATE [MATERIALIZED] VIEW`.
+#[derive(Clone, Debug)]
+pub struct CreateView {
+    pub name: ObjectName,
+    pub or_replace: bool,
+    pub if_not_exists: bool,
+    /// Names for the query's columns.
+    pub columns: Vec<Ident>,
+    pub options: Vec<OptionValue>,
+    pub query: Box<Query>,
+    /// The query's text.
+    pub text: Snippet,
+}
+
+/// `DROP`.
+#[derive(Clone, Debug)]
+pub struct Drop {
+    pub kind: DropKind,
+    pub if_exists: bool,
+    pub names: Vec<ObjectName>,
+    pub cascade: bool,
+}
+
+/// What a DROP statement says it drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropKind {
+    Table,
+    Source,
+    View,
+    MaterializedView,
+}

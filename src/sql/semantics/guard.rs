@@ -1,0 +1,135 @@
+//! A row's outcome is its own: `false AND error` is false, `true OR error` is true.
+//!
+//! DataFusion evaluates both sides of AND and OR for every row of a batch. Where one side can fail, it goes under a CASE, whose
+//! branches are evaluated for chosen rows only.
+
+use datafusion::common::Result as DfResult;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::TransformedResult;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::BinaryExpr;
+use datafusion::logical_expr::Case;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::Operator as DfOperator;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::lit;
+use datafusion::optimizer::AnalyzerRule;
+
+use crate::functions::cast::CastTo;
+use crate::functions::operator::Operator;
+use crate::functions::operator::Symbol;
+
+/// The last rule of the analyzer.
+#[derive(Debug)]
+pub struct Guard;
+
+impl AnalyzerRule for Guard {
+    fn name(&self) -> &str {
+        "guard"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DfResult<LogicalPlan> {
+        let guard_node = |plan: LogicalPlan| {
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let guarded = guard(expr)?;
+                Ok(guarded.update_data(|expr| name.restore(expr)))
+            })
+        };
+        plan.transform_up_with_subqueries(guard_node).data()
+    }
+}
+
+/// Guards every AND and OR of an expression. The outermost chain of an operator is taken at once.
+fn guard(expr: Expr) -> DfResult<Transformed<Expr>> {
+    expr.transform_down(|expr| match &expr {
+        Expr::BinaryExpr(BinaryExpr { op: op @ (DfOperator::And | DfOperator::Or), .. }) => {
+            let op = *op;
+            let mut safe = Vec::new();
+            let mut fallible = Vec::new();
+            for operand in operands(expr.clone(), op) {
+                if can_fail(&operand)? { fallible.push(operand) } else { safe.push(operand) }
+            }
+            if fallible.is_empty() || safe.is_empty() && fallible.len() == 1 {
+                return Ok(Transformed::no(expr));
+            }
+            let fallible = fallible.into_iter().map(|operand| guard(operand).data()).collect::<DfResult<Vec<_>>>()?;
+            let guarded = chain(safe, fallible, op);
+            Ok(Transformed::new(guarded, true, TreeNodeRecursion::Jump))
+        }
+        _ => Ok(Transformed::no(expr)),
+    })
+}
+
+/// `a`, `b`, `c` of `a AND (b AND c)`.
+fn operands(expr: Expr, op: DfOperator) -> Vec<Expr> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: inner, right }) if inner == op => {
+            let mut all = operands(*left, op);
+            all.extend(operands(*right, op));
+            all
+        }
+        other => vec![other],
+    }
+}
+
+/// The safe operands stay as they are, so that the optimizer can still move each to where it belongs; the others follow in
+/// order, each only where those before it leave the answer open.
+fn chain(safe: Vec<Expr>, fallible: Vec<Expr>, op: DfOperator) -> Expr {
+    let join = |left: Expr, right: Expr| Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)));
+    let mut rest = fallible.into_iter().rev();
+    let last = rest.next();
+    let tail = rest.fold(last, |tail, operand| {
+        tail.map(|tail| only_if_open(operand.clone(), join(operand, tail), op))
+    });
+    let head = safe.into_iter().reduce(join);
+    match (head, tail) {
+        (Some(head), Some(tail)) => {
+            let open = only_if_open(head.clone(), tail, op);
+            join(head, open)
+        }
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => lit(op == DfOperator::And),
+    }
+}
+
+/// `then` where `condition` does not decide the answer by itself.
+fn only_if_open(condition: Expr, then: Expr, op: DfOperator) -> Expr {
+    let (open, decided) = match op {
+        DfOperator::And => (Expr::IsNotFalse(Box::new(condition)), false),
+        _ => (Expr::IsNotTrue(Box::new(condition)), true),
+    };
+    Expr::Case(Case::new(None, vec![(Box::new(open), Box::new(then))], Some(Box::new(lit(decided)))))
+}
+
+/// Functions of DataFusion's and ours that give an answer for any arguments.
+const SAFE: [&str; 30] = [
+    "upper", "lower", "btrim", "trim", "ltrim", "rtrim", "length", "char_length", "octet_length", "bit_length", "strpos", "coalesce",
+    "nullif", "greatest", "least", "concat", "concat_ws", "replace", "starts_with", "ends_with", "left", "right", "reverse", "initcap",
+    "md5", "interval_span", "op_concat", "is_null", "split_part", "ascii",
+];
+
+/// Whether some row can make the expression fail.
+fn can_fail(expr: &Expr) -> DfResult<bool> {
+    expr.exists(|part| {
+        Ok(match part {
+            Expr::ScalarFunction(function) => {
+                let harmless = Operator::of(&function.func).is_some_and(|operator| operator.symbol == Symbol::Concat)
+                    || CastTo::of(&function.func).is_none() && SAFE.contains(&function.func.name())
+                    || is_text_cast(function);
+                !harmless
+            }
+            Expr::Negative(_) | Expr::ScalarSubquery(_) => true,
+            _ => false,
+        })
+    })
+}
+
+/// Conversions to `text` do not fail.
+fn is_text_cast(function: &datafusion::logical_expr::expr::ScalarFunction) -> bool {
+    CastTo::of(&function.func).is_some_and(|cast| cast.ty == crate::types::SqlType::Text)
+}

@@ -1,0 +1,70 @@
+//! Postgres' answers out of DataFusion: the settings, planners, rules and functions that views and reads are planned with alike.
+//!
+//! SQL becomes a logical plan with operators of ours ([`planner`]) and types of ours ([`names`]). The analyzer then resolves types
+//! from the leaves up ([`resolve`]), DataFusion's own coercion finds the little that is left, its casts are replaced where
+//! they would answer otherwise ([`casts`]), and what can fail is guarded, so that a row's outcome is its own ([`guard`]).
+
+use std::sync::Arc;
+
+use datafusion::config::Dialect;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::prelude::SessionConfig;
+
+use crate::functions;
+use crate::functions::now::Now;
+
+pub mod casts;
+pub mod guard;
+pub mod names;
+pub mod planner;
+pub mod resolve;
+
+#[cfg(test)]
+mod tests;
+
+/// A session's way to plan: its time zone, our settings, planners, rules and functions over DataFusion's. Who runs a statement
+/// sets its time ([`functions::now::set_now`]).
+pub fn session_state(time_zone: &str) -> SessionStateBuilder {
+    let mut state = SessionStateBuilder::new().with_config(config(time_zone)).with_default_features();
+    let planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(planner::Operators)];
+    let theirs = state.expr_planners().take().unwrap_or_default();
+    let mut scalars = state.scalar_functions().take().unwrap_or_default();
+    let mut aggregates = state.aggregate_functions().take().unwrap_or_default();
+    scalars.extend(functions::scalars());
+    aggregates.extend(functions::aggregates());
+    state
+        .with_expr_planners(planners.into_iter().chain(theirs).collect())
+        .with_scalar_functions(scalars)
+        .with_aggregate_functions(aggregates)
+        .with_type_planner(Arc::new(names::Types))
+        .with_analyzer_rules(analyzer_rules())
+}
+
+/// The settings without which DataFusion answers otherwise.
+fn config(time_zone: &str) -> SessionConfig {
+    let mut config = SessionConfig::new();
+    let options = config.options_mut();
+    options.execution.time_zone = Some(time_zone.to_string());
+    options.sql_parser.dialect = Dialect::PostgreSQL;
+    options.sql_parser.parse_float_as_decimal = true;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.default_null_ordering = "nulls_max".to_string();
+    options.optimizer.expand_views_at_output = true;
+    options.extensions.insert(Now::default());
+    config
+}
+
+/// The analyzer's rules, in order.
+pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    vec![
+        Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(resolve::Resolve),
+        Arc::new(TypeCoercion::new()),
+        Arc::new(casts::Casts),
+        Arc::new(guard::Guard),
+    ]
+}
