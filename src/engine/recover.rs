@@ -41,7 +41,7 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
     let (catalog, counters) = records::load(&snapshot)?;
     let progress = all_progress(&catalog, &snapshot)?;
     let row_ids = Arc::new(AtomicI64::new(records::row_id(&snapshot)?));
-    let state = Arc::new(semantics::session_state("UTC", "millstream").build());
+    let state = Arc::new(semantics::session_state("UTC").build());
     let (request, requests) = unbounded();
     let (event, events) = bounded(EVENTS_MAX);
     let (commit, commits) = bounded(1);
