@@ -15,7 +15,7 @@ use crate::sql::bind::error::{convert, locate};
 use crate::sql::bind::provider::Provider;
 use crate::sql::bind::query::{analyze, column, field};
 use crate::sql::bind::state::session_state;
-use crate::sql::bind::{refuse, rewrite, unknown};
+use crate::sql::bind::{refuse, rewrite};
 use crate::sql::parse::parse_expression;
 use crate::sql::parse::text::Text;
 use crate::types::{Column, SqlType, schema_of};
@@ -45,7 +45,7 @@ pub fn expression_for(sql: &str, columns: &[Column], target: &Column, context: &
     let schema = row_schema(columns, None)?;
     let bound = bind_over(&provider, vec![tree.clone()], schema.clone()).map_err(|error| locate(error, &tree, &text))?;
     let (expr, column) = bound.into_iter().next().ok_or_else(|| Error::internal("an expression was lost"))?;
-    let expr = assign(expr, &column.ty, target)?;
+    let expr = assign(&provider, expr, &column.ty, target)?;
     let mut analyzed = analyze_over(&provider, vec![expr], schema)?;
     analyzed.pop().map(|(expr, _)| expr).ok_or_else(|| Error::internal("an expression was lost"))
 }
@@ -101,7 +101,6 @@ pub fn analyze_over(
     let plan = LogicalPlanBuilder::from(rows)
         .project(named)
         .and_then(LogicalPlanBuilder::build)
-        .and_then(unknown::resolve_plan)
         .map_err(|error| provider.fail(error))?;
     let LogicalPlan::Projection(projection) = analyze(provider, plan)? else {
         return Err(Error::internal("the analyzer took a projection away"));

@@ -160,7 +160,7 @@ fn table_rows(provider: &Provider, plan: LogicalPlan, targets: &[usize], table: 
             (Some(place), _) => {
                 let (from, field) = &values[place];
                 match normalized(Expr::Column(from.clone()), field)? {
-                    Some((expr, ty)) => assign(expr, &ty, column)?,
+                    Some((expr, ty)) => assign(provider, expr, &ty, column)?,
                     None => null(column)?,
                 }
             }
@@ -245,7 +245,7 @@ fn update_on_conflict(
     let filter = update.selection.as_ref().and_then(|_| bound.pop());
     let mut expressions = Vec::new();
     for ((index, _), (expr, column)) in pairs.iter().zip(bound) {
-        expressions.push(assign(expr, &column.ty, &table.columns[*index])?);
+        expressions.push(assign(provider, expr, &column.ty, &table.columns[*index])?);
     }
     let assigned = analyze_over(provider, expressions, schema)?;
     let old = |expr| rename_qualifier(expr, alias);

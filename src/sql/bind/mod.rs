@@ -1,8 +1,8 @@
 //! Names to objects, expressions to types: a parsed statement and a catalog snapshot make a [`Bound`] one.
 //!
 //! Queries go a long way: the syntax tree is rewritten ([`rewrite`], [`output`]) and searched for what would be answered
-//! wrongly ([`refuse`]), planned by DataFusion over our relations ([`provider`]) with our windows ([`tumble`]), literals and
-//! parameters of unknown type are resolved ([`unknown`]), the analyzer puts Postgres' semantics in, and the output gets
+//! wrongly ([`refuse`]), planned by DataFusion over our relations ([`provider`]) with our windows ([`tumble`]), the analyzer
+//! puts Postgres' semantics in ([`crate::sql::semantics`]), and the output gets
 //! the columns that the client is told ([`query`]). DML and DDL are made of such queries and expressions.
 
 use arrow::datatypes::SchemaRef;
@@ -18,6 +18,8 @@ use crate::sql::parse::ast::Statement;
 use crate::sql::parse::text::Text;
 use crate::sql::{BindContext, Parsed};
 use crate::catalog::ObjectKind;
+
+pub use expression::{expression, expression_for};
 
 pub mod expression;
 mod assign;
@@ -35,12 +37,13 @@ mod rewrite;
 mod state;
 mod tumble;
 mod types;
-mod unknown;
 mod view;
+#[cfg(test)]
+mod tests;
 
 /// The relation of a system schema with this name: schema, name, columns.
-fn system(_schema: &str, _name: &str) -> Option<(&'static str, &'static str, SchemaRef)> {
-    None
+fn system(schema: &str, name: &str) -> Option<(&'static str, &'static str, SchemaRef)> {
+    crate::catalog::system::find(schema, name).map(|relation| (relation.schema, relation.name, relation.columns))
 }
 
 /// Resolves a statement.

@@ -25,6 +25,8 @@ mod error;
 pub mod grammar;
 mod settings;
 mod statement;
+#[cfg(test)]
+mod tests;
 
 /// How deep a statement may be nested.
 const DEPTH_MAX: usize = 200;

@@ -91,7 +91,7 @@ impl Grammar<'_> {
         let tables = self.list(|g| {
             g.word("only");
             let name = g.name()?;
-            g.parser.consume_token(&Token::Mul);
+            let _every_descendant = g.parser.consume_token(&Token::Mul);
             Ok(name)
         })?;
         if !self.words(&["restart", "identity"]) {
