@@ -49,7 +49,7 @@ fn source(broker: &Broker, topic: &str, options: &[(&str, &str)]) -> SourceSpec 
     ]);
     all.extend(options.iter().map(|(k, v)| (k.to_string(), v.to_string())));
     let columns = vec![(Column::new("n", SqlType::BigInt), Part::Field("n".into()))];
-    SourceSpec { source: ObjectId(16384), name: topic.into(), columns, options: all }
+    SourceSpec { source: ObjectId(16384), name: topic.into(), columns, options: all, until: None }
 }
 
 fn number(partition: i32, n: i64) -> Record {

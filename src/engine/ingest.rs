@@ -155,6 +155,7 @@ pub fn spec(object: ObjectId, name: &str, source: &Source) -> SourceSpec {
         name: name.to_string(),
         columns: carried_columns(source),
         options: source.options.clone(),
+        until: None,
     }
 }
 
