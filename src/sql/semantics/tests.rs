@@ -212,7 +212,7 @@ fn comparisons() {
         'ABC' ~* 'b' -> t
         'abc' !~ 'z' -> t
         'abc' ~ '(' -> 2201B invalid regular expression: unclosed group
-        1 like 'a' -> 42883 operator does not exist: integer ~ text",
+        1 like 'a' -> 42883 operator does not exist: integer ~~ unknown",
     );
 }
 
