@@ -266,11 +266,10 @@ impl<'a> Reader<'a> {
         }
         let digits = token.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let suffix = &token[digits.len()..];
-        if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            if ["st", "nd", "rd", "th"].iter().any(|ordinal| suffix.eq_ignore_ascii_case(ordinal)) {
-                self.numbers.push(digits);
-                return Ok(());
-            }
+        let ordinal = ["st", "nd", "rd", "th"].iter().any(|ordinal| suffix.eq_ignore_ascii_case(ordinal));
+        if ordinal && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.numbers.push(digits);
+            return Ok(());
         }
         self.date(token)
     }
