@@ -21,6 +21,7 @@ use crate::catalog::ObjectKind;
 
 pub mod expression;
 mod assign;
+mod catalog_queries;
 mod ddl;
 mod dml;
 mod drop;
@@ -39,8 +40,8 @@ mod unknown;
 mod view;
 
 /// The relation of a system schema with this name: schema, name, columns.
-fn system(_schema: &str, _name: &str) -> Option<(&'static str, &'static str, SchemaRef)> {
-    None
+fn system(schema: &str, name: &str) -> Option<(&'static str, &'static str, SchemaRef)> {
+    crate::catalog::system::find(schema, name).map(|relation| (relation.schema, relation.name, relation.columns))
 }
 
 /// Resolves a statement.

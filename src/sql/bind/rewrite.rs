@@ -10,6 +10,7 @@ use sqlparser::ast::{
 
 use crate::error::{Error, Result};
 use crate::sql::BindContext;
+use crate::sql::bind::catalog_queries;
 use crate::sql::bind::names::{DATABASE, parts};
 use crate::sql::bind::output::name_items;
 
@@ -40,6 +41,7 @@ impl VisitorMut for Rewriter<'_> {
     type Break = Box<Error>;
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Box<Error>> {
+        catalog_queries::skip_unread(select);
         name_items(&mut select.projection, self.around_wildcards);
         ControlFlow::Continue(())
     }
@@ -80,6 +82,7 @@ fn rewritten(expr: &mut Expr, context: &BindContext) -> Result<Option<Expr>> {
                 .ok_or_else(|| Error::undefined_function(format!("operator does not exist: {}", name.join("."))))?;
             Ok(None)
         }
+        Expr::Cast { .. } => Ok(catalog_queries::name_cast(expr)),
         Expr::Function(function) => {
             if let [ObjectNamePart::Identifier(schema), rest] = function.name.0.as_slice()
                 && schema.value.eq_ignore_ascii_case("pg_catalog")
