@@ -33,12 +33,13 @@ pub fn name_cast(expr: &mut Expr) -> Option<Expr> {
     if !arguments.is_empty() {
         return None;
     }
-    Some(call(function, std::mem::replace(inner, Expr::value(Value::Null))))
+    Some(call(Ident::new(function), std::mem::replace(inner, Expr::value(Value::Null))))
 }
 
-fn call(name: &str, argument: Expr) -> Expr {
+/// A call of a function with one argument.
+pub fn call(name: Ident, argument: Expr) -> Expr {
     Expr::Function(Function {
-        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),
+        name: ObjectName(vec![ObjectNamePart::Identifier(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
@@ -58,13 +59,7 @@ fn call(name: &str, argument: Expr) -> Expr {
 pub fn skip_unread(select: &mut Select) {
     let Some(first) = select.from.first() else { return };
     let TableFactor::Table { name, args: None, .. } = &first.relation else { return };
-    let name = parts(name);
-    let is_empty = match name.as_slice() {
-        [name] => system::is_always_empty(system::PG_CATALOG, name),
-        [schema, name] => system::is_always_empty(schema, name),
-        _ => false,
-    };
-    if !is_empty || select.projection.visit(&mut Aggregates).is_break() {
+    if !is_unread(name) || calls_aggregate(&select.projection) {
         return;
     }
     for item in &mut select.projection {
@@ -73,6 +68,20 @@ pub fn skip_unread(select: &mut Select) {
             let _ = expr.visit(&mut WithoutSubqueries);
         }
     }
+}
+
+/// Whether this is the name of a relation that never has rows.
+pub fn is_unread(name: &ObjectName) -> bool {
+    match parts(name).as_slice() {
+        [name] => system::is_always_empty(system::PG_CATALOG, name),
+        [schema, name] => system::is_always_empty(schema, name),
+        _ => false,
+    }
+}
+
+/// Whether a SELECT list could have aggregates.
+pub fn calls_aggregate(items: &Vec<SelectItem>) -> bool {
+    items.visit(&mut Aggregates).is_break()
 }
 
 /// Finds calls that could be aggregates.

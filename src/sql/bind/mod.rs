@@ -22,6 +22,7 @@ use crate::catalog::ObjectKind;
 pub mod expression;
 mod assign;
 mod catalog_queries;
+mod catalog_subqueries;
 mod ddl;
 mod dml;
 mod drop;
