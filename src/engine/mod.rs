@@ -87,6 +87,8 @@ struct Shared {
     state: Arc<SessionState>,
     /// The last hidden row id given out.
     row_ids: Arc<AtomicI64>,
+    /// Where the time comes from.
+    clock: Arc<dyn Clock>,
     /// The coordinator's thread, until it was waited for.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -199,7 +201,7 @@ impl Engine {
     }
 
     fn view(&self) -> View {
-        View { published: self.published(), changes: None }
+        View { published: self.published(), changes: None, now: self.shared.clock.now() }
     }
 
     /// Writes and waits until the write is committed and visible.
