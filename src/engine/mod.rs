@@ -162,9 +162,10 @@ impl Engine {
     pub async fn ddl(&self, ddl: Ddl) -> Result<DdlOutcome> {
         let start = match &ddl {
             Ddl::CreateSource { .. } => self.start_of(&ddl).await?,
-            Ddl::CreateTable { .. } | Ddl::CreateView { .. } | Ddl::CreateMaterializedView { .. } | Ddl::Drop { .. } => {
-                Positions::new()
-            }
+            Ddl::CreateTable { .. }
+            | Ddl::CreateView { .. }
+            | Ddl::CreateMaterializedView { .. }
+            | Ddl::Drop { .. } => Positions::new(),
         };
         let ddl = Box::new(Prepared { ddl, start });
         self.ask(|reply| Request::Ddl { ddl, reply }).await

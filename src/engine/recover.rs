@@ -78,7 +78,14 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
     let committer = published.clone();
     spawn("committer", move || commit::run(store, committer, commits, told))?;
     let thread = spawn("coordinator", move || coordinator.run())?;
-    let shared = Shared { requests: request, published, state, row_ids, clock: options.clock, thread: parking_lot::Mutex::new(Some(thread)) };
+    let shared = Shared {
+        requests: request,
+        published,
+        state,
+        row_ids,
+        clock: options.clock,
+        thread: parking_lot::Mutex::new(Some(thread)),
+    };
     Ok(Engine { shared: Arc::new(shared) })
 }
 
