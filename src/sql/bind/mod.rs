@@ -17,6 +17,7 @@ use crate::sql::bind::types::sql_type;
 use crate::sql::bound::Bound;
 use crate::sql::parse::ast::Statement;
 use crate::sql::parse::text::Text;
+use crate::sql::stack::{is_deep, on_large_stack};
 use crate::sql::{BindContext, Parsed};
 
 pub use expression::{expression, expression_for};
@@ -50,6 +51,13 @@ fn system(schema: &str, name: &str) -> Option<(&'static str, &'static str, Schem
 
 /// Resolves a statement.
 pub fn bind(statement: &Parsed, context: &BindContext) -> Result<Bound> {
+    match is_deep(&statement.text) {
+        true => on_large_stack(|| bind_here(statement, context)),
+        false => bind_here(statement, context),
+    }
+}
+
+fn bind_here(statement: &Parsed, context: &BindContext) -> Result<Bound> {
     let text = Text::new(&statement.text);
     let provider = Provider::new(context, session_state(context), Some(&text));
     let bound = dispatch(statement, &provider);

@@ -62,7 +62,7 @@ fn context() -> BindContext {
         search_path: vec!["$user".into(), "public".into()],
         time_zone: "UTC".into(),
         user: "alice".into(),
-        parameter_types: Vec::new(),
+        ..BindContext::default()
     }
 }
 
@@ -133,6 +133,7 @@ fn queries_that_need_more_than_datafusion_gives() {
         "SELECT lower(name), count(*) FROM t GROUP BY lower(name) ORDER BY lower(name)",
         "SELECT id + 1 FROM t GROUP BY id + 1 ORDER BY id + 1",
         "SELECT DISTINCT id + 1 FROM t ORDER BY id + 1",
+        "SELECT DISTINCT id + 1 AS n, flag FROM t ORDER BY flag, id + 1 DESC",
         "WITH t AS (SELECT 1 AS x) SELECT x FROM t",
         "SELECT s.* FROM (SELECT a.id, b.id FROM t a, t b) s",
         "SELECT id FROM t UNION ALL SELECT NULL",
@@ -363,8 +364,11 @@ fn ddl_is_checked_and_completed() {
 
 #[test]
 fn deep_expressions_are_bound_on_a_small_stack() {
-    let nested = format!("SELECT {}1{}", "abs(".repeat(60), ")".repeat(60));
-    query(&nested);
-    query(&format!("SELECT {}1{}", "(".repeat(100), ")".repeat(100)));
+    let wrapped = |open: &str, core: &str, close: &str| format!("SELECT {}{core}{}", open.repeat(60), close.repeat(60));
+    query(&wrapped("abs(", "1", ")"));
+    query(&wrapped("(", "1", ")"));
+    query(&wrapped("CASE WHEN true THEN ", "1", " END"));
+    query(&wrapped("* FROM (SELECT ", "1", ") x"));
+    query(&wrapped("(SELECT ", "1", ")"));
     query(&format!("SELECT id FROM t WHERE {}", vec!["id = 1"; 3_000].join(" OR ")));
 }

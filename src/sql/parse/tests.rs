@@ -18,7 +18,7 @@ fn errors_have_places() {
     for (text, expected) in [
         ("SELEC 1", "42601 syntax error at or near \"SELEC\" @1"),
         ("SELECT 1;\n  FROM t", "42601 syntax error at or near \"FROM\" @13"),
-        ("SELECT é, FROM", "42601 syntax error at or near \"FROM\" @11"),
+        ("SELECT é, FROM t", "42601 syntax error at or near \"FROM\" @11"),
         ("SELECT (1", "42601 syntax error at end of input @-"),
         ("SELECT 'abc", "42601 unterminated quoted string @8"),
         ("SELECT 1 /* a", "42601 unterminated /* comment"),
