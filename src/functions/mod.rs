@@ -15,7 +15,6 @@ use crate::types::cast::Mode;
 pub mod accumulators;
 pub mod aggregates;
 pub mod arithmetic;
-pub mod assign;
 pub mod cast;
 pub mod catalog;
 pub mod columns;
@@ -37,9 +36,10 @@ pub use raise::from_datafusion;
 /// Our scalar functions, to be registered over DataFusion's.
 pub fn scalars() -> Vec<Arc<ScalarUDF>> {
     let operators = Symbol::ALL.iter().map(|symbol| Operator::function(*symbol, true));
-    let families = [math::functions(), moments::functions(), strings::functions(), patterns::functions(), now::functions()];
+    let families =
+        [math::functions(), moments::functions(), strings::functions(), patterns::functions(), now::functions()];
     let ours = operators.chain(families.into_iter().flatten()).map(Arc::new);
-    ours.chain([assign::varchar_assign(), window::tumble_start()]).collect()
+    ours.chain([window::tumble_start()]).collect()
 }
 
 /// Our aggregate functions, to be registered over DataFusion's.

@@ -1,39 +1,27 @@
 //! Values on their way into a column: assignment casts, and literals that take the column's type.
 
 use datafusion::logical_expr::Expr;
-use datafusion::logical_expr::expr::Cast;
-use datafusion::prelude::lit;
 use sqlparser::ast;
 use sqlparser::ast::{DataType, ExactNumberInfo, Ident, ObjectName, Value};
 
 use crate::error::{Error, Result};
-use crate::functions::assign::varchar_assign;
-use crate::sql::bind::query::field;
+use crate::functions::cast::cast_expr;
+use crate::sql::bind::provider::Provider;
 use crate::sql::bind::rewrite::{is_placeholder, wrap_cast};
+use crate::sql::semantics::resolve::zone_of;
+use crate::types::cast::{Mode, is_number, is_text};
 use crate::types::{Column, SqlType};
 
-/// Casts a value to the type of the column it goes into, or refuses as Postgres does.
-pub fn assign(expr: Expr, from: &SqlType, column: &Column) -> Result<Expr> {
+/// Casts a value to the type of the column it goes into, or refuses as Postgres does. Text that is too long is an error here,
+/// where a cast would cut it.
+pub fn assign(provider: &Provider, expr: Expr, from: &SqlType, column: &Column) -> Result<Expr> {
     let to = &column.ty;
     if !is_assignable(from, to) {
         let message = format!("column \"{}\" is of type {to} but expression is of type {from}", column.name);
         return Err(Error::type_mismatch(message).hint("You will need to rewrite or cast the expression."));
     }
-    if from == to {
-        return Ok(expr);
-    }
-    let plain = match to {
-        SqlType::Varchar(_) => &SqlType::Text,
-        other => other,
-    };
-    let cast = match from.arrow() == plain.arrow() {
-        true => expr,
-        false => Expr::Cast(Cast::new_from_field(Box::new(expr), field(plain))),
-    };
-    Ok(match to {
-        SqlType::Varchar(length) => varchar_assign().call(vec![cast, lit(i64::from(*length))]),
-        _ => cast,
-    })
+    let zone = zone_of(provider.state.config_options())?;
+    cast_expr(expr, Some(from), to, zone, Mode::Assignment)
 }
 
 /// Whether Postgres casts from one type to the other when a value is assigned.
@@ -51,34 +39,6 @@ fn is_assignable(from: &SqlType, to: &SqlType) -> bool {
         (SqlType::Array(from), SqlType::Array(to)) => is_assignable(from, to),
         _ => false,
     }
-}
-
-fn is_number(ty: &SqlType) -> bool {
-    match ty {
-        SqlType::SmallInt
-        | SqlType::Integer
-        | SqlType::BigInt
-        | SqlType::Real
-        | SqlType::Double
-        | SqlType::Numeric { .. } => true,
-        SqlType::Boolean
-        | SqlType::Text
-        | SqlType::Varchar(_)
-        | SqlType::Bytea
-        | SqlType::Date
-        | SqlType::Time
-        | SqlType::Timestamp
-        | SqlType::Timestamptz
-        | SqlType::Interval
-        | SqlType::Oid
-        | SqlType::Name
-        | SqlType::Char
-        | SqlType::Array(_) => false,
-    }
-}
-
-fn is_text(ty: &SqlType) -> bool {
-    matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Name | SqlType::Char)
 }
 
 /// A text literal, a parameter or a NULL by itself takes the type of the column it goes into.

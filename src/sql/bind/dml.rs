@@ -132,7 +132,9 @@ fn target(provider: &Provider, relation: &TableWithJoins, verb: &str) -> Result<
         return Err(Error::syntax("this statement takes the name of a table"));
     };
     if !relation.joins.is_empty() {
-        return Err(Error::syntax("the target of this statement cannot be a join").hint("Put the join into FROM or USING."));
+        return Err(
+            Error::syntax("the target of this statement cannot be a join").hint("Put the join into FROM or USING.")
+        );
     }
     let object = resolve_object(name, provider.context)?;
     let table = target_table(&object, verb)?.clone();
@@ -275,7 +277,7 @@ fn assignments(
         let column = &target.table.columns[*index];
         let expr = unaliased(projection.expr[skip + place].clone());
         values.push(match normalized(expr.clone(), projection.schema.field(skip + place))? {
-            Some((expr, ty)) => assign(expr, &ty, column)?,
+            Some((expr, ty)) => assign(provider, expr, &ty, column)?,
             None => expr,
         });
     }
@@ -313,7 +315,7 @@ fn computed(provider: &Provider, plan: LogicalPlan, target: &Target, indexes: &[
         let place = indexes.iter().position(|index| *index == n).map_or(n, |place| target.stored.len() + place);
         let value = Expr::Column(outputs[place].clone());
         let value = match normalized(value.clone(), schema.field(place))? {
-            Some((expr, ty)) => assign(expr, &ty, column)?,
+            Some((expr, ty)) => assign(provider, expr, &ty, column)?,
             None => value,
         };
         expressions.push(value.alias(format!("{}\u{1}new", column.name)));

@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 
 use datafusion::common::{Column, DataFusionError, SchemaError};
-use datafusion::error::DataFusionError as Cause;
 use sqlparser::ast::{Expr, ObjectName, Spanned, Visit, Visitor};
 use sqlparser::tokenizer::Span;
 
 use crate::error::{Error, Kind};
+use crate::functions::from_datafusion;
 use crate::sql::bind::names::parts;
 use crate::sql::bind::output::shown;
 use crate::sql::options::nearest;
@@ -17,17 +17,9 @@ use crate::sql::parse::text::Text;
 /// An error of the planner or of our own hooks in it.
 pub fn convert(error: DataFusionError) -> Error {
     match error.find_root() {
-        Cause::External(cause) => match cause.downcast_ref::<Error>() {
-            Some(error) => error.clone(),
-            None => Error::internal(cause.to_string()),
-        },
-        Cause::SchemaError(cause, _) => schema_error(cause),
-        Cause::Plan(message) => plan_error(message),
-        Cause::NotImplemented(message) => Error::unsupported(clean(message)),
-        Cause::ResourcesExhausted(message) => Error::out_of_memory(clean(message)),
-        Cause::ArrowError(cause, _) => Error::invalid_text(clean(&cause.to_string())),
-        Cause::Execution(message) => Error::invalid_parameter(clean(message)),
-        other => Error::internal(clean(&other.strip_backtrace())),
+        DataFusionError::SchemaError(cause, _) => schema_error(cause),
+        DataFusionError::Plan(message) => plan_error(message),
+        _ => from_datafusion(error),
     }
 }
 
@@ -86,7 +78,8 @@ fn plan_error(message: &str) -> Error {
     if message.starts_with("HAVING clause references") {
         return Error::grouping(clean(message));
     }
-    let operators = ["Cannot coerce arithmetic expression", "Cannot infer common argument type", "Unsupported operation"];
+    let operators =
+        ["Cannot coerce arithmetic expression", "Cannot infer common argument type", "Unsupported operation"];
     if operators.iter().any(|start| message.contains(start)) {
         return Error::undefined_function(format!("operator does not exist: {}", clean(message)))
             .hint("No operator matches the given argument types. You might need to add explicit type casts.");
@@ -198,7 +191,9 @@ impl Visitor for Search {
                 self.compare(&names, expr.span())
             }
             Expr::Function(function) => match self.kind {
-                Kind::UndefinedFunction | Kind::Unsupported => self.compare(&parts(&function.name), function.name.span()),
+                Kind::UndefinedFunction | Kind::Unsupported => {
+                    self.compare(&parts(&function.name), function.name.span())
+                }
                 _ => ControlFlow::Continue(()),
             },
             _ => ControlFlow::Continue(()),

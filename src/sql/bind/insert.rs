@@ -98,9 +98,8 @@ fn source_plan(
             }
         }
         SetExpr::Select(select) => {
-            let plain = |item: &SelectItem| {
-                matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
-            };
+            let plain =
+                |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
             if select.projection.iter().all(plain) {
                 for (item, target) in select.projection.iter_mut().zip(targets) {
                     if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
@@ -160,7 +159,7 @@ fn table_rows(provider: &Provider, plan: LogicalPlan, targets: &[usize], table: 
             (Some(place), _) => {
                 let (from, field) = &values[place];
                 match normalized(Expr::Column(from.clone()), field)? {
-                    Some((expr, ty)) => assign(expr, &ty, column)?,
+                    Some((expr, ty)) => assign(provider, expr, &ty, column)?,
                     None => null(column)?,
                 }
             }
@@ -245,15 +244,12 @@ fn update_on_conflict(
     let filter = update.selection.as_ref().and_then(|_| bound.pop());
     let mut expressions = Vec::new();
     for ((index, _), (expr, column)) in pairs.iter().zip(bound) {
-        expressions.push(assign(expr, &column.ty, &table.columns[*index])?);
+        expressions.push(assign(provider, expr, &column.ty, &table.columns[*index])?);
     }
     let assigned = analyze_over(provider, expressions, schema)?;
     let old = |expr| rename_qualifier(expr, alias);
-    let assignments = pairs
-        .iter()
-        .zip(assigned)
-        .map(|((index, _), (expr, _))| Ok((*index, old(expr)?)))
-        .collect::<Result<_>>()?;
+    let assignments =
+        pairs.iter().zip(assigned).map(|((index, _), (expr, _))| Ok((*index, old(expr)?))).collect::<Result<_>>()?;
     let filter = filter.map(|(expr, _)| old(expr)).transpose()?;
     Ok(OnConflict::Update { assignments, filter })
 }

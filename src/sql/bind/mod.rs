@@ -1,12 +1,13 @@
 //! Names to objects, expressions to types: a parsed statement and a catalog snapshot make a [`Bound`] one.
 //!
 //! Queries go a long way: the syntax tree is rewritten ([`rewrite`], [`output`]) and searched for what would be answered
-//! wrongly ([`refuse`]), planned by DataFusion over our relations ([`provider`]) with our windows ([`tumble`]), literals and
-//! parameters of unknown type are resolved ([`unknown`]), the analyzer puts Postgres' semantics in, and the output gets
+//! wrongly ([`refuse`]), planned by DataFusion over our relations ([`provider`]) with our windows ([`tumble`]), the analyzer
+//! puts Postgres' semantics in ([`crate::sql::semantics`]), and the output gets
 //! the columns that the client is told ([`query`]). DML and DDL are made of such queries and expressions.
 
 use arrow::datatypes::SchemaRef;
 
+use crate::catalog::ObjectKind;
 use crate::error::{Error, Result};
 use crate::sql::bind::names::resolve_object;
 use crate::sql::bind::provider::Provider;
@@ -17,7 +18,8 @@ use crate::sql::bound::Bound;
 use crate::sql::parse::ast::Statement;
 use crate::sql::parse::text::Text;
 use crate::sql::{BindContext, Parsed};
-use crate::catalog::ObjectKind;
+
+pub use expression::{expression, expression_for};
 
 pub mod expression;
 mod assign;
@@ -37,8 +39,9 @@ mod rewrite;
 mod state;
 mod tumble;
 mod types;
-mod unknown;
 mod view;
+#[cfg(test)]
+mod tests;
 
 /// The relation of a system schema with this name: schema, name, columns.
 fn system(schema: &str, name: &str) -> Option<(&'static str, &'static str, SchemaRef)> {
@@ -65,9 +68,7 @@ fn dispatch(statement: &Parsed, provider: &Provider) -> Result<Bound> {
         Statement::CreateTable(table) => Bound::Ddl(ddl::bind_table(provider, table, &statement.text)?),
         Statement::CreateSource(source) => Bound::Ddl(ddl::bind_source(provider, source, &statement.text)?),
         Statement::CreateView(view) => Bound::Ddl(ddl::bind_view(provider, view, &statement.text, false)?),
-        Statement::CreateMaterializedView(view) => {
-            Bound::Ddl(ddl::bind_view(provider, view, &statement.text, true)?)
-        }
+        Statement::CreateMaterializedView(view) => Bound::Ddl(ddl::bind_view(provider, view, &statement.text, true)?),
         Statement::Drop(drop) => Bound::Ddl(drop::bind_drop(context, drop)?),
         Statement::Explain { query, analyze } => {
             Bound::Explain { query: Box::new(bind_query(provider, query, Purpose::Read)?), analyze: *analyze }

@@ -1,8 +1,8 @@
 //! What DataFusion's planner asks for while it plans: relations from the catalog snapshot, functions from the state.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -27,7 +27,6 @@ use crate::sql::bind::names::{Relation, resolve};
 use crate::sql::bind::query;
 use crate::sql::bind::tumble::Tumble;
 use crate::sql::bind::types::Types;
-use crate::sql::bind::unknown::Unknowns;
 use crate::sql::bound::{RelationRef, RelationSource};
 use crate::sql::parse::text::Text;
 use crate::types::schema_of;
@@ -52,14 +51,11 @@ pub struct Provider<'a> {
     /// What the functions of `pg_catalog` answer from.
     catalog_context: Arc<CatalogContext>,
     relation_planners: Vec<Arc<dyn RelationPlanner>>,
-    expr_planners: Vec<Arc<dyn ExprPlanner>>,
 }
 
 impl<'a> Provider<'a> {
     /// A provider with nothing extra.
     pub fn new(context: &'a BindContext, state: Arc<SessionState>, text: Option<&'a Text<'a>>) -> Provider<'a> {
-        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(Unknowns)];
-        expr_planners.extend(state.expr_planners().iter().cloned());
         Provider {
             context,
             text,
@@ -69,7 +65,6 @@ impl<'a> Provider<'a> {
             views: RefCell::default(),
             catalog_context: Arc::new(catalog_context(context)),
             relation_planners: vec![Arc::new(Tumble)],
-            expr_planners,
         }
     }
 
@@ -125,10 +120,10 @@ impl ContextProvider for Provider<'_> {
             return Ok(source.clone());
         }
         let source = resolve(&parts, self.context).and_then(|relation| match relation {
-            Relation::System(schema, name, columns) => Ok(Arc::new(RelationSource {
-                relation: RelationRef::System(schema, name),
-                schema: columns,
-            }) as Arc<dyn TableSource>),
+            Relation::System(schema, name, columns) => {
+                Ok(Arc::new(RelationSource { relation: RelationRef::System(schema, name), schema: columns })
+                    as Arc<dyn TableSource>)
+            }
             Relation::Object(object) => self.source(&object),
         });
         source.map_err(|error| DataFusionError::External(Box::new(error)))
@@ -149,7 +144,7 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        &self.expr_planners
+        self.state.expr_planners()
     }
 
     fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {

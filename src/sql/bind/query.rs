@@ -16,7 +16,7 @@ use crate::sql::bind::error::convert;
 use crate::sql::bind::output::shown;
 use crate::sql::bind::provider::Provider;
 use crate::sql::bind::rewrite::rewrite;
-use crate::sql::bind::{refuse, unknown, view};
+use crate::sql::bind::{refuse, view};
 use crate::sql::bound::{Query, RelationRef, RelationSource};
 use crate::sql::parse::ast::Statement;
 use crate::sql::parse::parse;
@@ -64,11 +64,13 @@ pub fn view_plan(provider: &Provider, view: &View) -> Result<LogicalPlan> {
 
 /// The analyzed plan of a query, and the types of its parameters.
 pub fn plan_query(provider: &Provider, query: &ast::Query) -> Result<(LogicalPlan, Vec<SqlType>)> {
-    let given: Vec<Option<FieldRef>> = provider.context.parameter_types.iter().map(|ty| ty.as_ref().map(field)).collect();
+    let given: Vec<Option<FieldRef>> =
+        provider.context.parameter_types.iter().map(|ty| ty.as_ref().map(field)).collect();
     let plan = raw_plan(provider, query, given)?;
+    let plan = analyze(provider, plan)?;
     let parameters = parameter_types(provider, &plan)?;
     if parameters.is_empty() {
-        return Ok((analyze(provider, plan)?, parameters));
+        return Ok((plan, parameters));
     }
     let types = parameters.iter().map(|ty| Some(field(ty))).collect();
     let plan = raw_plan(provider, query, types)?;
@@ -86,12 +88,13 @@ fn raw_plan(provider: &Provider, query: &ast::Query, parameters: Vec<Option<Fiel
     let attempt = |around_wildcards| {
         let mut query = query.clone();
         rewrite(&mut query, provider.context, around_wildcards)?;
-        let options = ParserOptions { collect_spans: true, ..ParserOptions::from(&provider.state.config_options().sql_parser) };
+        let options =
+            ParserOptions { collect_spans: true, ..ParserOptions::from(&provider.state.config_options().sql_parser) };
         let planner = SqlToRel::new_with_options(provider, options);
         let mut context = PlannerContext::new().with_prepare_param_data_types(parameters.clone());
         let statement = ast::Statement::Query(Box::new(query));
         let plan = planner.sql_statement_to_plan_with_context(statement, &mut context);
-        Ok::<_, Error>(plan.and_then(unknown::resolve_plan))
+        Ok::<_, Error>(plan)
     };
     match attempt(false)? {
         Err(error) if error.to_string().contains("require unique expression names") => {

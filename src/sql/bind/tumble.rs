@@ -1,15 +1,16 @@
 //! `TUMBLE(t, ts, size [, offset])` in FROM: the rows of `t`, each with the window it lies in.
 
+use arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, binary_expr, Operator};
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit, IntervalMonthDayNano};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, Operator, binary_expr};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, ObjectName, TableFactor};
 
 use crate::error::Error;
 use crate::functions::window::{micros, tumble_start};
 use crate::sql::bind::names::parts;
 use crate::sql::dialect::WINDOWS;
+use crate::types::interval::Interval;
 
 /// The columns that a window adds.
 const COLUMNS: [&str; 2] = ["window_start", "window_end"];
@@ -138,9 +139,11 @@ fn interval(expr: Expr) -> Result<IntervalMonthDayNano> {
         },
         _ => None,
     };
-    let interval = DataType::Interval(IntervalUnit::MonthDayNano);
-    match value.map(|value| value.cast_to(&interval)) {
-        Some(Ok(ScalarValue::IntervalMonthDayNano(Some(interval)))) => Ok(interval),
+    match value {
+        Some(ScalarValue::IntervalMonthDayNano(Some(interval))) => Ok(interval),
+        Some(ScalarValue::Utf8(Some(text))) => {
+            Interval::parse(&text).and_then(|interval| interval.arrow()).map_err(external)
+        }
         _ => Err(external(Error::type_mismatch("the size and the offset of a window must be constant intervals"))),
     }
 }

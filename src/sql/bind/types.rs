@@ -3,15 +3,13 @@
 use arrow::datatypes::FieldRef;
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::planner::TypePlanner;
-use sqlparser::ast::{ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, ObjectName, TimezoneInfo};
+use sqlparser::ast::{ArrayElemTypeDef, DataType, ObjectName};
 
 use crate::error::{Error, Result};
 use crate::sql::bind::names::parts;
 use crate::sql::options::nearest;
+use crate::sql::semantics::names;
 use crate::types::SqlType;
-
-/// What `numeric` without arguments means.
-pub const NUMERIC: SqlType = SqlType::Numeric { precision: 38, scale: 9 };
 
 /// Names of types, to suggest the nearest.
 const NAMES: [&str; 30] = [
@@ -49,34 +47,17 @@ const NAMES: [&str; 30] = [
 
 /// The SQL type that a type's syntax means.
 pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
-    Ok(match data_type {
-        DataType::Boolean | DataType::Bool => SqlType::Boolean,
-        DataType::SmallInt(None) | DataType::Int2(None) => SqlType::SmallInt,
-        DataType::Int(None) | DataType::Integer(None) | DataType::Int4(None) => SqlType::Integer,
-        DataType::BigInt(None) | DataType::Int8(None) => SqlType::BigInt,
-        DataType::Real | DataType::Float4 => SqlType::Real,
-        DataType::Float(ExactNumberInfo::Precision(1..=24)) => SqlType::Real,
-        DataType::Float(ExactNumberInfo::None | ExactNumberInfo::Precision(25..=53)) => SqlType::Double,
-        DataType::Double(ExactNumberInfo::None) | DataType::DoublePrecision | DataType::Float8 => SqlType::Double,
-        DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => numeric(info)?,
-        DataType::Text | DataType::String(None) => SqlType::Text,
-        DataType::Varchar(n) | DataType::CharacterVarying(n) | DataType::CharVarying(n) => varchar(n)?,
-        DataType::Bytea => SqlType::Bytea,
-        DataType::Date => SqlType::Date,
-        DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => SqlType::Time,
-        DataType::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => SqlType::Timestamp,
-        DataType::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => SqlType::Timestamptz,
-        DataType::Interval { .. } => SqlType::Interval,
-        DataType::Array(ArrayElemTypeDef::SquareBracket(item, _)) => SqlType::Array(Box::new(sql_type(item)?)),
-        DataType::Array(ArrayElemTypeDef::AngleBracket(item)) => SqlType::Array(Box::new(sql_type(item)?)),
-        DataType::Custom(name, arguments) if arguments.is_empty() => named(name)?,
-        DataType::Char(_) | DataType::Character(_) => {
-            return Err(Error::unsupported(format!("type {data_type} is not supported"))
-                .hint("Use varchar(n) or text, which do not pad with blanks."));
+    match data_type {
+        DataType::Custom(name, arguments) if arguments.is_empty() => named(name),
+        DataType::Array(ArrayElemTypeDef::SquareBracket(item, _) | ArrayElemTypeDef::AngleBracket(item)) => {
+            Ok(SqlType::Array(Box::new(sql_type(item)?)))
         }
-        DataType::Time(..) => return Err(Error::unsupported("type time with time zone is not supported")),
-        other => return Err(unknown(&other.to_string().to_lowercase())),
-    })
+        DataType::Char(_) | DataType::Character(_) => {
+            Err(Error::unsupported(format!("type {} is not supported", data_type.to_string().to_lowercase()))
+                .hint("Use varchar(n) or text, which do not pad with blanks."))
+        }
+        other => names::sql_type(other),
+    }
 }
 
 /// A type by a name that the parser does not know, with or without `pg_catalog` before it.
@@ -94,7 +75,7 @@ fn named(name: &ObjectName) -> Result<SqlType> {
         "int8" | "bigint" => SqlType::BigInt,
         "float4" | "real" => SqlType::Real,
         "float8" => SqlType::Double,
-        "numeric" | "decimal" => NUMERIC,
+        "numeric" | "decimal" => SqlType::NUMERIC,
         "text" | "varchar" | "bpchar" | "string" => SqlType::Text,
         "bytea" => SqlType::Bytea,
         "date" => SqlType::Date,
@@ -102,7 +83,7 @@ fn named(name: &ObjectName) -> Result<SqlType> {
         "timestamp" => SqlType::Timestamp,
         "timestamptz" => SqlType::Timestamptz,
         "interval" => SqlType::Interval,
-        "oid" | "xid" | "cid" => SqlType::Oid,
+        "oid" | "xid" | "cid" | "regclass" | "regtype" | "regproc" | "regnamespace" | "regrole" => SqlType::Oid,
         "name" => SqlType::Name,
         "char" => SqlType::Char,
         other => return Err(unknown(other)),
@@ -114,33 +95,6 @@ fn unknown(name: &str) -> Error {
     match nearest(name, NAMES) {
         Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
         None => error,
-    }
-}
-
-fn numeric(info: &ExactNumberInfo) -> Result<SqlType> {
-    let (precision, scale) = match info {
-        ExactNumberInfo::None => return Ok(NUMERIC),
-        ExactNumberInfo::Precision(precision) => (*precision, 0),
-        ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
-    };
-    if precision == 0 || precision > 38 {
-        let error = Error::invalid_parameter(format!("NUMERIC precision {precision} must be between 1 and 38"));
-        return Err(error);
-    }
-    if scale < 0 || scale as u64 > precision {
-        return Err(Error::invalid_parameter(format!("NUMERIC scale {scale} must be between 0 and {precision}")));
-    }
-    Ok(SqlType::Numeric { precision: precision as u8, scale: scale as i8 })
-}
-
-fn varchar(length: &Option<CharacterLength>) -> Result<SqlType> {
-    match length {
-        None | Some(CharacterLength::Max) => Ok(SqlType::Text),
-        Some(CharacterLength::IntegerLength { length, .. }) => match u32::try_from(*length) {
-            Ok(length @ 1..=10_485_760) => Ok(SqlType::Varchar(length)),
-            Ok(0) => Err(Error::invalid_parameter("length for type varchar must be at least 1")),
-            _ => Err(Error::invalid_parameter("length for type varchar cannot exceed 10485760")),
-        },
     }
 }
 

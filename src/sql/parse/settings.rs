@@ -23,26 +23,15 @@ impl Grammar<'_> {
             return self.set_transaction("transaction_isolation", "transaction_read_only", true);
         }
         let name = self.setting_name()?;
-        if name != "timezone" || !self.parser.peek_keyword(Keyword::TO) && !self.peek(&Token::Eq) {
-            let special = match name.as_str() {
-                "names" => Some("client_encoding"),
-                "timezone" => Some("timezone"),
-                "session_authorization" | "role" => Some(name.as_str()),
-                _ => None,
-            };
-            if let Some(name) = special
-                && !self.parser.peek_keyword(Keyword::TO)
-                && !self.peek(&Token::Eq)
-            {
-                let value = self.setting_value()?;
-                return Ok(setting(name, value, local));
-            }
-        }
-        if !self.parser.parse_keyword(Keyword::TO) && !self.parser.consume_token(&Token::Eq) {
-            return self.unexpected("TO or =");
-        }
+        let assigned = self.parser.parse_keyword(Keyword::TO) || self.parser.consume_token(&Token::Eq);
+        let name = match name.as_str() {
+            "names" if !assigned => "client_encoding",
+            "timezone" | "session_authorization" | "role" => &name,
+            _ if assigned => &name,
+            _ => return self.unexpected("TO or ="),
+        };
         let value = self.setting_value()?;
-        Ok(setting(&name, value, local))
+        Ok(setting(name, value, local))
     }
 
     /// What follows SHOW.
@@ -119,10 +108,6 @@ impl Grammar<'_> {
         }
     }
 
-    fn peek(&self, token: &Token) -> bool {
-        self.parser.peek_token_ref().token == *token
-    }
-
     /// The name of a setting, dotted or one of the spelled-out ones.
     fn setting_name(&mut self) -> Parse<String> {
         for (words, name) in [
@@ -152,7 +137,6 @@ impl Grammar<'_> {
 
     fn setting_item(&mut self) -> Parse<String> {
         let sign = if self.parser.consume_token(&Token::Minus) { "-" } else { "" };
-        self.parser.consume_token(&Token::Plus);
         let token = self.parser.peek_token();
         let value = match token.token {
             Token::Number(number, _) => format!("{sign}{number}"),
