@@ -158,7 +158,7 @@ fn primary_key(
             None => Ok(Vec::new()),
             Some(second) => {
                 let message = format!("multiple primary keys for table \"{table}\" are not allowed");
-                Err(placed(provider, Error::invalid_definition(message), second))
+                Err(placed(provider, Error::invalid_table_definition(message), second))
             }
         };
     };

@@ -12,9 +12,11 @@ use crate::error::{Error, Result};
 use crate::sql::BindContext;
 use crate::sql::bind::names::{DATABASE, parts};
 use crate::sql::bind::output::name_items;
+use crate::sql::semantics::prepare::prepare;
 
 /// Rewrites a query in place.
 pub fn rewrite(query: &mut Query, context: &BindContext, around_wildcards: bool) -> Result<()> {
+    prepare(query)?;
     match query.visit(&mut Rewriter { context, around_wildcards }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),
@@ -23,6 +25,7 @@ pub fn rewrite(query: &mut Query, context: &BindContext, around_wildcards: bool)
 
 /// Rewrites an expression in place.
 pub fn rewrite_expression(expr: &mut Expr, context: &BindContext) -> Result<()> {
+    prepare(expr)?;
     match expr.visit(&mut Rewriter { context, around_wildcards: false }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),

@@ -182,7 +182,7 @@ fn refusals_say_where_and_what_to_do() {
         ("CREATE VIEW w AS SELECT id, id FROM t", "42701 column \"id\" specified more than once"),
         ("CREATE TABLE a (x int, x text)", "42701 column \"x\" specified more than once @24"),
         ("CREATE TABLE a (x int, PRIMARY KEY (y))", "42703 column \"y\" named in key does not exist @37"),
-        ("CREATE TABLE a (x int PRIMARY KEY, PRIMARY KEY (x))", "42P17 multiple primary keys for table \"a\" are not allowed"),
+        ("CREATE TABLE a (x int PRIMARY KEY, PRIMARY KEY (x))", "42P16 multiple primary keys for table \"a\" are not allowed"),
         ("CREATE TABLE a (x text, WATERMARK FOR x AS x)", "42804 column \"x\" of a watermark must be a timestamp, not text @39"),
         ("CREATE TABLE a (x timestamp, WATERMARK FOR x AS x::date)", "42804 the expression of a watermark must be of type"),
         ("CREATE TABLE a (x int DEFAULT 'a')", "22P02 invalid input syntax for type integer: \"a\" @31"),
