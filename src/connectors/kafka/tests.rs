@@ -1,4 +1,4 @@
-//! What can be said about the connector without any broker. (`tests/kafka_connector.rs` runs it against a real one.)
+//! What can be said about the connector without any broker. (`tests/kafka/connector.rs` runs it against a real one.)
 
 use super::*;
 use crate::error::Kind;

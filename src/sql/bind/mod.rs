@@ -23,6 +23,8 @@ pub use expression::{expression, expression_for};
 
 pub mod expression;
 mod assign;
+mod catalog_queries;
+mod catalog_subqueries;
 mod ddl;
 mod dml;
 mod drop;

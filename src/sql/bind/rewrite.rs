@@ -4,12 +4,14 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, FunctionArguments, Ident, LimitClause, ObjectName, ObjectNamePart, Query,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident, LimitClause, ObjectName, ObjectNamePart, Query,
     Select, Value, VisitMut, VisitorMut,
 };
 
 use crate::error::{Error, Result};
 use crate::sql::BindContext;
+use crate::sql::bind::catalog_queries;
+use crate::sql::bind::catalog_subqueries;
 use crate::sql::bind::names::{DATABASE, parts};
 use crate::sql::bind::output::name_items;
 use crate::sql::semantics::prepare::prepare;
@@ -44,6 +46,7 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Box<Error>> {
         name_items(&mut select.projection, self.around_wildcards);
+        catalog_queries::skip_unread(select);
         ControlFlow::Continue(())
     }
 
@@ -83,6 +86,11 @@ fn rewritten(expr: &mut Expr, context: &BindContext) -> Result<Option<Expr>> {
                 .ok_or_else(|| Error::undefined_function(format!("operator does not exist: {}", name.join("."))))?;
             Ok(None)
         }
+        Expr::Subquery(query) => Ok(catalog_subqueries::single_row(query)),
+        Expr::Function(Function { args: FunctionArguments::Subquery(query), .. }) => {
+            Ok(catalog_subqueries::empty_array(query))
+        }
+        Expr::Cast { .. } => Ok(catalog_queries::name_cast(expr)),
         Expr::Function(function) => {
             if let [ObjectNamePart::Identifier(schema), rest] = function.name.0.as_slice()
                 && schema.value.eq_ignore_ascii_case("pg_catalog")

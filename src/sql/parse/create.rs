@@ -106,7 +106,12 @@ impl Grammar<'_> {
         self.parser.expect_keyword(Keyword::AS)?;
         let mark = self.mark();
         let query = self.parser.parse_query()?;
-        let text = self.since(mark);
+        // Not to the last token taken: the wrapping of a window function may have been folded away behind it.
+        let end = self.parser.peek_token_ref();
+        let text = match end.token == Token::EOF {
+            true => self.until(mark, self.end),
+            false => self.until(mark, end.span.start),
+        };
         self.words(&["with", "data"]);
         Ok(CreateView { name, or_replace, if_not_exists, columns, options, query, text })
     }

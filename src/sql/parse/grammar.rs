@@ -37,6 +37,8 @@ pub struct Grammar<'a> {
     pub parser: Parser<'a>,
     /// The statement's text.
     pub text: &'a Text<'a>,
+    /// Where the statement ends, before `EMIT ...` and comments.
+    pub end: Location,
     /// The `EMIT ...` cut from the statement's end, until a rule takes it.
     pub emit: Option<Vec<TokenWithSpan>>,
 }
@@ -55,6 +57,12 @@ impl Grammar<'_> {
     /// The text from a mark to the end of the last token taken.
     pub fn since(&self, mark: Location) -> Snippet {
         let text = self.text.slice(mark, self.parser.get_current_token().span.end);
+        Snippet { text: text.to_string(), offset: self.text.chars(mark) }
+    }
+
+    /// The text from a mark to another, without the blanks at its end.
+    pub fn until(&self, mark: Location, end: Location) -> Snippet {
+        let text = self.text.slice(mark, end).trim_end();
         Snippet { text: text.to_string(), offset: self.text.chars(mark) }
     }
 

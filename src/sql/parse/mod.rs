@@ -104,8 +104,12 @@ fn with_grammar<T>(
     rule: impl FnOnce(&mut Grammar) -> Result<T, Fault>,
 ) -> Result<T> {
     let emit = dialect::cut_emit(&mut tokens);
+    let end = match &emit {
+        Some(emit) => emit[0].span.start,
+        None => text.end(),
+    };
     let parser = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens.clone());
-    let mut grammar = Grammar { parser, text, emit };
+    let mut grammar = Grammar { parser, text, end, emit };
     let result = rule(&mut grammar);
     let next = grammar.parser.peek_token();
     let next = if next.token == Token::EOF { grammar.emit.take().map(|emit| emit[0].clone()) } else { Some(next) };

@@ -32,6 +32,12 @@ impl<'a> Text<'a> {
         self.find(location).0
     }
 
+    /// The place behind the last character.
+    pub fn end(&self) -> Location {
+        let (bytes, _) = self.lines[self.lines.len() - 1];
+        Location::new(self.lines.len() as u64, self.text[bytes..].chars().count() as u64 + 1)
+    }
+
     /// The 1-based position of a span's beginning, as errors carry it.
     pub fn position(&self, span: Span) -> Option<usize> {
         (span.start.line > 0).then(|| self.chars(span.start) + 1)

@@ -347,9 +347,12 @@ impl Resolver<'_> {
         match self.type_of(&expr)? {
             Some(ty) if is_text(&ty) => Ok(expr),
             None => self.to(expr, &SqlType::Text),
-            Some(ty) => Err(resolve(Symbol::Matches, Some(&ty), Some(&SqlType::Text))
-                .err()
-                .unwrap_or_else(|| Error::type_mismatch(format!("LIKE does not take {ty}")))),
+            Some(ty) => {
+                let ty = functions::operator::base_name(&ty);
+                Err(Error::undefined_function(format!("operator does not exist: {ty} ~~ unknown")).hint(
+                    "No operator matches the given name and argument types. You might need to add explicit type casts.",
+                ))
+            }
         }
     }
 

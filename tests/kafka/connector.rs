@@ -1,10 +1,4 @@
-//! The Kafka connector against a real broker.
-
-#![allow(clippy::unwrap_used)] // a test fails by panicking
-
-mod support {
-    pub mod kafka;
-}
+//! The connector by itself: readers, positions, decoding.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,8 +25,9 @@ use millstream::time::Clock;
 use millstream::time::SystemClock;
 use millstream::types::Column;
 use millstream::types::SqlType;
-use support::kafka::Broker;
-use support::kafka::Record;
+
+use crate::broker::Broker;
+use crate::broker::Record;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
