@@ -3,7 +3,8 @@
 use datafusion::logical_expr::Expr;
 use sqlparser::ast;
 use sqlparser::ast::{
-    DataType, ExactNumberInfo, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Value,
+    DataType, ExactNumberInfo, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, Value,
 };
 
 use crate::error::{Error, Result};

@@ -1,8 +1,8 @@
 //! What DataFusion's planner asks for while it plans: relations from the catalog snapshot, functions from the state.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -120,10 +120,10 @@ impl ContextProvider for Provider<'_> {
             return Ok(source.clone());
         }
         let source = resolve(&parts, self.context).and_then(|relation| match relation {
-            Relation::System(schema, name, columns) => Ok(Arc::new(RelationSource {
-                relation: RelationRef::System(schema, name),
-                schema: columns,
-            }) as Arc<dyn TableSource>),
+            Relation::System(schema, name, columns) => {
+                Ok(Arc::new(RelationSource { relation: RelationRef::System(schema, name), schema: columns })
+                    as Arc<dyn TableSource>)
+            }
             Relation::Object(object) => self.source(&object),
         });
         source.map_err(|error| DataFusionError::External(Box::new(error)))

@@ -47,7 +47,9 @@ fn replacement(expr: &mut Expr) -> Result<Option<Expr>> {
     match expr {
         Expr::Interval(interval) => interval_cast(interval),
         Expr::Value(value) => Ok(match &value.value {
-            Value::Number(digits, _) if exceeds_numeric(digits) => Some(cast(digits.clone(), DataType::DoublePrecision)),
+            Value::Number(digits, _) if exceeds_numeric(digits) => {
+                Some(cast(digits.clone(), DataType::DoublePrecision))
+            }
             Value::UnicodeStringLiteral(text) => Some(Expr::value(Value::SingleQuotedString(text.clone()))),
             _ => None,
         }),
@@ -90,9 +92,8 @@ fn number(digits: &str) -> Expr {
 
 /// `- a ^ b`, which the parser reads as `- (a ^ b)`, as Postgres does: `(- a) ^ b`.
 fn negated_base(operand: &mut Expr) -> Option<Expr> {
-    let is_power = |expr: &Expr| {
-        matches!(expr, Expr::BinaryOp { op: BinaryOperator::PGExp | BinaryOperator::BitwiseXor, .. })
-    };
+    let is_power =
+        |expr: &Expr| matches!(expr, Expr::BinaryOp { op: BinaryOperator::PGExp | BinaryOperator::BitwiseXor, .. });
     if !is_power(operand) {
         return None;
     }
