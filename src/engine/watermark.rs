@@ -40,11 +40,21 @@ impl InputClock {
         }
     }
 
+    /// Partitions that are there hold the watermark back before they have spoken.
+    pub fn expect(&mut self, positions: &BTreeMap<String, i64>) {
+        for (partition, &offset) in positions {
+            let silent = Partition { offset, highest: None, silent_since: None };
+            self.partitions.entry(partition.clone()).or_insert(silent);
+        }
+    }
+
     /// Rows of a partition came: its next offset, the highest watermark expression among them, and whether the reader
     /// stands at its end now.
     pub fn advance(&mut self, partition: &str, offset: i64, highest: Option<Micros>, at_end: bool, spoke: bool, now: Instant) {
-        let fresh = || Partition { offset, highest: None, silent_since: None };
-        let entry = self.partitions.entry(partition.to_string()).or_insert_with(fresh);
+        let entry = self.partitions.entry(partition.to_string()).or_insert_with(|| {
+            self.changed = true;
+            Partition { offset, highest: None, silent_since: None }
+        });
         self.changed |= entry.offset != offset || highest > entry.highest;
         entry.offset = offset;
         entry.highest = entry.highest.max(highest);
@@ -77,8 +87,11 @@ impl InputClock {
         active.unwrap_or_else(|| self.partitions.values().filter_map(|p| p.highest).max())
     }
 
-    /// When the next partition will fall idle and thereby move the watermark.
+    /// When a partition will have fallen idle and may thereby move the watermark: now, if one has and does.
     pub fn next_idle(&self, now: Instant) -> Option<Instant> {
+        if self.least(now) > self.watermark {
+            return Some(now);
+        }
         let due = |p: &Partition| p.silent_since.map(|since| since + self.idle_timeout);
         self.partitions.values().filter_map(due).filter(|due| *due > now).min()
     }
