@@ -95,6 +95,20 @@ struct Open {
     sync: bool,
 }
 
+/// A sealed epoch on its way to disk.
+struct InFlight {
+    /// What the next epoch reads until it is there.
+    sealed: Arc<Sealed>,
+    /// What its sources may be told then.
+    positions: Vec<(ObjectId, Positions)>,
+}
+
+/// Somebody who waits for sources to come so far.
+struct Flush {
+    targets: BTreeMap<ObjectId, Positions>,
+    reply: oneshot::Sender<Result<()>>,
+}
+
 /// The coordinator's state.
 pub struct Coordinator {
     pub(super) store: Arc<Store>,
@@ -118,10 +132,10 @@ pub struct Coordinator {
     commits: Sender<Commit>,
     done: Receiver<Result<()>>,
     open: Option<Open>,
-    /// The epoch whose commit is in flight, and what its sources may be told then.
-    in_flight: Option<(Arc<Sealed>, Vec<(ObjectId, Positions)>)>,
+    /// The epoch whose commit is in flight.
+    in_flight: Option<InFlight>,
     /// Who waits for sources to come so far.
-    flushes: Vec<(BTreeMap<ObjectId, Positions>, oneshot::Sender<Result<()>>)>,
+    flushes: Vec<Flush>,
     /// Source rows not yet fed, by source.
     pending: Vec<(ObjectId, Delta)>,
     pending_rows: usize,
@@ -253,7 +267,7 @@ impl Coordinator {
             Request::Flush { ends, reply } => match self.inputs.failure(ends.keys().copied()) {
                 Some(error) => drop(reply.send(Err(error))),
                 None => {
-                    self.flushes.push((ends, reply));
+                    self.flushes.push(Flush { targets: ends, reply });
                     self.open()?;
                 }
             },
@@ -286,8 +300,8 @@ impl Coordinator {
             }
             SourceEvent::Failed { source, error } => {
                 self.inputs.trouble(source, error.clone(), true);
-                for (_, reply) in self.flushes.extract_if(.., |(ends, _)| ends.contains_key(&source)) {
-                    let _ = reply.send(Err(error.clone()));
+                for flush in self.flushes.extract_if(.., |flush| flush.targets.contains_key(&source)) {
+                    let _ = flush.reply.send(Err(error.clone()));
                 }
                 self.open().map(drop)
             }
@@ -448,7 +462,7 @@ impl Coordinator {
     fn open(&mut self) -> Result<&mut Open> {
         if self.open.is_none() {
             self.epoch = self.epoch.next();
-            let base = self.store.reader(self.in_flight.as_ref().map(|(sealed, _)| sealed.clone()));
+            let base = self.store.reader(self.in_flight.as_ref().map(|commit| commit.sealed.clone()));
             self.runtime.begin(self.epoch, &base);
             self.open = Some(Open {
                 epoch: self.epoch,
@@ -526,24 +540,24 @@ impl Coordinator {
             system: self.system_context(open.epoch),
             waiters: open.waiters,
         };
-        self.in_flight = Some((sealed, positions));
+        self.in_flight = Some(InFlight { sealed, positions });
         self.commits.send(commit).map_err(|_| Error::internal("the committer has died"))
     }
 
     /// Moves those whose flush the closing epoch fulfils to its waiters.
     fn flushes_reached(&mut self, waiters: &mut Vec<Waiter>) {
-        for (targets, reply) in std::mem::take(&mut self.flushes) {
-            let reached = targets.iter().all(|(id, ends)| {
+        for flush in std::mem::take(&mut self.flushes) {
+            let reached = flush.targets.iter().all(|(id, ends)| {
                 let there = self.inputs.positions(*id);
                 !self.inputs.is_running(*id)
                     || ends.iter().all(|(partition, end)| there.get(partition).copied().unwrap_or(0) >= *end)
             });
             if reached {
                 waiters.push(Box::new(move |outcome| {
-                    let _ = reply.send(outcome);
+                    let _ = flush.reply.send(outcome);
                 }));
             } else {
-                self.flushes.push((targets, reply));
+                self.flushes.push(flush);
             }
         }
     }
@@ -572,9 +586,9 @@ impl Coordinator {
     }
 
     fn committed(&mut self, outcome: Result<()>) -> Result<()> {
-        if let Some((_, positions)) = self.in_flight.take() {
+        if let Some(commit) = self.in_flight.take() {
             outcome?;
-            self.inputs.committed(&positions);
+            self.inputs.committed(&commit.positions);
         }
         Ok(())
     }
@@ -600,8 +614,8 @@ impl Coordinator {
         if let Some(open) = self.open.take() {
             open.waiters.into_iter().for_each(|waiter| waiter(Err(error.clone())));
         }
-        for (_, reply) in self.flushes.drain(..) {
-            let _ = reply.send(Err(error.clone()));
+        for flush in self.flushes.drain(..) {
+            let _ = flush.reply.send(Err(error.clone()));
         }
         self.failed = Some(error.hint("Restart the server; it goes on from the last committed epoch."));
     }

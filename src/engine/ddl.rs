@@ -307,7 +307,8 @@ impl Coordinator {
             self.watermarks.remove(id);
             self.inputs.forget(*id);
         }
-        let unread = catalog.objects().filter(|o| matches!(o.kind, ObjectKind::Source(_)) && !self.runtime.is_read(o.id));
+        let unread =
+            catalog.objects().filter(|o| matches!(o.kind, ObjectKind::Source(_)) && !self.runtime.is_read(o.id));
         for id in unread.map(|o| o.id).collect::<Vec<_>>() {
             if self.inputs.stop(id) {
                 records::delete_progress(&mut self.writes, id);

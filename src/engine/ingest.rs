@@ -171,11 +171,7 @@ fn compiled(
     target: Option<&Column>,
     state: &SessionState,
 ) -> Result<Arc<dyn PhysicalExpr>> {
-    let context = BindContext {
-        time_zone: UTC.to_string(),
-        user: DATABASE.to_string(),
-        ..BindContext::default()
-    };
+    let context = BindContext { time_zone: UTC.to_string(), user: DATABASE.to_string(), ..BindContext::default() };
     let expr = match target {
         Some(column) => expression_for(sql, columns, column, &context)?,
         None => expression(sql, columns, &context)?,
@@ -330,7 +326,8 @@ impl Inputs {
     /// Ends an epoch for all inputs. Those whose record changed, with it.
     pub fn end_epoch(&mut self) -> Vec<(ObjectId, Progress)> {
         let now = self.clock.instant();
-        let moved = self.clocks.iter_mut().filter_map(|(id, clock)| clock.end_epoch(now).then(|| (*id, clock.progress())));
+        let moved =
+            self.clocks.iter_mut().filter_map(|(id, clock)| clock.end_epoch(now).then(|| (*id, clock.progress())));
         moved.collect()
     }
 

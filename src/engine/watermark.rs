@@ -31,7 +31,8 @@ struct Partition {
 impl InputClock {
     /// The clock of an input that has come so far.
     pub fn new(progress: &Progress, idle_timeout: Duration) -> InputClock {
-        let partition = |p: &PartitionProgress| Partition { offset: p.offset, highest: p.watermark, silent_since: None };
+        let partition =
+            |p: &PartitionProgress| Partition { offset: p.offset, highest: p.watermark, silent_since: None };
         InputClock {
             partitions: progress.partitions.iter().map(|(name, p)| (name.clone(), partition(p))).collect(),
             watermark: progress.watermark,
@@ -50,7 +51,15 @@ impl InputClock {
 
     /// Rows of a partition came: its next offset, the highest watermark expression among them, and whether the reader
     /// stands at its end now.
-    pub fn advance(&mut self, partition: &str, offset: i64, highest: Option<Micros>, at_end: bool, spoke: bool, now: Instant) {
+    pub fn advance(
+        &mut self,
+        partition: &str,
+        offset: i64,
+        highest: Option<Micros>,
+        at_end: bool,
+        spoke: bool,
+        now: Instant,
+    ) {
         let entry = self.partitions.entry(partition.to_string()).or_insert_with(|| {
             self.changed = true;
             Partition { offset, highest: None, silent_since: None }
@@ -113,5 +122,51 @@ impl InputClock {
     /// The highest value of each partition, for `ms_catalog.watermarks`.
     pub fn partitions(&self) -> impl Iterator<Item = (&str, Option<Micros>)> {
         self.partitions.iter().map(|(name, p)| (name.as_str(), p.highest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Clock;
+    use crate::time::SystemClock;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// A clock of two partitions that are there, and a moment to count from.
+    fn two() -> (InputClock, Instant) {
+        let mut clock = InputClock::new(&Progress::default(), TIMEOUT);
+        clock.expect(&BTreeMap::from([("0".to_string(), 0), ("1".to_string(), 0)]));
+        (clock, SystemClock.instant())
+    }
+
+    #[test]
+    fn the_first_batch_of_a_partition_is_progress() {
+        let (mut clock, now) = two();
+        assert!(!clock.end_epoch(now));
+        clock.advance("0", 5, None, false, true, now);
+        assert!(clock.end_epoch(now));
+        clock.advance("2", 5, None, false, true, now);
+        assert!(clock.end_epoch(now), "of one that nobody expected too");
+        clock.advance("2", 5, None, true, false, now);
+        assert!(!clock.end_epoch(now));
+    }
+
+    #[test]
+    fn a_partition_that_never_spoke_holds_back_until_it_is_idle() {
+        let (mut clock, now) = two();
+        clock.advance("0", 1, Some(100), true, true, now);
+        clock.end_epoch(now);
+        assert_eq!((clock.watermark(), clock.next_idle(now)), (None, Some(now + TIMEOUT)));
+        clock.advance("1", 0, None, true, false, now + TIMEOUT / 2);
+        clock.advance("0", 2, Some(200), true, true, now + TIMEOUT);
+        // A moment that has passed is not forgotten.
+        let late = now + TIMEOUT * 3 / 2 + Duration::from_millis(1);
+        assert_eq!(clock.next_idle(late), Some(late));
+        assert!(clock.end_epoch(late));
+        assert_eq!(clock.watermark(), Some(200));
+        clock.advance("1", 1, Some(50), true, true, late);
+        clock.end_epoch(late);
+        assert_eq!(clock.watermark(), Some(200));
     }
 }

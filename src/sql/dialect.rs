@@ -1,15 +1,90 @@
-//! Where our SQL departs from Postgres' before the parser sees it: a token stream in, a token stream out.
+//! Where our SQL departs from Postgres', in the grammar and in the tokens before the parser sees them.
 //!
-//! The grammar itself is `sqlparser`'s for Postgres. It has no notion of Flink's `TUMBLE(TABLE t, DESCRIPTOR(ts), ...)`,
-//! nor of `EMIT CHANGES` after a query (it would take `EMIT` for an alias), so both are taken away here. The tokens that
-//! stay keep their places.
+//! The grammar is `sqlparser`'s for Postgres, less what makes it accept more than Postgres does or parse in exponential time.
+//! It has no notion of Flink's `TUMBLE(TABLE t, DESCRIPTOR(ts), ...)`, nor of `EMIT CHANGES` after a query (it would take
+//! `EMIT` for an alias), so both are taken away from the tokens. Those that stay keep their places.
 
-use sqlparser::dialect::PostgreSqlDialect;
+use std::any::TypeId;
+
+use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// The grammar that everything but our own statements is parsed by.
-pub static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+pub static DIALECT: Millstream = Millstream(PostgreSqlDialect {});
+
+/// Postgres' grammar without
+/// - arguments named by expressions (`f(a : b)`), for which each argument is parsed twice, so that nested calls take 2ⁿ,
+/// - SELECT lists that are empty, or end with a comma,
+/// - optimizer hints and XML.
+#[derive(Debug)]
+pub struct Millstream(PostgreSqlDialect);
+
+/// What the parser asks about, and Postgres has.
+macro_rules! has {
+    ($($feature:ident)*) => {
+        $(fn $feature(&self) -> bool { true })*
+    };
+}
+
+impl Dialect for Millstream {
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<PostgreSqlDialect>()
+    }
+
+    fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
+        self.0.identifier_quote_style(identifier)
+    }
+
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        self.0.is_delimited_identifier_start(ch)
+    }
+
+    fn is_identifier_start(&self, ch: char) -> bool {
+        self.0.is_identifier_start(ch)
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        self.0.is_identifier_part(ch)
+    }
+
+    fn is_reserved_for_identifier(&self, kw: Keyword) -> bool {
+        self.0.is_reserved_for_identifier(kw)
+    }
+
+    fn is_custom_operator_part(&self, ch: char) -> bool {
+        self.0.is_custom_operator_part(ch)
+    }
+
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        self.0.get_next_precedence(parser)
+    }
+
+    fn prec_value(&self, prec: Precedence) -> u8 {
+        self.0.prec_value(prec)
+    }
+
+    has! {
+        supports_unicode_string_literal
+        supports_filter_during_aggregation
+        supports_group_by_expr
+        allow_extract_custom
+        allow_extract_single_quotes
+        supports_explain_with_utility_options
+        supports_factorial_operator
+        supports_bitwise_shift_operators
+        supports_nested_comments
+        supports_string_escape_constant
+        supports_numeric_literal_underscores
+        supports_array_typedef_with_brackets
+        supports_notnull_operator
+        supports_interval_options
+        supports_insert_table_alias
+        supports_select_wildcard_with_alias
+        supports_comma_separated_trim
+    }
+}
 
 /// The window functions of FROM.
 pub const WINDOWS: [&str; 4] = ["tumble", "hop", "session", "cumulate"];

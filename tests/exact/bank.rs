@@ -106,8 +106,12 @@ async fn move_in_transactions(client: Client, bank: Arc<Bank>, seed: u64) {
         loop {
             let outcome = async {
                 client.batch_execute("BEGIN").await?;
-                client.batch_execute(&format!("UPDATE account SET balance = balance - {amount} WHERE id = {from}")).await?;
-                client.batch_execute(&format!("UPDATE account SET balance = balance + {amount} WHERE id = {to}")).await?;
+                client
+                    .batch_execute(&format!("UPDATE account SET balance = balance - {amount} WHERE id = {from}"))
+                    .await?;
+                client
+                    .batch_execute(&format!("UPDATE account SET balance = balance + {amount} WHERE id = {to}"))
+                    .await?;
                 client.batch_execute("COMMIT").await
             };
             let Err(error) = outcome.await else { break };
@@ -178,7 +182,8 @@ async fn watch_in_transaction(client: &Client, random: &mut StdRng) {
     let extremes = value(client, "SELECT most, least FROM richest").await;
     let count = value(client, "SELECT count(*) FROM accepted").await;
     tokio::time::sleep(Duration::from_millis(random.random_range(0..30))).await;
-    let balances = accounts.iter().map(|row| row.split_once('|').expect("two columns").1.parse::<i64>().expect("a number"));
+    let balances =
+        accounts.iter().map(|row| row.split_once('|').expect("two columns").1.parse::<i64>().expect("a number"));
     let (most, least) = (balances.clone().max(), balances.clone().min());
     assert_eq!(balances.sum::<i64>(), 10_000);
     assert_eq!(extremes, format!("{}|{}", most.expect("some"), least.expect("some")));

@@ -165,13 +165,17 @@ impl Books {
     async fn check(&mut self, client: &Client, moment: &str) {
         for id in 0..CLIENTS {
             let known = &mut self.known[id];
-            let found = rows(client, &format!("SELECT n, count(*) FROM entry WHERE client = {id} GROUP BY n ORDER BY n")).await;
+            let found =
+                rows(client, &format!("SELECT n, count(*) FROM entry WHERE client = {id} GROUP BY n ORDER BY n")).await;
             let found = found.unwrap_or_else(|error| panic!("{moment}: {error:?}"));
             let count = found.len() as i64;
             let whole = (0..count).map(|n| format!("{n}|2")).collect::<Vec<_>>();
             assert_eq!(found, whole, "{moment}: the entries of client {id} are whole, without a gap; {known:?}");
             let most = known.acknowledged + known.entry_under_way as i64;
-            assert!((known.acknowledged..=most).contains(&count), "{moment}: {count} entries of client {id}; {known:?}");
+            assert!(
+                (known.acknowledged..=most).contains(&count),
+                "{moment}: {count} entries of client {id}; {known:?}"
+            );
 
             let x = value(client, &format!("SELECT x FROM counter WHERE id = {id}")).await;
             let x = x.parse::<i64>().expect("a number");
@@ -182,7 +186,11 @@ impl Books {
             *known = Known { acknowledged: count, ..Known::default() };
         }
         for (view, query) in QUERIES {
-            assert_eq!(sorted(client, &format!("SELECT * FROM {view}")).await, sorted(client, query).await, "{moment}: {view}");
+            assert_eq!(
+                sorted(client, &format!("SELECT * FROM {view}")).await,
+                sorted(client, query).await,
+                "{moment}: {view}"
+            );
         }
         check_generated(client, moment).await;
     }
@@ -230,7 +238,8 @@ fn nothing_acknowledged_is_lost_and_nothing_counts_twice() {
         let mut books = Books::new();
         let mut random = rand::rng();
         for point in POINTS {
-            let count = if point.starts_with("recovery") { 1 } else { *[1, 2, 7, 30].choose(&mut random).expect("some") };
+            let count =
+                if point.starts_with("recovery") { 1 } else { *[1, 2, 7, 30].choose(&mut random).expect("some") };
             let moment = format!("after {point}:{count}");
             assert!(die_at(&mut server, &mut books, point, count).await, "{moment}: the point was not reached");
             server.restart();

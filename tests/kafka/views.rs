@@ -1,5 +1,9 @@
 //! What a client sees of a topic: views over it, its errors, its watermarks, its troubles.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use crate::broker::Broker;
 use crate::broker::Record;
 use crate::database::Database;
@@ -34,8 +38,26 @@ async fn a_broker_may_be_away_and_views_stay_readable() {
     database.until(TROUBLE, |rows| rows[0].starts_with("kafka at 127.0.0.1:")).await;
     let counted = database.value("SELECT n FROM counts").await.parse::<i64>().unwrap();
     assert!((1..=50_000).contains(&counted), "{counted}");
-    database.execute("INSERT INTO t VALUES (1)").await;
-    assert_eq!(database.value("SELECT s FROM sums").await, "1");
+    // Whoever asks the broker waits, and is told; nobody else waits.
+    let (other, asked) = (database.server.connect().await, AtomicBool::new(false));
+    let flush = async {
+        let error = other.batch_execute("FLUSH").await.unwrap_err();
+        asked.store(true, Ordering::SeqCst);
+        error
+    };
+    let write = async {
+        let mut written = 0;
+        while written < 3 || !asked.load(Ordering::SeqCst) {
+            database.execute("INSERT INTO t VALUES (1)").await;
+            written += 1;
+            assert_eq!(database.value("SELECT s FROM sums").await, written.to_string());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (error, ()) = tokio::join!(flush, write);
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "58030");
+    assert!(error.message().starts_with("kafka at 127.0.0.1:"), "{error}");
     broker.start_again();
     produce(50_000..60_000);
     database.execute("FLUSH").await;
@@ -262,5 +284,13 @@ async fn what_cannot_be_read_is_refused_clearly() {
     database.execute(&source(broker, "s", "readable", columns, &[])).await;
     database.execute("CREATE MATERIALIZED VIEW v AS SELECT sum(n) AS s FROM s").await;
     database.execute("FLUSH").await;
+    assert_eq!(database.value("SELECT s FROM v").await, "1");
+
+    // A topic that goes away for good.
+    broker.delete_topic("readable");
+    let gone = format!("topic \"readable\" does not exist on {}", broker.address());
+    let trouble = "SELECT trouble FROM ms_catalog.sources";
+    database.until(trouble, |rows| rows[0].starts_with(&gone)).await;
+    assert_eq!(database.refused("FLUSH").await.message(), gone);
     assert_eq!(database.value("SELECT s FROM v").await, "1");
 }

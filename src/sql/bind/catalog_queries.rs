@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Select, SelectItem, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    ObjectNamePart, Query, Select, SelectItem, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use crate::catalog::system;
@@ -81,22 +81,45 @@ pub fn is_unread(name: &ObjectName) -> bool {
 
 /// Whether a SELECT list could have aggregates.
 pub fn calls_aggregate(items: &Vec<SelectItem>) -> bool {
-    items.visit(&mut Aggregates).is_break()
+    items.visit(&mut Aggregates { depth: 0 }).is_break()
 }
 
-/// Finds calls that could be aggregates.
-struct Aggregates;
+/// Finds calls that could be aggregates, not looking into subqueries.
+struct Aggregates {
+    /// How many subqueries we are in.
+    depth: usize,
+}
 
 impl Visitor for Aggregates {
     type Break = ();
 
+    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         const AGGREGATES: [&str; 12] = [
-            "count", "sum", "min", "max", "avg", "array_agg", "string_agg", "bool_and", "bool_or", "every", "json_agg",
+            "count",
+            "sum",
+            "min",
+            "max",
+            "avg",
+            "array_agg",
+            "string_agg",
+            "bool_and",
+            "bool_or",
+            "every",
+            "json_agg",
             "bit_or",
         ];
         match expr {
-            Expr::Function(function) => {
+            Expr::Function(function) if self.depth == 0 => {
                 let name = parts(&function.name);
                 let is_aggregate = name.last().is_some_and(|name| AGGREGATES.contains(&name.as_str()));
                 if is_aggregate { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -21,7 +21,7 @@ use sqlparser::ast::{
 
 use crate::catalog::system;
 use crate::functions::only::ONLY;
-use crate::sql::bind::catalog_queries::{calls_aggregate, call};
+use crate::sql::bind::catalog_queries::{call, calls_aggregate};
 use crate::sql::bind::names::parts;
 use crate::sql::parse::grammar::folded;
 
@@ -78,7 +78,8 @@ pub fn single_row(query: &Query) -> Option<Expr> {
 
 /// The SELECT of a query that is nothing but SELECT, FROM and WHERE with one item.
 fn plain_select(query: &Query) -> Option<&Select> {
-    let bare = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+    let bare =
+        query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
     let SetExpr::Select(select) = &*query.body else { return None };
     let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
     let plain = ungrouped && select.having.is_none() && select.distinct.is_none() && select.projection.len() == 1;
@@ -94,7 +95,8 @@ fn item(select: &Select) -> Option<&Expr> {
 
 /// What the relations of FROM are called, if all of them are the system's.
 fn relations(select: &Select) -> Option<Vec<String>> {
-    let tables = select.from.iter().flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)));
+    let tables =
+        select.from.iter().flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)));
     tables
         .map(|table| {
             let TableFactor::Table { name, alias, args: None, .. } = table else { return None };

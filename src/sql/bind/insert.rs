@@ -10,7 +10,7 @@ use sqlparser::ast::{
 
 use crate::catalog::{Object, Table};
 use crate::error::{Error, Result};
-use crate::sql::bind::assign::{adopt, assign};
+use crate::sql::bind::assign::{adopt, assign, wrap_assign};
 use crate::sql::bind::dml::{
     assignment_pairs, bind_returning, merge_parameters, refuse_append_only, target_table, values_of_target,
 };
@@ -90,17 +90,20 @@ fn source_plan(
     let mut source = source.clone();
     match source.body.as_mut() {
         SetExpr::Values(values) => {
+            let several = values.rows.len() > 1;
             for row in &mut values.rows {
                 check_count(provider, row.content.len(), targets, insert, row.content.last().map(Spanned::span))?;
                 for (cell, target) in row.content.iter_mut().zip(targets) {
                     value_of_column(cell, *target, table)?;
+                    if several {
+                        wrap_assign(cell, &table.columns[*target].ty);
+                    }
                 }
             }
         }
         SetExpr::Select(select) => {
-            let plain = |item: &SelectItem| {
-                matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
-            };
+            let plain =
+                |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
             if select.projection.iter().all(plain) {
                 for (item, target) in select.projection.iter_mut().zip(targets) {
                     if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
@@ -249,11 +252,8 @@ fn update_on_conflict(
     }
     let assigned = analyze_over(provider, expressions, schema)?;
     let old = |expr| rename_qualifier(expr, alias);
-    let assignments = pairs
-        .iter()
-        .zip(assigned)
-        .map(|((index, _), (expr, _))| Ok((*index, old(expr)?)))
-        .collect::<Result<_>>()?;
+    let assignments =
+        pairs.iter().zip(assigned).map(|((index, _), (expr, _))| Ok((*index, old(expr)?))).collect::<Result<_>>()?;
     let filter = filter.map(|(expr, _)| old(expr)).transpose()?;
     Ok(OnConflict::Update { assignments, filter })
 }

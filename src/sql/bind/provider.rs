@@ -1,8 +1,8 @@
 //! What DataFusion's planner asks for while it plans: relations from the catalog snapshot, functions from the state.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -29,6 +29,7 @@ use crate::sql::bind::tumble::Tumble;
 use crate::sql::bind::types::Types;
 use crate::sql::bound::{RelationRef, RelationSource};
 use crate::sql::parse::text::Text;
+use crate::sql::stack::on_large_stack;
 use crate::types::schema_of;
 
 /// How many views may stand on each other.
@@ -82,11 +83,15 @@ impl<'a> Provider<'a> {
             if self.view_depth >= VIEW_DEPTH_MAX {
                 return Err(Error::too_complex(format!("views are nested more than {VIEW_DEPTH_MAX} deep")));
             }
-            let mut inner = Provider::new(self.context, self.state.clone(), None);
-            inner.view_depth = self.view_depth + 1;
-            let plan = query::view_plan(&inner, view)?;
+            let (context, state, depth) = (self.context, self.state.clone(), self.view_depth + 1);
+            let plan = || {
+                let mut inner = Provider::new(context, state, None);
+                inner.view_depth = depth;
+                Ok((query::view_plan(&inner, view)?, inner.views.into_inner()))
+            };
+            let (plan, mut views) = on_large_stack(plan)?;
             self.views.borrow_mut().insert(object.id);
-            self.views.borrow_mut().append(&mut inner.views.borrow_mut());
+            self.views.borrow_mut().append(&mut views);
             return Ok(Arc::new(ViewSource { schema: Arc::new(plan.schema().as_arrow().clone()), plan }));
         }
         Ok(Arc::new(RelationSource { relation: RelationRef::Object(object.id), schema: schema_of(object.columns()) }))
@@ -120,10 +125,10 @@ impl ContextProvider for Provider<'_> {
             return Ok(source.clone());
         }
         let source = resolve(&parts, self.context).and_then(|relation| match relation {
-            Relation::System(schema, name, columns) => Ok(Arc::new(RelationSource {
-                relation: RelationRef::System(schema, name),
-                schema: columns,
-            }) as Arc<dyn TableSource>),
+            Relation::System(schema, name, columns) => {
+                Ok(Arc::new(RelationSource { relation: RelationRef::System(schema, name), schema: columns })
+                    as Arc<dyn TableSource>)
+            }
             Relation::Object(object) => self.source(&object),
         });
         source.map_err(|error| DataFusionError::External(Box::new(error)))

@@ -1,9 +1,9 @@
 //! Queries: rewritten, planned by DataFusion over our relations, analyzed, and given the columns that the client sees.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
@@ -15,7 +15,7 @@ use crate::ids::ObjectId;
 use crate::sql::bind::error::convert;
 use crate::sql::bind::output::shown;
 use crate::sql::bind::provider::Provider;
-use crate::sql::bind::rewrite::rewrite;
+use crate::sql::bind::rewrite::{counting_parameters, rewrite};
 use crate::sql::bind::{refuse, view};
 use crate::sql::bound::{Query, RelationRef, RelationSource};
 use crate::sql::parse::ast::Statement;
@@ -64,10 +64,11 @@ pub fn view_plan(provider: &Provider, view: &View) -> Result<LogicalPlan> {
 
 /// The analyzed plan of a query, and the types of its parameters.
 pub fn plan_query(provider: &Provider, query: &ast::Query) -> Result<(LogicalPlan, Vec<SqlType>)> {
-    let given: Vec<Option<FieldRef>> = provider.context.parameter_types.iter().map(|ty| ty.as_ref().map(field)).collect();
+    let given: Vec<Option<FieldRef>> =
+        provider.context.parameter_types.iter().map(|ty| ty.as_ref().map(field)).collect();
     let plan = raw_plan(provider, query, given)?;
     let plan = analyze(provider, plan)?;
-    let parameters = parameter_types(provider, &plan)?;
+    let parameters = parameter_types(provider, &plan, &counting_parameters(query))?;
     if parameters.is_empty() {
         return Ok((plan, parameters));
     }
@@ -87,7 +88,8 @@ fn raw_plan(provider: &Provider, query: &ast::Query, parameters: Vec<Option<Fiel
     let attempt = |around_wildcards| {
         let mut query = query.clone();
         rewrite(&mut query, provider.context, around_wildcards)?;
-        let options = ParserOptions { collect_spans: true, ..ParserOptions::from(&provider.state.config_options().sql_parser) };
+        let options =
+            ParserOptions { collect_spans: true, ..ParserOptions::from(&provider.state.config_options().sql_parser) };
         let planner = SqlToRel::new_with_options(provider, options);
         let mut context = PlannerContext::new().with_prepare_param_data_types(parameters.clone());
         let statement = ast::Statement::Query(Box::new(query));
@@ -109,8 +111,8 @@ pub fn analyze(provider: &Provider, plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// The types of `$1` to the highest parameter: as given, else as inferred, else text.
-fn parameter_types(provider: &Provider, plan: &LogicalPlan) -> Result<Vec<SqlType>> {
-    let fields = plan.get_parameter_fields().map_err(convert)?;
+fn parameter_types(provider: &Provider, plan: &LogicalPlan, counting: &BTreeSet<String>) -> Result<Vec<SqlType>> {
+    let fields = parameter_fields(plan)?;
     let given = &provider.context.parameter_types;
     let numbers = fields.keys().filter_map(|id| id.trim_start_matches('$').parse::<usize>().ok());
     let count = numbers.max().unwrap_or(0).max(given.len());
@@ -119,13 +121,33 @@ fn parameter_types(provider: &Provider, plan: &LogicalPlan) -> Result<Vec<SqlTyp
             if let Some(Some(ty)) = given.get(n - 1) {
                 return Ok(ty.clone());
             }
+            let wide = |ty| if matches!(ty, SqlType::Varchar(_)) { SqlType::Text } else { ty };
             match fields.get(&format!("${n}")) {
-                Some(Some(field)) => SqlType::of_field(field).map_or_else(|| nearest_type(field.data_type()), Ok),
+                Some(Some(field)) => SqlType::of_field(field).map_or_else(|| nearest_type(field.data_type()), Ok).map(wide),
+                Some(None) if counting.contains(&format!("${n}")) => Ok(SqlType::BigInt),
                 Some(None) => Ok(SqlType::Text),
                 None => Err(Error::indeterminate_type(format!("could not determine data type of parameter ${n}"))),
             }
         })
         .collect()
+}
+
+/// The parameters of a plan, each with the type that the first of its uses gives it.
+fn parameter_fields(plan: &LogicalPlan) -> Result<BTreeMap<String, Option<FieldRef>>> {
+    let mut fields: BTreeMap<String, Option<FieldRef>> = BTreeMap::new();
+    plan.apply_with_subqueries(|plan| {
+        plan.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Placeholder(placeholder) = expr {
+                    let field = fields.entry(placeholder.id.clone()).or_default();
+                    *field = field.take().or_else(|| placeholder.field.clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(convert)?;
+    Ok(fields)
 }
 
 /// Gives a plan the columns that a result has: of types that SQL knows, and under names that differ.

@@ -1,11 +1,13 @@
 //! Rewrites of the syntax tree before DataFusion plans it: what it does not know in words that it does, and refusals of
 //! what it would answer wrongly.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident, LimitClause, ObjectName, ObjectNamePart, Query,
-    Select, Value, VisitMut, VisitorMut,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident, LimitClause, ObjectName,
+    ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Table, Value, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 
 use crate::error::{Error, Result};
@@ -14,9 +16,13 @@ use crate::sql::bind::catalog_queries;
 use crate::sql::bind::catalog_subqueries;
 use crate::sql::bind::names::{DATABASE, parts};
 use crate::sql::bind::output::name_items;
+use crate::sql::parse::ast::Statement;
+use crate::sql::parse::parse;
+use crate::sql::semantics::prepare::prepare;
 
 /// Rewrites a query in place.
 pub fn rewrite(query: &mut Query, context: &BindContext, around_wildcards: bool) -> Result<()> {
+    prepare(query)?;
     match query.visit(&mut Rewriter { context, around_wildcards }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),
@@ -25,6 +31,7 @@ pub fn rewrite(query: &mut Query, context: &BindContext, around_wildcards: bool)
 
 /// Rewrites an expression in place.
 pub fn rewrite_expression(expr: &mut Expr, context: &BindContext) -> Result<()> {
+    prepare(expr)?;
     match expr.visit(&mut Rewriter { context, around_wildcards: false }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),
@@ -48,9 +55,12 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Box<Error>> {
-        if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
-            let counts = limit.iter_mut().chain(offset.as_mut().map(|offset| &mut offset.value));
-            counts.filter(|count| is_placeholder(count)).for_each(|count| wrap_cast(count, DataType::BigInt(None)));
+        order_by_positions(query);
+        if let SetExpr::Table(table) = query.body.as_ref() {
+            match select_all(table) {
+                Ok(select) => *query.body = select,
+                Err(error) => return ControlFlow::Break(Box::new(error)),
+            }
         }
         ControlFlow::Continue(())
     }
@@ -105,6 +115,65 @@ fn rewritten(expr: &mut Expr, context: &BindContext) -> Result<Option<Expr>> {
         }
         _ => Ok(None),
     }
+}
+
+/// An ORDER BY expression that is an item of the select list is named by its number: the item is about to get an alias, and
+/// DataFusion would not know the two for the same.
+fn order_by_positions(query: &mut Query) {
+    let (SetExpr::Select(select), Some(OrderBy { kind: OrderByKind::Expressions(orders), .. })) =
+        (query.body.as_ref(), &mut query.order_by)
+    else {
+        return;
+    };
+    let items: Option<Vec<&Expr>> = select
+        .projection
+        .iter()
+        .map(|item| match item {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+            SelectItem::ExprWithAliases { .. } | SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => None,
+        })
+        .collect();
+    let Some(items) = items else { return };
+    for order in orders {
+        if matches!(order.expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)) {
+            continue;
+        }
+        if let Some(place) = items.iter().position(|item| **item == order.expr) {
+            order.expr = Expr::value(Value::Number((place + 1).to_string(), false));
+        }
+    }
+}
+
+/// `TABLE t` as `SELECT * FROM t`.
+fn select_all(table: &Table) -> Result<SetExpr> {
+    let name = [&table.schema_name, &table.table_name].into_iter().flatten();
+    let name: Vec<String> = name.map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
+    match parse(&format!("SELECT * FROM {}", name.join(".")))?.pop().map(|statement| statement.ast) {
+        Some(Statement::Query(query)) => Ok(*query.body),
+        _ => Err(Error::internal("TABLE is no query")),
+    }
+}
+
+/// The parameters that count rows, in LIMIT and OFFSET.
+pub fn counting_parameters(query: &Query) -> BTreeSet<String> {
+    struct Counts(BTreeSet<String>);
+    impl Visitor for Counts {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause {
+                for count in limit.iter().chain(offset.as_ref().map(|offset| &offset.value)) {
+                    if is_placeholder(count) {
+                        self.0.insert(count.to_string());
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut counts = Counts(BTreeSet::new());
+    let _ = query.visit(&mut counts);
+    counts.0
 }
 
 /// What a session knows of itself, where Postgres writes it without parentheses.

@@ -16,6 +16,7 @@ use crate::sql::parse::ast::Statement;
 use crate::sql::parse::error::{parser_error, syntax, tokenizer_error, too_complex};
 use crate::sql::parse::grammar::{Fault, Grammar};
 use crate::sql::parse::text::Text;
+use crate::sql::stack::{is_deep, on_large_stack};
 
 pub mod ast;
 pub mod text;
@@ -29,16 +30,13 @@ mod statement;
 mod tests;
 
 /// How deep a statement may be nested.
-const DEPTH_MAX: usize = 200;
+const DEPTH_MAX: usize = 128;
 
 /// How long a text may be, in bytes.
 const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// Texts with fewer tokens than this cannot overflow a stack of ordinary size, whatever they say.
 const TOKENS_SMALL: usize = 1000;
-
-/// The stack for parsing larger ones, in bytes (of address space; what is not used costs nothing).
-const STACK_BYTES: usize = 512 << 20;
 
 /// Splits a text into statements and parses each. A text of nothing gives one [`Statement::Empty`].
 pub fn parse(text: &str) -> Result<Vec<Parsed>> {
@@ -48,7 +46,7 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>> {
     let whole = Text::new(text);
     let tokens = tokenize(text, &whole)?;
     depth::check_tokens(&tokens)?;
-    if tokens.len() < TOKENS_SMALL { statements(&whole, tokens) } else { on_large_stack(|| statements(&whole, tokens)) }
+    if tokens.len() < TOKENS_SMALL && !is_deep(text) { statements(&whole, tokens) } else { on_large_stack(|| statements(&whole, tokens)) }
 }
 
 /// Parses one scalar expression.
@@ -65,14 +63,6 @@ fn tokenize(text: &str, whole: &Text) -> Result<Vec<TokenWithSpan>> {
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));
     dialect::fold_windows(&mut tokens);
     Ok(tokens)
-}
-
-fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("parse".into()).stack_size(STACK_BYTES);
-        let thread = thread.spawn_scoped(scope, work).map_err(crate::error::Error::from)?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
 
 fn statements(whole: &Text, tokens: Vec<TokenWithSpan>) -> Result<Vec<Parsed>> {

@@ -14,10 +14,7 @@ pub enum Step {
     /// A statement of its own.
     Statement(String),
     /// Statements between BEGIN and COMMIT or ROLLBACK.
-    Transaction {
-        statements: Vec<String>,
-        commit: bool,
-    },
+    Transaction { statements: Vec<String>, commit: bool },
     /// The server is killed and started again.
     Restart,
 }
@@ -72,7 +69,8 @@ fn excluded(random: &mut StdRng, table: &Table) -> String {
 fn update(random: &mut StdRng, table: &Table, tables: &[Table]) -> String {
     let filter = filter(random, table, tables);
     let mut sets = Vec::new();
-    let mut places = (table.key.min(table.relation.columns.len() - 1)..table.relation.columns.len()).collect::<Vec<_>>();
+    let mut places =
+        (table.key.min(table.relation.columns.len() - 1)..table.relation.columns.len()).collect::<Vec<_>>();
     for _ in 0..random.random_range(1..=2.min(places.len())) {
         let place = places.swap_remove(random.random_range(0..places.len()));
         let column = &table.relation.columns[place];

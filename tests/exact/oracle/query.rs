@@ -119,10 +119,12 @@ impl<'a> Writer<'a> {
 
     /// An aggregate call and its type.
     fn aggregate(&mut self, scope: &Scope) -> (String, Ty) {
-        let filter = if self.chance(0.2) { format!(" FILTER (WHERE {})", self.condition(scope, 1)) } else { String::new() };
+        let filter =
+            if self.chance(0.2) { format!(" FILTER (WHERE {})", self.condition(scope, 1)) } else { String::new() };
         let distinct = if self.chance(0.2) { "DISTINCT " } else { "" };
         let ty = self.one(scope).1;
-        let argument = if self.chance(0.7) { self.column(scope, ty).expect("in scope") } else { self.value(scope, ty, 1) };
+        let argument =
+            if self.chance(0.7) { self.column(scope, ty).expect("in scope") } else { self.value(scope, ty, 1) };
         let call = self.random.random_range(0..6);
         match (call, ty) {
             (0, _) => (format!("count(*){filter}"), Ty::Bigint),
@@ -135,7 +137,9 @@ impl<'a> Writer<'a> {
             (4 | 5, Ty::Numeric) => {
                 (format!("round({}({distinct}{argument}){filter}, 2)", ["min", "max"][call - 4]), Ty::Numeric)
             }
-            (4 | 5, ty) if ty != Ty::Boolean => (format!("{}({distinct}{argument}){filter}", ["min", "max"][call - 4]), ty),
+            (4 | 5, ty) if ty != Ty::Boolean => {
+                (format!("{}({distinct}{argument}){filter}", ["min", "max"][call - 4]), ty)
+            }
             _ => (format!("count({distinct}{argument}){filter}"), Ty::Bigint),
         }
     }
@@ -355,8 +359,12 @@ impl<'a> Writer<'a> {
                 let more = if self.chance(0.2) { "NULL".to_string() } else { ty.literal(self.random) };
                 format!("{column} {}IN ({}, {more})", self.one(&["", "NOT "]), ty.literal(self.random))
             }
-            4 if ty == Ty::Text => format!("{column} {}LIKE '{}'", self.one(&["", "NOT "]), self.one(&["a%", "%b", "_", "%"])),
-            5 if ty == Ty::Boolean => format!("{column} IS {}", self.one(&["TRUE", "NOT TRUE", "FALSE", "NOT FALSE", "UNKNOWN"])),
+            4 if ty == Ty::Text => {
+                format!("{column} {}LIKE '{}'", self.one(&["", "NOT "]), self.one(&["a%", "%b", "_", "%"]))
+            }
+            5 if ty == Ty::Boolean => {
+                format!("{column} IS {}", self.one(&["TRUE", "NOT TRUE", "FALSE", "NOT FALSE", "UNKNOWN"]))
+            }
             6 if ty == Ty::Boolean => column,
             _ => format!("{column} {} {value}", self.one(&["=", "<>", "<", "<=", ">", ">="])),
         }

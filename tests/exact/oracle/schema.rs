@@ -21,17 +21,8 @@ pub enum Ty {
 }
 
 /// All of them.
-pub const TYPES: &[Ty] = &[
-    Ty::Smallint,
-    Ty::Integer,
-    Ty::Bigint,
-    Ty::Text,
-    Ty::Boolean,
-    Ty::Double,
-    Ty::Numeric,
-    Ty::Date,
-    Ty::Timestamp,
-];
+pub const TYPES: &[Ty] =
+    &[Ty::Smallint, Ty::Integer, Ty::Bigint, Ty::Text, Ty::Boolean, Ty::Double, Ty::Numeric, Ty::Date, Ty::Timestamp];
 
 impl Ty {
     pub fn name(self) -> &'static str {
@@ -120,7 +111,11 @@ impl Table {
         let mut nullable = Vec::new();
         for place in 0..count {
             let keyed = place < key.max(1);
-            let ty = if keyed { *[Ty::Integer, Ty::Bigint].choose(random).expect("some") } else { *TYPES.choose(random).expect("some") };
+            let ty = if keyed {
+                *[Ty::Integer, Ty::Bigint].choose(random).expect("some")
+            } else {
+                *TYPES.choose(random).expect("some")
+            };
             columns.push(Column { name: format!("{}{place}", ["k", "m", "n", "p"][number % 4]), ty });
             nullable.push(place >= key && random.random_bool(0.7));
         }
