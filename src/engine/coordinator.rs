@@ -23,6 +23,7 @@ use crate::catalog::Catalog;
 use crate::catalog::ObjectKind;
 use crate::catalog::system;
 use crate::catalog::system::SystemContext;
+use crate::connectors::EndQuestion;
 use crate::connectors::Positions;
 use crate::connectors::SourceBatch;
 use crate::connectors::SourceEvent;
@@ -59,6 +60,8 @@ const EPOCH_AGE_MAX: Duration = Duration::from_millis(200);
 const WAITED_AGE_MAX: Duration = Duration::from_millis(5);
 /// An epoch is closed at this many rows, even if it must wait for the commit before.
 const EPOCH_ROWS_MAX: usize = 1 << 20;
+/// How long the coordinator sleeps when nothing but news can wake it.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// So many epoch numbers are reserved at once.
 const EPOCHS_RESERVED: u64 = 1 << 20;
 
@@ -70,8 +73,10 @@ pub enum Request {
     Commit { changes: Changes, reply: oneshot::Sender<Result<()>> },
     /// A change to the catalog.
     Ddl { ddl: Box<Prepared>, reply: oneshot::Sender<Result<DdlOutcome>> },
-    /// Wait until all input that had arrived is visible.
-    Flush { reply: oneshot::Sender<Result<()>> },
+    /// Wait until all input before these ends is visible.
+    Flush { ends: BTreeMap<ObjectId, Positions>, reply: oneshot::Sender<Result<()>> },
+    /// Ask where the sources that are read end.
+    Ends { reply: oneshot::Sender<Result<Vec<(ObjectId, EndQuestion)>>> },
     /// Commit what is open and end.
     Shutdown { reply: oneshot::Sender<Result<()>> },
 }
@@ -210,10 +215,11 @@ impl Coordinator {
 
     /// Waits for the next thing to do; `None` when everybody has gone.
     fn next(&self) -> Option<Turn> {
-        let wait = if self.open.is_some() && self.in_flight.is_none() {
-            Duration::ZERO
-        } else {
-            self.inputs.next_idle().unwrap_or(Duration::from_secs(3600))
+        let wait = match (&self.open, &self.in_flight) {
+            _ if self.failed.is_some() => WAIT_MAX,
+            (Some(_), None) => Duration::ZERO,
+            (Some(_), Some(_)) => WAIT_MAX,
+            (None, _) => self.inputs.next_idle().unwrap_or(WAIT_MAX),
         };
         // While the epoch is full, sources wait: that is the backpressure.
         let never = crossbeam_channel::never();
@@ -258,11 +264,14 @@ impl Coordinator {
                 let outcome = self.execute_ddl(*ddl);
                 let _ = reply.send(outcome);
             }
-            Request::Flush { reply } => {
-                let ends = self.inputs.ends();
-                self.flushes.push(Flush { targets: ends, reply });
-                self.open()?;
-            }
+            Request::Flush { ends, reply } => match self.inputs.failure(ends.keys().copied()) {
+                Some(error) => drop(reply.send(Err(error))),
+                None => {
+                    self.flushes.push(Flush { targets: ends, reply });
+                    self.open()?;
+                }
+            },
+            Request::Ends { reply } => drop(reply.send(Ok(self.inputs.ends()))),
             Request::Shutdown { reply } => {
                 let _ = reply.send(Ok(()));
             }
@@ -284,21 +293,40 @@ impl Coordinator {
     fn event(&mut self, event: SourceEvent) -> Result<()> {
         match event {
             SourceEvent::Batch(batch) => self.batch(batch),
-            SourceEvent::Trouble { source, error } | SourceEvent::Failed { source, error } => {
-                self.inputs.trouble(source, error);
-                Ok(())
+            // An epoch of its own shows it.
+            SourceEvent::Trouble { source, error } => {
+                self.inputs.trouble(source, error, false);
+                self.open().map(drop)
+            }
+            SourceEvent::Failed { source, error } => {
+                self.inputs.trouble(source, error.clone(), true);
+                for flush in self.flushes.extract_if(.., |flush| flush.targets.contains_key(&source)) {
+                    let _ = flush.reply.send(Err(error.clone()));
+                }
+                self.open().map(drop)
             }
         }
     }
 
+    /// Takes in what readers had brought so far. After this nothing is left of a reader that was stopped before, which a new
+    /// reader of the same source could be mistaken for.
+    pub(super) fn take_waiting_events(&mut self) -> Result<()> {
+        for _ in 0..self.events.len() {
+            if let Ok(event) = self.events.try_recv() {
+                self.event(event)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Rows of a source: gathered until there are enough for a step.
-    fn batch(&mut self, batch: SourceBatch) -> Result<()> {
+    fn batch(&mut self, mut batch: SourceBatch) -> Result<()> {
         if !self.inputs.is_running(batch.source) {
             return Ok(());
         }
         self.open()?;
         crate::fault::point("source.after_read");
-        let Some((object, rows)) = self.inputs.take(&batch)? else { return Ok(()) };
+        let Some((object, rows)) = self.inputs.take(&mut batch)? else { return Ok(()) };
         if !batch.errors.is_empty() {
             self.keep_errors(&object.schema, &object.name, &batch)?;
         }
@@ -535,7 +563,7 @@ impl Coordinator {
     }
 
     /// What system relations will show of this epoch.
-    fn system_context(&self, epoch: Epoch) -> SystemContext {
+    pub(super) fn system_context(&self, epoch: Epoch) -> SystemContext {
         SystemContext {
             database: system::DATABASE.to_string(),
             user: system::DATABASE.to_string(),
@@ -621,7 +649,8 @@ impl Request {
             Request::Write { reply, .. } => drop(reply.send(Err(error))),
             Request::Commit { reply, .. } => drop(reply.send(Err(error))),
             Request::Ddl { reply, .. } => drop(reply.send(Err(error))),
-            Request::Flush { reply } => drop(reply.send(Err(error))),
+            Request::Flush { reply, .. } => drop(reply.send(Err(error))),
+            Request::Ends { reply } => drop(reply.send(Err(error))),
             Request::Shutdown { reply } => drop(reply.send(Ok(()))),
         }
     }

@@ -255,7 +255,7 @@ impl Coordinator {
                 SourceEvent::Trouble { error, .. } | SourceEvent::Failed { error, .. } => return Err(error),
             };
             if batch.batch.num_rows() > 0 {
-                let (rows, _) = maker.make(&batch.batch)?;
+                let rows = maker.make(&batch)?.rows;
                 let rows = ingest::with_watermark(object, rows, None)?;
                 self.runtime.step(vec![(object.id, Delta::inserts(rows))]);
             }
@@ -314,6 +314,7 @@ impl Coordinator {
                 records::delete_progress(&mut self.writes, id);
             }
         }
+        self.take_waiting_events()?;
         let doomed = doomed.into_iter().collect::<Vec<_>>();
         self.commit_catalog(catalog, &doomed)?;
         self.store.drop_spaces(&tables, &doomed)?;

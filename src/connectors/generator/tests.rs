@@ -93,7 +93,7 @@ fn a_limited_generator_ends_and_goes_on_where_it_was() {
         let (events, received) = crossbeam_channel::bounded(2);
         let from = Positions::from([(PARTITION.to_string(), from)]);
         let reader = Generator.read(spec.clone(), from, Arc::new(SystemClock), events).unwrap();
-        assert_eq!(reader.end().unwrap(), Some(Positions::from([("0".to_string(), 100_020)])));
+        assert_eq!(reader.end()().unwrap(), Some(Positions::from([("0".to_string(), 100_020)])));
         let batches = batches(&received);
         let rows = batches.iter().map(|b| b.batch.num_rows()).sum::<usize>();
         let last = batches.last().unwrap();
@@ -110,7 +110,7 @@ fn a_reader_ends_when_dropped_even_if_nobody_reads() {
     let spec = spec(&[("generator", "sequence"), ("rate", "0")]);
     let (events, received) = crossbeam_channel::bounded(1);
     let reader = Generator.read(spec, Positions::new(), Arc::new(SystemClock), events).unwrap();
-    assert_eq!(reader.end().unwrap(), None);
+    assert_eq!(reader.end()().unwrap(), None);
     drop(reader);
     assert!(received.try_iter().count() <= 1);
 }
