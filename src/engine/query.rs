@@ -26,6 +26,8 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::logical_expr::Operator;
 use datafusion::logical_expr::TableProviderFilterPushDown;
 use datafusion::logical_expr::TableType;
+use datafusion::optimizer::OptimizerRule;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execute_stream;
@@ -346,8 +348,10 @@ pub fn compile(state: &SessionState, expressions: Vec<Expr>, columns: &[Column])
     let named = expressions.into_iter().enumerate().map(|(i, e)| e.alias(format!("c{i}")));
     let plan = LogicalPlanBuilder::from(input).project(named).and_then(LogicalPlanBuilder::build);
     let plan = plan.map_err(from_datafusion)?;
-    let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {});
-    let LogicalPlan::Projection(projection) = analyzed.map_err(from_datafusion)? else {
+    let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(from_datafusion)?;
+    // Some functions, as coalesce, are only there to be simplified.
+    let simplified = SimplifyExpressions::new().rewrite(analyzed, state).map_err(from_datafusion)?;
+    let LogicalPlan::Projection(projection) = simplified.data else {
         return Err(Error::internal("an expression was not planned as a projection"));
     };
     let physical = |e: &Expr| state.create_physical_expr(e.clone().unalias(), &schema).map_err(from_datafusion);

@@ -6,6 +6,7 @@
 
 use std::any::TypeId;
 
+use sqlparser::ast::Expr;
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -17,7 +18,8 @@ pub static DIALECT: Millstream = Millstream(PostgreSqlDialect {});
 /// Postgres' grammar without
 /// - arguments named by expressions (`f(a : b)`), for which each argument is parsed twice, so that nested calls take 2ⁿ,
 /// - SELECT lists that are empty, or end with a comma,
-/// - optimizer hints and XML.
+/// - optimizer hints and XML,
+/// - `a IS DISTINCT FROM b AND c` for `a IS DISTINCT FROM (b AND c)`.
 #[derive(Debug)]
 pub struct Millstream(PostgreSqlDialect);
 
@@ -63,6 +65,22 @@ impl Dialect for Millstream {
 
     fn prec_value(&self, prec: Precedence) -> u8 {
         self.0.prec_value(prec)
+    }
+
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        expr: &Expr,
+        _precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        let equal = parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]);
+        if !equal && !parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
+            return None;
+        }
+        let left = Box::new(expr.clone());
+        Some(parser.parse_subexpr(self.prec_value(Precedence::Is)).map(Box::new).map(|right| {
+            if equal { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }
+        }))
     }
 
     has! {

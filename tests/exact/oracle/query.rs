@@ -350,7 +350,7 @@ impl<'a> Writer<'a> {
         }
         let ty = self.one(scope).1;
         let column = self.column(scope, ty).expect("in scope");
-        let value = self.value(scope, ty, within);
+        let value = if self.chance(0.6) { ty.literal(self.random) } else { self.value(scope, ty, within) };
         match self.random.random_range(0..12) {
             0 => format!("{column} IS {}NULL", self.one(&["", "NOT "])),
             1 => format!("{column} IS {}DISTINCT FROM {value}", self.one(&["", "NOT "])),
