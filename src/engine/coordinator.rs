@@ -5,6 +5,7 @@
 //! The commit of epoch *n* runs while epoch *n + 1* computes; at most one is in flight.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -20,6 +21,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
+use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::catalog::system;
 use crate::catalog::system::SystemContext;
@@ -29,18 +31,21 @@ use crate::connectors::SourceBatch;
 use crate::connectors::SourceEvent;
 use crate::dataflow::runtime::Runtime;
 use crate::dataflow::runtime::STEP_ROWS;
+use crate::dataflow::operator::RowError;
 use crate::delta::Delta;
 use crate::engine::DdlOutcome;
 use crate::engine::Written;
 use crate::engine::commit::Commit;
 use crate::engine::commit::Waiter;
 use crate::engine::ddl::Prepared;
+use crate::engine::errors;
 use crate::engine::ingest;
 use crate::engine::ingest::Inputs;
 use crate::engine::records;
 use crate::engine::records::Counters;
 use crate::engine::table::Changes;
 use crate::engine::table::TableShape;
+use crate::engine::write::Conflict;
 use crate::engine::write::Resolved;
 use crate::engine::write::Resolver;
 use crate::engine::write::TableWrite;
@@ -328,7 +333,7 @@ impl Coordinator {
         crate::fault::point("source.after_read");
         let Some((object, rows)) = self.inputs.take(&mut batch)? else { return Ok(()) };
         if !batch.errors.is_empty() {
-            self.keep_errors(&object.schema, &object.name, &batch)?;
+            self.keep_errors(&object, &batch)?;
         }
         if rows.num_rows() > 0 {
             self.pending_rows += rows.num_rows();
@@ -340,22 +345,23 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Puts messages that could not be decoded into the source's relation of errors.
-    fn keep_errors(&mut self, schema: &str, source: &str, batch: &SourceBatch) -> Result<()> {
-        let name = format!("{source}{}", ingest::ERRORS_SUFFIX);
-        let Some(object) = self.catalog.find(schema, &name).cloned() else { return Ok(()) };
-        let rows = crate::engine::ddl::error_rows(&self.catalog, &object, batch)?;
-        let write = TableWrite::Insert {
-            table: object.id,
-            rows,
-            conflict: crate::engine::write::Conflict::Nothing,
-            returning: None,
-        };
-        let resolved = self.resolve(&write)?;
-        let sync = self.open.as_ref().is_some_and(|open| open.sync);
-        self.apply(resolved)?;
-        if let Some(open) = &mut self.open {
-            open.sync = sync;
+    /// Puts messages that could not be decoded into the source's relation of errors. They can be read again, so the epoch
+    /// need not be synced for them.
+    fn keep_errors(&mut self, source: &Object, batch: &SourceBatch) -> Result<()> {
+        let Some(errors) = errors::find(&self.catalog, source).cloned() else { return Ok(()) };
+        let rows = errors::source_rows(&self.catalog, &errors, batch)?;
+        let conflict = Conflict::Nothing;
+        let resolved = self.resolve(&TableWrite::Insert { table: errors.id, rows, conflict, returning: None })?;
+        resolved.deltas.into_iter().try_for_each(|(table, delta)| self.feed(vec![(table, delta)]))
+    }
+
+    /// Puts rows that could not be computed into their views' relations of errors.
+    fn count_errors(&mut self, base: &StateReader, failed: &[(ObjectId, RowError)]) -> Result<()> {
+        for view in failed.iter().map(|(view, _)| *view).collect::<BTreeSet<_>>() {
+            let errors = self.catalog.get(view).and_then(|view| errors::find(&self.catalog, view));
+            let Some(shape) = errors.and_then(|errors| self.shapes.get(&errors.id)) else { continue };
+            let rows = failed.iter().filter(|(of, _)| *of == view).map(|(_, row)| row).collect::<Vec<_>>();
+            errors::count(shape, &mut self.changes, base, &rows)?;
         }
         Ok(())
     }
@@ -513,9 +519,7 @@ impl Coordinator {
                 return Err(error);
             }
         };
-        for (view, row) in &shares.errors {
-            tracing::warn!(view = view.0, weight = row.weight, error = %row.error, "a row could not be computed");
-        }
+        self.count_errors(&open.base, &shares.errors)?;
         let mut positions = Vec::new();
         for (id, progress) in self.inputs.end_epoch() {
             records::put_progress(&mut self.writes, id, &progress)?;

@@ -47,9 +47,6 @@ use crate::types::Column;
 use crate::types::UTC;
 use crate::types::schema_of;
 
-/// The suffix of the relation that keeps a source's messages which could not be decoded.
-pub const ERRORS_SUFFIX: &str = "$errors";
-
 /// What turns a connector's rows into those of the source.
 pub struct RowMaker {
     /// For each declared column, where it comes from.

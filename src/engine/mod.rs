@@ -42,6 +42,7 @@ use crate::time::Micros;
 pub mod commit;
 pub mod coordinator;
 pub mod ddl;
+pub mod errors;
 pub mod ingest;
 pub mod query;
 pub mod records;
