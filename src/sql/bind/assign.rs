@@ -2,13 +2,11 @@
 
 use datafusion::logical_expr::Expr;
 use sqlparser::ast;
-use sqlparser::ast::{
-    DataType, ExactNumberInfo, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, Value,
-};
+use sqlparser::ast::{DataType, ExactNumberInfo, Ident, ObjectName, Value};
 
 use crate::error::{Error, Result};
 use crate::functions::cast::{ASSIGN, cast_expr};
+use crate::sql::bind::catalog_queries::call;
 use crate::sql::bind::provider::Provider;
 use crate::sql::bind::rewrite::{is_placeholder, wrap_cast};
 use crate::sql::semantics::resolve::zone_of;
@@ -68,21 +66,7 @@ pub fn wrap_assign(value: &mut ast::Expr, ty: &SqlType) {
     let mut target = ast::Expr::value(Value::Null);
     wrap_cast(&mut target, syntax(ty));
     let value_itself = std::mem::replace(value, ast::Expr::value(Value::Null));
-    let argument = |expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
-    *value = ast::Expr::Function(ast::Function {
-        name: ObjectName::from(vec![Ident::new(ASSIGN)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: vec![argument(value_itself), argument(target)],
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    });
+    *value = call(Ident::new(ASSIGN), vec![value_itself, target]);
 }
 
 /// How a type is written.

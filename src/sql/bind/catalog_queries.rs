@@ -14,8 +14,12 @@ use crate::sql::bind::names::parts;
 /// A cast to one of the types that show an OID as a name. A literal becomes the OID, since it is compared with one;
 /// anything else becomes the name, since it is shown.
 pub fn name_cast(expr: &mut Expr) -> Option<Expr> {
-    let Expr::Cast { expr: inner, data_type: DataType::Custom(name, arguments), .. } = expr else { return None };
-    let name = parts(name);
+    let Expr::Cast { expr: inner, data_type, .. } = expr else { return None };
+    let name = match data_type {
+        DataType::Regclass => vec!["regclass".to_string()],
+        DataType::Custom(name, arguments) if arguments.is_empty() => parts(name),
+        _ => return None,
+    };
     let ty = match name.as_slice() {
         [ty] => ty.as_str(),
         [schema, ty] if schema == system::PG_CATALOG => ty.as_str(),
@@ -30,21 +34,19 @@ pub fn name_cast(expr: &mut Expr) -> Option<Expr> {
         ("regnamespace", false) => "regnamespace_name",
         _ => return None,
     };
-    if !arguments.is_empty() {
-        return None;
-    }
-    Some(call(Ident::new(function), std::mem::replace(inner, Expr::value(Value::Null))))
+    Some(call(Ident::new(function), vec![std::mem::replace(inner, Expr::value(Value::Null))]))
 }
 
-/// A call of a function with one argument.
-pub fn call(name: Ident, argument: Expr) -> Expr {
+/// A call of a function.
+pub fn call(name: Ident, arguments: Vec<Expr>) -> Expr {
+    let plain = |argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument));
     Expr::Function(Function {
         name: ObjectName(vec![ObjectNamePart::Identifier(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
             duplicate_treatment: None,
-            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))],
+            args: arguments.into_iter().map(plain).collect(),
             clauses: Vec::new(),
         }),
         filter: None,
