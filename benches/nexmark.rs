@@ -56,8 +56,14 @@ fn main() {
     let chosen = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect::<Vec<_>>();
     let events = std::env::var("EVENTS").ok().and_then(|e| e.parse().ok()).unwrap_or(1_000_000_u64);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    println!("Nexmark, in-process generator, durable views; thousands of events per second ({events} and {} events)", 4 * events);
-    println!("{:<5} {:>8} {:>8} {:>12} {:>12} {:>10} {:>9}", "query", "wall", "per CPU", "Flink wall", "Flink CPU", "rows", "peak MB");
+    println!(
+        "Nexmark, in-process generator, durable views; thousands of events per second ({events} and {} events)",
+        4 * events
+    );
+    println!(
+        "{:<5} {:>8} {:>8} {:>12} {:>12} {:>10} {:>9}",
+        "query", "wall", "per CPU", "Flink wall", "Flink CPU", "rows", "peak MB"
+    );
     for query in QUERIES.iter().filter(|q| chosen.is_empty() || chosen.iter().any(|c| c == q.name)) {
         let small = runtime.block_on(run(query, events));
         let large = runtime.block_on(run(query, 4 * events));

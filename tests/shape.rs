@@ -109,7 +109,9 @@ fn code_of(text: &str) -> Vec<u8> {
             b'/' if bytes[at..].starts_with(b"//") => find(bytes, at, b"\n"),
             b'/' if bytes[at..].starts_with(b"/*") => block_comment_end(bytes, at),
             b'"' => string_end(bytes, at + 1),
-            b'r' if at == 0 || !is_word(bytes[at - 1]) || bytes[at - 1] == b'b' => raw_string_end(bytes, at).unwrap_or(at),
+            b'r' if at == 0 || !is_word(bytes[at - 1]) || bytes[at - 1] == b'b' => {
+                raw_string_end(bytes, at).unwrap_or(at)
+            }
             b'\'' => char_end(bytes, at).unwrap_or(at),
             _ => at,
         };
@@ -257,9 +259,13 @@ fn modules_import_only_from_modules_above() {
 fn folders_are_modules_of_the_crate() {
     let modules = files().iter().filter_map(|file| file.module().map(str::to_string)).collect::<BTreeSet<_>>();
     let vague = ["utils", "util", "common", "helpers", "prelude", "misc"];
-    let vague = files().iter().filter(|file| file.path.iter().any(|part| {
-        vague.contains(&part.to_str().unwrap_or_default().trim_end_matches(".rs"))
-    })).map(|file| format!("src/{}", file.path.display())).collect::<Vec<_>>();
+    let vague = files()
+        .iter()
+        .filter(|file| {
+            file.path.iter().any(|part| vague.contains(&part.to_str().unwrap_or_default().trim_end_matches(".rs")))
+        })
+        .map(|file| format!("src/{}", file.path.display()))
+        .collect::<Vec<_>>();
     assert!(modules.contains("engine"));
     check("a module is named after its idea", &vague);
 }
@@ -267,9 +273,9 @@ fn folders_are_modules_of_the_crate() {
 #[test]
 fn paths_name_the_crate_rather_than_climb() {
     let files = files();
-    let climbing = files.iter().flat_map(|file| {
-        file.code().match_indices("super::super").map(|(at, _)| file.at(at)).collect::<Vec<_>>()
-    });
+    let climbing = files
+        .iter()
+        .flat_map(|file| file.code().match_indices("super::super").map(|(at, _)| file.at(at)).collect::<Vec<_>>());
     check("no super::super", &climbing.collect::<Vec<_>>());
 }
 
@@ -283,9 +289,11 @@ fn every_file_says_what_it_is() {
 #[test]
 fn datafusion_has_a_known_edge() {
     let mut violations = Vec::new();
-    for file in files().iter().filter(|file| !DATAFUSION.iter().any(|place| {
-        file.path.starts_with(place) || file.path == Path::new(place).with_extension("rs")
-    })) {
+    for file in files().iter().filter(|file| {
+        !DATAFUSION
+            .iter()
+            .any(|place| file.path.starts_with(place) || file.path == Path::new(place).with_extension("rs"))
+    }) {
         let tests = test_items(file);
         let named = file.code().match_indices("datafusion::").map(|(at, _)| at);
         violations.extend(named.filter(|at| !tests.iter().any(|test| test.contains(at))).map(|at| file.at(at)));
@@ -330,7 +338,8 @@ fn nothing_is_left_behind() {
     let mut violations = Vec::new();
     for file in &files() {
         for leftover in LEFTOVERS {
-            violations.extend(file.code().match_indices(leftover).map(|(at, _)| format!("{}: {leftover}", file.at(at))));
+            violations
+                .extend(file.code().match_indices(leftover).map(|(at, _)| format!("{}: {leftover}", file.at(at))));
         }
         violations.extend(file.text.match_indices("FIXME").map(|(at, _)| format!("{}: FIXME", file.at(at))));
     }

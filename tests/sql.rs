@@ -94,7 +94,8 @@ async fn session(port: u16, judge: bool) -> Result<Session, Failure> {
 /// Every script under a folder, in order.
 fn scripts(folder: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql-tests").join(folder);
-    let mut files = std::fs::read_dir(root).expect("the folder is there").flatten().map(|e| e.path()).collect::<Vec<_>>();
+    let mut files =
+        std::fs::read_dir(root).expect("the folder is there").flatten().map(|e| e.path()).collect::<Vec<_>>();
     files.retain(|file| file.extension().is_some_and(|e| e == "slt"));
     files.sort();
     let only = std::env::var("SLT").ok();

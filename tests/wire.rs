@@ -239,7 +239,10 @@ async fn a_driver_sends_and_gets_values_in_binary() {
     assert!(row.get::<_, bool>("a"));
     assert_eq!((row.get::<_, i16>(1), row.get::<_, i32>(2), row.get::<_, Option<i64>>(3)), (-2, 3, None));
     assert_eq!((row.get::<_, f32>(4), row.get::<_, f64>(5)), (1.5, 2.5));
-    assert_eq!((row.get::<_, &str>(6), row.get::<_, &str>(7), row.get::<_, &[u8]>(8)), ("straße", "abc", &[0, 0xff][..]));
+    assert_eq!(
+        (row.get::<_, &str>(6), row.get::<_, &str>(7), row.get::<_, &[u8]>(8)),
+        ("straße", "abc", &[0, 0xff][..])
+    );
 
     let error = client.execute(&insert, &[&true, &1i16, &1i32, &1i64, &1f32, &1f64, &"", &"", &&b""[..], &10i64]).await;
     assert_eq!(error.unwrap_err().code().unwrap().code(), "23505");

@@ -52,6 +52,8 @@ pub struct SourceSpec {
     pub columns: Vec<(Column, Part)>,
     /// The connector's options as given.
     pub options: BTreeMap<String, String>,
+    /// Reads what lies before these offsets and nothing else, as fast as it goes: it was there already.
+    pub until: Option<Positions>,
 }
 
 /// Decoded rows of one partition.

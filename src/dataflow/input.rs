@@ -31,8 +31,7 @@ impl Operator for Input {
     fn on_delta(&mut self, _port: usize, delta: Delta, cx: &mut Context<'_>) -> Result<()> {
         let columns = self.columns.iter().map(|&c| delta.batch().column(c).clone()).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(delta.len()));
-        let batch =
-            RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(arrow_error)?;
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(arrow_error)?;
         cx.out.push(delta.with_batch(batch));
         Ok(())
     }

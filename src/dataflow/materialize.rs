@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::ids::WorkerId;
-use crate::state::StateReader;
 use crate::state::Space;
+use crate::state::StateReader;
 use crate::state::Writes;
 use crate::types::Column;
 

@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::array::BinaryArray;
-use arrow::array::BooleanArray;
 use arrow::array::Int64Array;
 use arrow::array::RecordBatch;
 use arrow::array::StringArray;
-use arrow::compute::filter_record_batch;
 
 use crate::catalog::Catalog;
 use crate::catalog::MaterializedView;
@@ -20,10 +18,10 @@ use crate::catalog::Source;
 use crate::catalog::Table;
 use crate::catalog::View;
 use crate::connectors;
-use crate::connectors::Part;
 use crate::connectors::Positions;
 use crate::connectors::SourceBatch;
 use crate::connectors::SourceEvent;
+use crate::connectors::SourceSpec;
 use crate::dataflow::build;
 use crate::dataflow::relation::RelationCodec;
 use crate::dataflow::runtime::STEP_ROWS;
@@ -50,6 +48,9 @@ use crate::state::Space;
 use crate::types::Column;
 use crate::types::SqlType;
 use crate::types::schema_of;
+
+/// Batches of a source read once more that may wait for the workers.
+const REPLAY_BATCHES_MAX: usize = 16;
 
 /// A bound DDL statement with what had to be asked of the outside world before its turn.
 #[derive(Clone, Debug)]
@@ -240,17 +241,12 @@ impl Coordinator {
     /// Reads a source once more from its start, up to where its shared reader has come.
     fn replay(&mut self, object: &Arc<Object>, source: &Source) -> Result<()> {
         let until = self.inputs.positions(object.id);
-        let maker = RowMaker::new(object, source, &self.state)?;
-        let mut spec = ingest::spec(object.id, &object.name, source);
-        spec.columns.push((Column::new("ms_offset", SqlType::BigInt), Part::Offset));
-        let offsets = spec.columns.len() - 1;
-        let (sender, events) = crossbeam_channel::bounded(16);
-        let connector = connectors::find(&source.connector)?;
         let mut missing = until.clone();
         missing.retain(|partition, end| source.start.get(partition).copied().unwrap_or(0) < *end);
-        if missing.is_empty() {
-            return Ok(());
-        }
+        let maker = RowMaker::new(object, source, &self.state)?;
+        let spec = SourceSpec { until: Some(until), ..ingest::spec(object.id, &object.name, source) };
+        let (sender, events) = crossbeam_channel::bounded(REPLAY_BATCHES_MAX);
+        let connector = connectors::find(&source.connector)?;
         let _reader = connector.read(spec, source.start.clone(), self.clock.clone(), sender)?;
         while !missing.is_empty() {
             let event = events.recv().map_err(|_| Error::internal("a source's reader has died"))?;
@@ -258,12 +254,12 @@ impl Coordinator {
                 SourceEvent::Batch(batch) => batch,
                 SourceEvent::Trouble { error, .. } | SourceEvent::Failed { error, .. } => return Err(error),
             };
-            let Some(&end) = missing.get(&batch.partition) else { continue };
-            let rows = before(&batch.batch, offsets, end)?;
-            let (rows, _) = maker.make(&rows)?;
-            let rows = ingest::with_watermark(object, rows, None)?;
-            self.runtime.step(vec![(object.id, Delta::inserts(rows))]);
-            if batch.next_offset >= end {
+            if batch.batch.num_rows() > 0 {
+                let (rows, _) = maker.make(&batch.batch)?;
+                let rows = ingest::with_watermark(object, rows, None)?;
+                self.runtime.step(vec![(object.id, Delta::inserts(rows))]);
+            }
+            if missing.get(&batch.partition).is_some_and(|end| batch.next_offset >= *end) {
                 missing.remove(&batch.partition);
             }
         }
@@ -311,7 +307,8 @@ impl Coordinator {
             self.watermarks.remove(id);
             self.inputs.forget(*id);
         }
-        let unread = catalog.objects().filter(|o| matches!(o.kind, ObjectKind::Source(_)) && !self.runtime.is_read(o.id));
+        let unread =
+            catalog.objects().filter(|o| matches!(o.kind, ObjectKind::Source(_)) && !self.runtime.is_read(o.id));
         for id in unread.map(|o| o.id).collect::<Vec<_>>() {
             if self.inputs.stop(id) {
                 records::delete_progress(&mut self.writes, id);
@@ -367,14 +364,6 @@ pub fn inputs_of(plan: &Plan) -> BTreeSet<ObjectId> {
         Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Materialize { .. } => None,
     };
     plan.nodes.iter().filter_map(|node| input(&node.op)).collect()
-}
-
-/// The rows whose offset lies before `end`.
-fn before(batch: &RecordBatch, offsets: usize, end: i64) -> Result<RecordBatch> {
-    let column = batch.column(offsets).as_any().downcast_ref::<Int64Array>();
-    let column = column.ok_or_else(|| Error::internal("offsets are not bigint"))?;
-    let keep = column.values().iter().map(|offset| Some(*offset < end)).collect::<BooleanArray>();
-    filter_record_batch(batch, &keep).map_err(arrow_error)
 }
 
 /// The relation that keeps what of a source could not be decoded.

@@ -35,7 +35,8 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::ObjectId;
 use crate::sql::BindContext;
-use crate::sql::bind;
+use crate::sql::bind::expression::expression;
+use crate::sql::bind::expression::expression_for;
 use crate::time::Clock;
 use crate::time::Micros;
 use crate::types::Column;
@@ -70,7 +71,7 @@ impl RowMaker {
         let mut columns = Vec::new();
         for (column, fill) in source.columns.iter().zip(&source.fills) {
             columns.push(match fill {
-                Fill::Computed(sql) => Origin::Computed(expression(sql, &names, Some(column), state)?),
+                Fill::Computed(sql) => Origin::Computed(compiled(sql, &names, Some(column), state)?),
                 Fill::Payload(_) | Fill::Key | Fill::Partition | Fill::Offset | Fill::Timestamp | Fill::Headers => {
                     let place = names.iter().position(|c| c.name == column.name);
                     Origin::Carried(place.expect("every column that is not computed is carried"))
@@ -108,27 +109,21 @@ pub fn highest(expression: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result
 
 /// The compiled watermark expression of a table or source over its declared columns.
 pub fn watermark_expression(object: &Object, state: &SessionState) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-    let compile = |w: &Watermark| expression(&w.expression, object.columns(), None, state);
+    let compile = |w: &Watermark| compiled(&w.expression, object.columns(), None, state);
     object.watermark().map(compile).transpose()
 }
 
 /// A stored scalar expression over these columns, cast to the type of `target`.
-fn expression(
+fn compiled(
     sql: &str,
     columns: &[Column],
     target: Option<&Column>,
     state: &SessionState,
 ) -> Result<Arc<dyn PhysicalExpr>> {
-    let context = BindContext {
-        catalog: Arc::default(),
-        search_path: Vec::new(),
-        time_zone: UTC.to_string(),
-        user: DATABASE.to_string(),
-        parameter_types: Vec::new(),
-    };
+    let context = BindContext { time_zone: UTC.to_string(), user: DATABASE.to_string(), ..BindContext::default() };
     let expr = match target {
-        Some(column) => bind::expression_for(sql, columns, column, &context)?,
-        None => bind::expression(sql, columns, &context)?,
+        Some(column) => expression_for(sql, columns, column, &context)?,
+        None => expression(sql, columns, &context)?,
     };
     let expr = crate::engine::query::unqualified(&expr, &[])?;
     compile(state, vec![expr], columns)?.pop().ok_or_else(|| Error::internal("no expression was compiled"))
@@ -156,6 +151,7 @@ pub fn spec(object: ObjectId, name: &str, source: &Source) -> SourceSpec {
         name: name.to_string(),
         columns: carried_columns(source),
         options: source.options.clone(),
+        until: None,
     }
 }
 
@@ -273,7 +269,8 @@ impl Inputs {
     /// Ends an epoch for all inputs. Those whose record changed, with it.
     pub fn end_epoch(&mut self) -> Vec<(ObjectId, Progress)> {
         let now = self.clock.instant();
-        let moved = self.clocks.iter_mut().filter_map(|(id, clock)| clock.end_epoch(now).then(|| (*id, clock.progress())));
+        let moved =
+            self.clocks.iter_mut().filter_map(|(id, clock)| clock.end_epoch(now).then(|| (*id, clock.progress())));
         moved.collect()
     }
 

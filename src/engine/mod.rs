@@ -87,6 +87,8 @@ struct Shared {
     state: Arc<SessionState>,
     /// The last hidden row id given out.
     row_ids: Arc<AtomicI64>,
+    /// Where the time comes from.
+    clock: Arc<dyn Clock>,
     /// The coordinator's thread, until it was waited for.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -160,9 +162,10 @@ impl Engine {
     pub async fn ddl(&self, ddl: Ddl) -> Result<DdlOutcome> {
         let start = match &ddl {
             Ddl::CreateSource { .. } => self.start_of(&ddl).await?,
-            Ddl::CreateTable { .. } | Ddl::CreateView { .. } | Ddl::CreateMaterializedView { .. } | Ddl::Drop { .. } => {
-                Positions::new()
-            }
+            Ddl::CreateTable { .. }
+            | Ddl::CreateView { .. }
+            | Ddl::CreateMaterializedView { .. }
+            | Ddl::Drop { .. } => Positions::new(),
         };
         let ddl = Box::new(Prepared { ddl, start });
         self.ask(|reply| Request::Ddl { ddl, reply }).await
@@ -199,7 +202,7 @@ impl Engine {
     }
 
     fn view(&self) -> View {
-        View { published: self.published(), changes: None }
+        View { published: self.published(), changes: None, now: self.shared.clock.now() }
     }
 
     /// Writes and waits until the write is committed and visible.

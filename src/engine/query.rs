@@ -42,11 +42,13 @@ use crate::engine::table::Base;
 use crate::engine::table::Changes;
 use crate::error::Error;
 use crate::error::Result;
+use crate::functions::from_datafusion;
+use crate::functions::now::set_now;
 use crate::sql::bound::Query;
 use crate::sql::bound::RelationRef;
 use crate::sql::bound::RelationSource;
-use crate::functions::from_datafusion;
 use crate::state::Space;
+use crate::time::Micros;
 use crate::types::Column;
 use crate::types::schema_of;
 
@@ -60,6 +62,8 @@ pub struct View {
     pub published: Arc<Published>,
     /// The transaction's writes.
     pub changes: Option<Arc<Changes>>,
+    /// What `now()` answers.
+    pub now: Micros,
 }
 
 impl View {
@@ -85,6 +89,8 @@ impl View {
             let values = ParamValues::from(parameters.to_vec());
             plan.replace_params_with_values(&values).map_err(from_datafusion)?
         };
+        let mut state = state.clone();
+        set_now(state.config_mut().options_mut(), self.now);
         state.create_physical_plan(&plan).await.map_err(from_datafusion)
     }
 

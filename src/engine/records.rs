@@ -122,7 +122,8 @@ pub fn progress(snapshot: &Snapshot, id: ObjectId) -> Result<Option<Progress>> {
 
 fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>> {
     let mut bytes = vec![VERSION];
-    serde_json::to_writer(&mut bytes, record).map_err(|e| Error::internal(format!("a record cannot be written: {e}")))?;
+    serde_json::to_writer(&mut bytes, record)
+        .map_err(|e| Error::internal(format!("a record cannot be written: {e}")))?;
     Ok(bytes)
 }
 
@@ -131,8 +132,10 @@ fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
         Some((&VERSION, json)) => {
             serde_json::from_slice(json).map_err(|e| Error::corrupted(format!("{what} cannot be read: {e}")))
         }
-        Some((version, _)) => Err(Error::corrupted(format!("{what} has format {version}, which this version cannot read"))
-            .hint("Use the version of Millstream that wrote this data directory, or a newer one.")),
+        Some((version, _)) => {
+            Err(Error::corrupted(format!("{what} has format {version}, which this version cannot read"))
+                .hint("Use the version of Millstream that wrote this data directory, or a newer one."))
+        }
         None => Err(Error::corrupted(format!("{what} is empty"))),
     }
 }

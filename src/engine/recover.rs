@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicI64;
 
 use crossbeam_channel::bounded;
 use crossbeam_channel::unbounded;
+use datafusion::execution::SessionState;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use parking_lot::RwLock;
 
 use crate::catalog::ObjectKind;
@@ -22,6 +24,7 @@ use crate::engine::ddl::inputs_of;
 use crate::engine::ingest::Inputs;
 use crate::engine::records;
 use crate::error::Result;
+use crate::functions::from_datafusion;
 use crate::ids::Epoch;
 use crate::plan;
 use crate::sql::semantics;
@@ -30,6 +33,9 @@ use crate::state::StoreOptions;
 
 /// Batches of sources that may wait for the coordinator.
 const EVENTS_MAX: usize = 16;
+
+/// Reads get at least so much memory.
+const READ_BYTES_MIN: usize = 16 << 20;
 
 /// Opens the database in its directory and starts its threads.
 pub fn open(options: EngineOptions) -> Result<Engine> {
@@ -41,7 +47,7 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
     let (catalog, counters) = records::load(&snapshot)?;
     let progress = all_progress(&catalog, &snapshot)?;
     let row_ids = Arc::new(AtomicI64::new(records::row_id(&snapshot)?));
-    let state = Arc::new(semantics::session_state("UTC").build());
+    let state = Arc::new(session_state(memory / 4)?);
     let (request, requests) = unbounded();
     let (event, events) = bounded(EVENTS_MAX);
     let (commit, commits) = bounded(1);
@@ -72,8 +78,25 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
     let committer = published.clone();
     spawn("committer", move || commit::run(store, committer, commits, told))?;
     let thread = spawn("coordinator", move || coordinator.run())?;
-    let shared = Shared { requests: request, published, state, row_ids, thread: parking_lot::Mutex::new(Some(thread)) };
+    let shared = Shared {
+        requests: request,
+        published,
+        state,
+        row_ids,
+        clock: options.clock,
+        thread: parking_lot::Mutex::new(Some(thread)),
+    };
     Ok(Engine { shared: Arc::new(shared) })
+}
+
+/// How reads are run: one after the other inside a query, since many queries run beside each other and the workers need the
+/// cores too; together they may take so many bytes, and spill what goes beyond.
+fn session_state(memory_bytes: usize) -> Result<SessionState> {
+    let runtime = RuntimeEnvBuilder::new().with_memory_limit(memory_bytes.max(READ_BYTES_MIN), 1.0).build_arc();
+    let state = semantics::session_state("UTC").with_runtime_env(runtime.map_err(from_datafusion)?);
+    let mut state = state.build();
+    state.config_mut().options_mut().execution.target_partitions = 1;
+    Ok(state)
 }
 
 /// Brings every stored object to life, oldest first.

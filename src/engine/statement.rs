@@ -30,12 +30,7 @@ struct Evaluation<'a> {
 }
 
 /// The write that a statement comes to on what it sees.
-pub async fn evaluate(
-    view: &View,
-    state: &SessionState,
-    dml: &Dml,
-    parameters: &[ScalarValue],
-) -> Result<TableWrite> {
+pub async fn evaluate(view: &View, state: &SessionState, dml: &Dml, parameters: &[ScalarValue]) -> Result<TableWrite> {
     let e = Evaluation { view, state, parameters };
     match dml {
         Dml::Insert { table, source, conflict, returning } => {
@@ -71,7 +66,13 @@ pub async fn evaluate(
             let found = query::with_columns(&e.rows(scan).await?, &object.stored_columns())?;
             let fixed = predicate.is_none();
             let predicate = e.optional(predicate.as_ref(), &columns)?;
-            Ok(TableWrite::Delete { table: *table, found, predicate, fixed, returning: e.returning(returning, &columns)? })
+            Ok(TableWrite::Delete {
+                table: *table,
+                found,
+                predicate,
+                fixed,
+                returning: e.returning(returning, &columns)?,
+            })
         }
         Dml::Truncate { tables } => Ok(TableWrite::Truncate { tables: tables.clone() }),
     }

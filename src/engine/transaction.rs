@@ -20,12 +20,15 @@ use crate::error::Result;
 use crate::ids::ObjectId;
 use crate::sql::bound::Dml;
 use crate::sql::bound::Query;
+use crate::time::Micros;
 
 /// A transaction in progress.
 pub struct Transaction {
     engine: Engine,
     published: Arc<Published>,
     changes: Arc<Changes>,
+    /// When it began.
+    now: Micros,
 }
 
 /// A place in a transaction to go back to.
@@ -36,7 +39,8 @@ impl Transaction {
     /// A transaction that sees what is published now.
     pub fn new(engine: Engine) -> Transaction {
         let published = engine.published();
-        Transaction { engine, published, changes: Arc::default() }
+        let now = engine.shared.clock.now();
+        Transaction { engine, published, changes: Arc::default(), now }
     }
 
     /// What the transaction sees of the catalog and of views.
@@ -45,7 +49,7 @@ impl Transaction {
     }
 
     fn view(&self) -> View {
-        View { published: self.published.clone(), changes: Some(self.changes.clone()) }
+        View { published: self.published.clone(), changes: Some(self.changes.clone()), now: self.now }
     }
 
     /// Reads on the transaction's snapshot with its own writes.

@@ -31,7 +31,8 @@ struct Partition {
 impl InputClock {
     /// The clock of an input that has come so far.
     pub fn new(progress: &Progress, idle_timeout: Duration) -> InputClock {
-        let partition = |p: &PartitionProgress| Partition { offset: p.offset, highest: p.watermark, silent_since: None };
+        let partition =
+            |p: &PartitionProgress| Partition { offset: p.offset, highest: p.watermark, silent_since: None };
         InputClock {
             partitions: progress.partitions.iter().map(|(name, p)| (name.clone(), partition(p))).collect(),
             watermark: progress.watermark,
@@ -42,7 +43,15 @@ impl InputClock {
 
     /// Rows of a partition came: its next offset, the highest watermark expression among them, and whether the reader
     /// stands at its end now.
-    pub fn advance(&mut self, partition: &str, offset: i64, highest: Option<Micros>, at_end: bool, spoke: bool, now: Instant) {
+    pub fn advance(
+        &mut self,
+        partition: &str,
+        offset: i64,
+        highest: Option<Micros>,
+        at_end: bool,
+        spoke: bool,
+        now: Instant,
+    ) {
         let fresh = || Partition { offset, highest: None, silent_since: None };
         let entry = self.partitions.entry(partition.to_string()).or_insert_with(fresh);
         self.changed |= entry.offset != offset || highest > entry.highest;

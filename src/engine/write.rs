@@ -26,8 +26,8 @@ use crate::engine::table::Changes;
 use crate::engine::table::TableShape;
 use crate::error::Error;
 use crate::error::Result;
-use crate::ids::ObjectId;
 use crate::functions::from_datafusion;
+use crate::ids::ObjectId;
 use crate::state::codec::ByteRows;
 use crate::time::Micros;
 use crate::types;
@@ -69,7 +69,10 @@ pub enum Conflict {
     Error,
     Nothing,
     /// Expressions over the declared columns of the old row, then of the new one.
-    Update { assignments: Vec<(usize, Arc<dyn PhysicalExpr>)>, filter: Option<Arc<dyn PhysicalExpr>> },
+    Update {
+        assignments: Vec<(usize, Arc<dyn PhysicalExpr>)>,
+        filter: Option<Arc<dyn PhysicalExpr>>,
+    },
 }
 
 /// RETURNING over the declared columns.
@@ -170,8 +173,10 @@ impl Resolver<'_> {
                 Conflict::Error if again || old.is_some() => return Err(duplicate_key(shape, &stored, row)),
                 Conflict::Update { .. } if again => {
                     return Err(Error::cardinality("ON CONFLICT DO UPDATE command cannot affect row a second time")
-                        .hint("Ensure that no rows proposed for insertion within the same command have duplicate \
-                               constrained values."));
+                        .hint(
+                            "Ensure that no rows proposed for insertion within the same command have duplicate \
+                               constrained values.",
+                        ));
                 }
                 Conflict::Nothing if again || old.is_some() => {}
                 Conflict::Update { .. } if old.is_some() => clashing.push(row as u32),
@@ -182,9 +187,9 @@ impl Resolver<'_> {
         let Conflict::Update { assignments, filter } = conflict else {
             return self.replace(shape, &none, &fresh, returning, fresh.num_rows());
         };
-        let entries = clashing.iter().map(|&row| {
-            (keys.get(row as usize), there[row as usize].as_deref().expect("clashing rows are there"))
-        });
+        let entries = clashing
+            .iter()
+            .map(|&row| (keys.get(row as usize), there[row as usize].as_deref().expect("clashing rows are there")));
         let old = shape.codec.decode(&entries.collect::<Vec<_>>())?;
         let excluded = take_record_batch(rows, &UInt32Array::from(clashing)).map_err(arrow_error)?;
         let (old, new) = self.update_clashing(shape, old, excluded, assignments, filter.as_ref())?;
@@ -227,7 +232,8 @@ impl Resolver<'_> {
         // A join in the statement may find a row more than once; it is changed once, as in Postgres.
         let mut seen = HashSet::new();
         let there = (0..keys.len()).filter(|&row| now[row].is_some() && seen.insert(keys.get(row))).collect::<Vec<_>>();
-        let entries = there.iter().map(|&row| (keys.get(row), now[row].as_deref().expect("filtered"))).collect::<Vec<_>>();
+        let entries =
+            there.iter().map(|&row| (keys.get(row), now[row].as_deref().expect("filtered"))).collect::<Vec<_>>();
         let rows = shape.codec.decode(&entries)?;
         let there = UInt32Array::from(there.into_iter().map(|row| row as u32).collect::<Vec<_>>());
         let Some(predicate) = predicate else {
@@ -284,10 +290,8 @@ impl Resolver<'_> {
         for row in 0..new_keys.len() {
             self.changes.set(shape.id, new_keys.get(row), None, Some(new_values.get(row).to_vec()));
         }
-        let delta = Delta::concat(&shape.codec.schema, &[
-            Delta::inserts(old.clone()).negate(),
-            Delta::inserts(new.clone()),
-        ])?;
+        let delta =
+            Delta::concat(&shape.codec.schema, &[Delta::inserts(old.clone()).negate(), Delta::inserts(new.clone())])?;
         Ok(Resolved { deltas: vec![(shape.id, delta)], written, stale: false })
     }
 
@@ -399,9 +403,7 @@ fn project(returning: Option<&Projection>, rows: &RecordBatch) -> Result<Option<
     let Some(projection) = returning else { return Ok(None) };
     let columns = projection.expressions.iter().map(|e| evaluate(e, rows)).collect::<Result<Vec<_>>>()?;
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    RecordBatch::try_new_with_options(schema_of(&projection.columns), columns, &options)
-        .map(Some)
-        .map_err(arrow_error)
+    RecordBatch::try_new_with_options(schema_of(&projection.columns), columns, &options).map(Some).map_err(arrow_error)
 }
 
 /// An expression's value for each row.

@@ -132,14 +132,24 @@ enum Total {
 impl SumAccumulator {
     fn add(&mut self, values: &ArrayRef, weight: i64) -> Result<()> {
         match &self.argument {
-            SqlType::SmallInt => values.as_primitive::<Int16Type>().iter().flatten().for_each(|v| self.whole(v.into(), weight)),
-            SqlType::Integer => values.as_primitive::<Int32Type>().iter().flatten().for_each(|v| self.whole(v.into(), weight)),
-            SqlType::BigInt => values.as_primitive::<Int64Type>().iter().flatten().for_each(|v| self.whole(v.into(), weight)),
+            SqlType::SmallInt => {
+                values.as_primitive::<Int16Type>().iter().flatten().for_each(|v| self.whole(v.into(), weight))
+            }
+            SqlType::Integer => {
+                values.as_primitive::<Int32Type>().iter().flatten().for_each(|v| self.whole(v.into(), weight))
+            }
+            SqlType::BigInt => {
+                values.as_primitive::<Int64Type>().iter().flatten().for_each(|v| self.whole(v.into(), weight))
+            }
             SqlType::Numeric { .. } => {
                 values.as_primitive::<Decimal128Type>().iter().flatten().for_each(|v| self.whole(v, weight))
             }
-            SqlType::Real => values.as_primitive::<Float32Type>().iter().flatten().for_each(|v| self.float(v.into(), weight)),
-            SqlType::Double => values.as_primitive::<Float64Type>().iter().flatten().for_each(|v| self.float(v, weight)),
+            SqlType::Real => {
+                values.as_primitive::<Float32Type>().iter().flatten().for_each(|v| self.float(v.into(), weight))
+            }
+            SqlType::Double => {
+                values.as_primitive::<Float64Type>().iter().flatten().for_each(|v| self.float(v, weight))
+            }
             other => return Err(Error::internal(format!("sum of {other}"))),
         }
         Ok(())

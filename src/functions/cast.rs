@@ -139,7 +139,9 @@ pub fn cast_expr(expr: Expr, from: Option<&SqlType>, to: &SqlType, zone: Zone, m
 }
 
 fn depends_on_zone(from: &SqlType, to: &SqlType) -> bool {
-    let zoned = |ty: &SqlType| *ty == SqlType::Timestamptz || matches!(ty, SqlType::Array(item) if **item == SqlType::Timestamptz);
+    let zoned = |ty: &SqlType| {
+        *ty == SqlType::Timestamptz || matches!(ty, SqlType::Array(item) if **item == SqlType::Timestamptz)
+    };
     zoned(from) != zoned(to)
 }
 

@@ -96,7 +96,9 @@ fn round_types(types: &[Option<SqlType>]) -> Option<(Vec<SqlType>, SqlType)> {
     let places = places.as_ref().is_none_or(is_integer);
     let ty = match first {
         Some(ty @ SqlType::Numeric { .. }) => ty.clone(),
-        Some(SqlType::SmallInt | SqlType::Integer | SqlType::BigInt) | None => SqlType::Numeric { precision: 38, scale: 0 },
+        Some(SqlType::SmallInt | SqlType::Integer | SqlType::BigInt) | None => {
+            SqlType::Numeric { precision: 38, scale: 0 }
+        }
         Some(_) => return None,
     };
     let result = SqlType::Numeric { precision: PRECISION_MAX, scale: scale_of(&ty) };
@@ -133,31 +135,39 @@ fn sign_aware(args: &ScalarFunctionArgs, signs: Signs) -> Result<ColumnarValue> 
         SqlType::Integer => checked::<Int32Type>(args, signs),
         SqlType::BigInt | SqlType::Oid => checked::<Int64Type>(args, signs),
         SqlType::Real => finish(
-            unary::<Float32Type, Float32Type>(args, |x| Ok(match signs {
-                Signs::Negated => -x,
-                Signs::Absolute => x.abs(),
-                Signs::Sign => sign_of(x as f64) as f32,
-            }))?,
+            unary::<Float32Type, Float32Type>(args, |x| {
+                Ok(match signs {
+                    Signs::Negated => -x,
+                    Signs::Absolute => x.abs(),
+                    Signs::Sign => sign_of(x as f64) as f32,
+                })
+            })?,
             args,
         ),
         SqlType::Double => finish(
-            unary::<Float64Type, Float64Type>(args, |x| Ok(match signs {
-                Signs::Negated => -x,
-                Signs::Absolute => x.abs(),
-                Signs::Sign => sign_of(x),
-            }))?,
+            unary::<Float64Type, Float64Type>(args, |x| {
+                Ok(match signs {
+                    Signs::Negated => -x,
+                    Signs::Absolute => x.abs(),
+                    Signs::Sign => sign_of(x),
+                })
+            })?,
             args,
         ),
         SqlType::Numeric { .. } => finish(
-            unary::<Decimal128Type, Decimal128Type>(args, |x| Ok(match signs {
-                Signs::Negated => -x,
-                Signs::Absolute => x.abs(),
-                Signs::Sign => x.signum(),
-            }))?,
+            unary::<Decimal128Type, Decimal128Type>(args, |x| {
+                Ok(match signs {
+                    Signs::Negated => -x,
+                    Signs::Absolute => x.abs(),
+                    Signs::Sign => x.signum(),
+                })
+            })?,
             args,
         ),
         _ => finish(
-            unary::<IntervalMonthDayNanoType, IntervalMonthDayNanoType>(args, |x| Interval::from(x).negated()?.arrow())?,
+            unary::<IntervalMonthDayNanoType, IntervalMonthDayNanoType>(args, |x| {
+                Interval::from(x).negated()?.arrow()
+            })?,
             args,
         ),
     }
@@ -194,12 +204,14 @@ enum Rounding {
 fn round(args: &ScalarFunctionArgs, rounding: Rounding) -> Result<ColumnarValue> {
     let ty = type_of(args, 0)?;
     let SqlType::Numeric { scale, .. } = ty else {
-        return double(args, |x| Ok(match rounding {
-            Rounding::Nearest => x.round_ties_even(),
-            Rounding::Zero => x.trunc(),
-            Rounding::Up => x.ceil(),
-            Rounding::Down => x.floor(),
-        }));
+        return double(args, |x| {
+            Ok(match rounding {
+                Rounding::Nearest => x.round_ties_even(),
+                Rounding::Zero => x.trunc(),
+                Rounding::Up => x.ceil(),
+                Rounding::Down => x.floor(),
+            })
+        });
     };
     let values = match args.args.len() {
         1 => unary::<Decimal128Type, Decimal128Type>(args, |x| round_decimal(x, scale, 0, 0, rounding))?,

@@ -22,6 +22,7 @@ pub mod define;
 pub mod math;
 pub mod moments;
 pub mod now;
+pub mod only;
 pub mod operator;
 pub mod patterns;
 pub mod raise;
@@ -35,14 +36,15 @@ pub use raise::from_datafusion;
 /// Our scalar functions, to be registered over DataFusion's.
 pub fn scalars() -> Vec<Arc<ScalarUDF>> {
     let operators = Symbol::ALL.iter().map(|symbol| Operator::function(*symbol, true));
-    let families = [math::functions(), moments::functions(), strings::functions(), patterns::functions(), now::functions()];
+    let families =
+        [math::functions(), moments::functions(), strings::functions(), patterns::functions(), now::functions()];
     let ours = operators.chain(families.into_iter().flatten()).map(Arc::new);
     ours.chain([window::tumble_start()]).collect()
 }
 
 /// Our aggregate functions, to be registered over DataFusion's.
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    aggregates::functions().into_iter().map(Arc::new).collect()
+    aggregates::functions().into_iter().chain([only::only()]).map(Arc::new).collect()
 }
 
 /// Our function of this name that gives a `ty`: this is how a stored plan finds its functions. `None`: it is DataFusion's, if anyone's.

@@ -57,7 +57,7 @@ pub fn functions() -> Vec<ScalarUDF> {
         extract_function(),
         extract_fraction_function(),
         extract_millis_function(),
-        function("date_part", &["datepart"], date_part_types, |args| date_part(args)),
+        function("date_part", &["datepart"], date_part_types, date_part),
         function("date_trunc", &["datetrunc"], date_trunc_types, date_trunc),
         function("age", &[], age_types, age),
         function("make_date", &[], make_date_types, make_date),
@@ -252,9 +252,7 @@ fn no_field(field: Field, ty: &SqlType) -> Error {
 fn part(field: Field, ty: &SqlType, source: &ArrayRef, row: usize, zone: &Zone) -> Result<i128> {
     const UNIT: i128 = 1_000_000;
     match ty {
-        SqlType::Interval => {
-            interval_part(field, source.as_primitive::<IntervalMonthDayNanoType>().value(row).into())
-        }
+        SqlType::Interval => interval_part(field, source.as_primitive::<IntervalMonthDayNanoType>().value(row).into()),
         SqlType::Time => time_part(field, source.as_primitive::<Time64MicrosecondType>().value(row))
             .ok_or_else(|| no_field(field, ty)),
         SqlType::Date => {
@@ -422,7 +420,10 @@ fn truncate_interval(field: Field, interval: Interval) -> Result<Interval> {
 
 fn age_types(types: &[Option<SqlType>]) -> Option<(Vec<SqlType>, SqlType)> {
     let stamps = types.len() == 2
-        && types.iter().flatten().all(|ty| matches!(ty, SqlType::Timestamp | SqlType::Timestamptz | SqlType::Date) || is_text(ty));
+        && types
+            .iter()
+            .flatten()
+            .all(|ty| matches!(ty, SqlType::Timestamp | SqlType::Timestamptz | SqlType::Date) || is_text(ty));
     stamps.then(|| (vec![SqlType::Timestamp; 2], SqlType::Interval))
 }
 
@@ -434,7 +435,8 @@ fn age(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let (late_date, early_date) = (date_of(late), date_of(early));
         let mut micros = late.rem_euclid(MICROS_PER_DAY) - early.rem_euclid(MICROS_PER_DAY);
         let mut days = late_date.day as i32 - early_date.day as i32;
-        let mut months = ((late_date.year - early_date.year) * 12 + late_date.month as i64 - early_date.month as i64) as i32;
+        let mut months =
+            ((late_date.year - early_date.year) * 12 + late_date.month as i64 - early_date.month as i64) as i32;
         if micros < 0 {
             micros += MICROS_PER_DAY;
             days -= 1;
@@ -516,31 +518,32 @@ fn interval_types(types: &[Option<SqlType>]) -> Option<(Vec<SqlType>, SqlType)> 
 
 /// Turns 24 hours into days, and 30 days into months.
 fn justify(args: &ScalarFunctionArgs, months: bool, hours: bool) -> Result<ColumnarValue> {
-    let justified = unary::<IntervalMonthDayNanoType, IntervalMonthDayNanoType>(args, |value: IntervalMonthDayNano| {
-        let Interval { months: mut month, days: mut day, mut micros } = Interval::from(value);
-        if hours {
-            day += (micros / MICROS_PER_DAY) as i32;
-            micros %= MICROS_PER_DAY;
-        }
-        if months {
-            month += day / 30;
-            day %= 30;
-        }
-        if months && month > 0 && (day < 0 || day == 0 && micros < 0) {
-            day += 30;
-            month -= 1;
-        } else if months && month < 0 && (day > 0 || day == 0 && micros > 0) {
-            day -= 30;
-            month += 1;
-        }
-        if hours && day > 0 && micros < 0 {
-            micros += MICROS_PER_DAY;
-            day -= 1;
-        } else if hours && day < 0 && micros > 0 {
-            micros -= MICROS_PER_DAY;
-            day += 1;
-        }
-        Interval { months: month, days: day, micros }.arrow()
-    })?;
+    let justified =
+        unary::<IntervalMonthDayNanoType, IntervalMonthDayNanoType>(args, |value: IntervalMonthDayNano| {
+            let Interval { months: mut month, days: mut day, mut micros } = Interval::from(value);
+            if hours {
+                day += (micros / MICROS_PER_DAY) as i32;
+                micros %= MICROS_PER_DAY;
+            }
+            if months {
+                month += day / 30;
+                day %= 30;
+            }
+            if months && month > 0 && (day < 0 || day == 0 && micros < 0) {
+                day += 30;
+                month -= 1;
+            } else if months && month < 0 && (day > 0 || day == 0 && micros > 0) {
+                day -= 30;
+                month += 1;
+            }
+            if hours && day > 0 && micros < 0 {
+                micros += MICROS_PER_DAY;
+                day -= 1;
+            } else if hours && day < 0 && micros > 0 {
+                micros -= MICROS_PER_DAY;
+                day += 1;
+            }
+            Interval { months: month, days: day, micros }.arrow()
+        })?;
     finish(justified, args)
 }

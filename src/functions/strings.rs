@@ -90,7 +90,9 @@ fn substring(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         }
         let start = starts.value(row) as i64 - 1;
         let end = match lengths.map(|lengths| lengths.value(row) as i64) {
-            Some(length) if length < 0 => return Err(Error::invalid_parameter("negative substring length not allowed")),
+            Some(length) if length < 0 => {
+                return Err(Error::invalid_parameter("negative substring length not allowed"));
+            }
             Some(length) => start + length,
             None => i64::MAX,
         };

@@ -52,7 +52,14 @@ pub fn to_char(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     result(Arc::new(builder.finish()), &args.args)
 }
 
-fn write_value(ty: &SqlType, values: &ArrayRef, row: usize, zone: &Zone, pattern: &str, out: &mut String) -> Result<()> {
+fn write_value(
+    ty: &SqlType,
+    values: &ArrayRef,
+    row: usize,
+    zone: &Zone,
+    pattern: &str,
+    out: &mut String,
+) -> Result<()> {
     match ty {
         SqlType::Numeric { scale, .. } => {
             let value = values.as_primitive::<Decimal128Type>().value(row);
@@ -66,7 +73,11 @@ fn write_value(ty: &SqlType, values: &ArrayRef, row: usize, zone: &Zone, pattern
         }
         SqlType::Interval => {
             let value = Interval::from(values.as_primitive::<IntervalMonthDayNanoType>().value(row));
-            let date = Date { year: (value.months / 12) as i64, month: (value.months % 12).unsigned_abs(), day: value.days.unsigned_abs() };
+            let date = Date {
+                year: (value.months / 12) as i64,
+                month: (value.months % 12).unsigned_abs(),
+                day: value.days.unsigned_abs(),
+            };
             Wall { date, micros: value.micros, offset: 0, zone: "" }.write(pattern, out);
         }
         _ => {
@@ -99,10 +110,10 @@ struct Wall<'a> {
 
 /// The keywords of date patterns; of two that begin alike the longer stands first.
 const KEYWORDS: [&str; 59] = [
-    "SSSSS", "SSSS", "Y,YYY", "A.D.", "a.d.", "B.C.", "b.c.", "A.M.", "a.m.", "P.M.", "p.m.", "HH24", "HH12", "IYYY", "IDDD", "YYYY",
-    "MONTH", "Month", "month", "AD", "ad", "BC", "bc", "AM", "am", "PM", "pm", "HH", "MI", "SS", "MS", "US", "FF1", "FF2", "FF3", "FF4",
-    "FF5", "FF6", "YYY", "IYY", "YY", "IY", "DAY", "Day", "day", "DDD", "MON", "Mon", "mon", "MM", "DY", "Dy", "dy", "DD", "ID", "WW", "IW",
-    "CC", "TZH",
+    "SSSSS", "SSSS", "Y,YYY", "A.D.", "a.d.", "B.C.", "b.c.", "A.M.", "a.m.", "P.M.", "p.m.", "HH24", "HH12", "IYYY",
+    "IDDD", "YYYY", "MONTH", "Month", "month", "AD", "ad", "BC", "bc", "AM", "am", "PM", "pm", "HH", "MI", "SS", "MS",
+    "US", "FF1", "FF2", "FF3", "FF4", "FF5", "FF6", "YYY", "IYY", "YY", "IY", "DAY", "Day", "day", "DDD", "MON", "Mon",
+    "mon", "MM", "DY", "Dy", "dy", "DD", "ID", "WW", "IW", "CC", "TZH",
 ];
 
 /// Those of one letter, and those that must be tried after all others.
@@ -244,7 +255,8 @@ impl Wall<'_> {
 fn matches_keyword(text: &str, keyword: &str) -> bool {
     let Some(head) = text.get(..keyword.len()) else { return false };
     let cased = keyword.bytes().any(|byte| byte.is_ascii_lowercase())
-        || ["MONTH", "MON", "DAY", "DY", "AM", "PM", "A.M.", "P.M.", "AD", "BC", "A.D.", "B.C.", "TZ", "RM"].contains(&keyword);
+        || ["MONTH", "MON", "DAY", "DY", "AM", "PM", "A.M.", "P.M.", "AD", "BC", "A.D.", "B.C.", "TZ", "RM"]
+            .contains(&keyword);
     if cased { head == keyword } else { head.eq_ignore_ascii_case(keyword) }
 }
 
@@ -318,10 +330,20 @@ impl NumberPattern {
                 '"' => {
                     let end = rest[1..].find('"').map_or(rest.len(), |at| at + 1);
                     let text = &rest[1..end];
-                    if begun { number.suffix.push_str(text) } else { number.prefix.push_str(text) }
+                    if begun {
+                        number.suffix.push_str(text)
+                    } else {
+                        number.prefix.push_str(text)
+                    }
                     taken = (end + 1).min(rest.len());
                 }
-                c => if begun { number.suffix.push(c) } else { number.prefix.push(c) },
+                c => {
+                    if begun {
+                        number.suffix.push(c)
+                    } else {
+                        number.prefix.push(c)
+                    }
+                }
             }
             rest = &rest[taken..];
         }
@@ -345,7 +367,13 @@ impl NumberPattern {
         let body = self.body(whole, fraction, places, overflow);
         let trimmed = body.trim_start();
         let blanks = if self.tight { "" } else { &body[..body.len() - trimmed.len()] };
-        let plain_sign = if negative { "-" } else if self.tight { "" } else { " " };
+        let plain_sign = if negative {
+            "-"
+        } else if self.tight {
+            ""
+        } else {
+            " "
+        };
         out.push_str(&self.prefix);
         match self.sign {
             Sign::Plain => out.extend([blanks, plain_sign, trimmed]),

@@ -19,11 +19,10 @@ use datafusion::physical_expr::expressions;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::functions;
 use crate::functions::cast::CastTo;
 use crate::functions::cast::is_plain;
 use crate::functions::from_datafusion;
-use crate::functions::operator::Operator;
-use crate::functions::operator::Symbol;
 use crate::plan::ir::Scalar;
 use crate::plan::literal;
 use crate::types::Column;
@@ -33,16 +32,16 @@ use crate::types::cast::Mode;
 use crate::types::cast::can_cast;
 use crate::types::schema_of;
 
-/// Every scalar function that a stored plan can name: DataFusion's, and ours, which take precedence.
-static FUNCTIONS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
-    let theirs = datafusion::functions::all_default_functions()
+/// DataFusion's scalar functions. Ours, which take precedence, are in [`functions`].
+static THEIRS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
+    let all = datafusion::functions::all_default_functions()
         .into_iter()
         .chain(datafusion::functions_nested::all_default_nested_functions());
     let named = |function: Arc<ScalarUDF>| {
         let names = std::iter::once(function.name().to_string()).chain(function.aliases().to_vec());
         names.map(|name| (name, function.clone())).collect::<Vec<_>>()
     };
-    theirs.flat_map(named).collect()
+    all.flat_map(named).collect()
 });
 
 /// What the functions are told when they run. A view has no session: its time zone is UTC.
@@ -52,16 +51,14 @@ static OPTIONS: LazyLock<Arc<ConfigOptions>> = LazyLock::new(|| {
     Arc::new(options)
 });
 
-/// Whether this very function is what its name stands for in a stored plan.
-pub fn is_function(function: &Arc<ScalarUDF>) -> bool {
-    named(function.name()).is_some_and(|known| known == *function)
+/// Whether this very function is what its name stands for in a stored plan, where it gives a `ty`.
+pub fn is_function(function: &Arc<ScalarUDF>, ty: &SqlType) -> bool {
+    named(function.name(), ty).is_some_and(|known| known == *function)
 }
 
-/// The function of a name: an operator that is ours, with its operands converted, or one of the registry.
-fn named(name: &str) -> Option<Arc<ScalarUDF>> {
-    let symbol = Symbol::ALL.iter().find(|s| s.text() == name && !s.is_comparison());
-    let operator = symbol.map(|symbol| Arc::new(Operator::function(*symbol, true)));
-    operator.or_else(|| FUNCTIONS.get(name).cloned())
+/// The function that a name in a stored plan stands for, where it gives a `ty`.
+fn named(name: &str, ty: &SqlType) -> Option<Arc<ScalarUDF>> {
+    functions::scalar(name, ty).or_else(|| THEIRS.get(name).cloned())
 }
 
 /// The expression ready to be evaluated over batches of these columns. Its values have exactly the Arrow type of its SQL
@@ -90,7 +87,7 @@ impl Binder<'_> {
             Scalar::Cast { input, ty } => self.convert(input, ty),
             Scalar::Call { function, arguments, ty } => {
                 let arguments = arguments.iter().map(|a| self.bind(a)).collect::<Result<Vec<_>>>()?;
-                self.cast(self.call(function, arguments)?, &ty.arrow())
+                self.cast(self.call(function, arguments, ty)?, &ty.arrow())
             }
             Scalar::Case { branches, otherwise, ty } => {
                 let ty = ty.arrow();
@@ -122,11 +119,10 @@ impl Binder<'_> {
     }
 
     /// A call: of an operator by its name, else of a function of the registry.
-    fn call(&self, name: &str, arguments: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
+    fn call(&self, name: &str, arguments: Vec<Arc<dyn PhysicalExpr>>, ty: &SqlType) -> Result<Arc<dyn PhysicalExpr>> {
         let schema = &self.schema;
         let bound = match (name, arguments.as_slice()) {
             ("not", [a]) => expressions::not(a.clone()),
-            ("negate", [a]) => expressions::negative(a.clone(), schema),
             ("is_null", [a]) => expressions::is_null(a.clone()),
             ("is_not_null", [a]) => expressions::is_not_null(a.clone()),
             ("is_true", [a]) => self.truth(a, Comparison::IsNotDistinctFrom, Some(true)),
@@ -145,7 +141,7 @@ impl Binder<'_> {
                 let operator = operator(name).expect("it was just found");
                 expressions::binary(a.clone(), operator, b.clone(), schema)
             }
-            _ => return self.function(name, arguments),
+            _ => return self.function(name, arguments, ty),
         };
         bound.map_err(from_datafusion)
     }
@@ -161,8 +157,13 @@ impl Binder<'_> {
     }
 
     /// A function of the registry. Arguments are converted where it takes a type that no SQL type has.
-    fn function(&self, name: &str, arguments: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
-        let Some(function) = named(name) else {
+    fn function(
+        &self,
+        name: &str,
+        arguments: Vec<Arc<dyn PhysicalExpr>>,
+        ty: &SqlType,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        let Some(function) = named(name, ty) else {
             return Err(Error::undefined_function(format!("function {name} does not exist"))
                 .hint("It cannot be used in a materialized view."));
         };

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::catalog::Catalog;
+use crate::functions::operator::Symbol;
 use crate::ids::NodeId;
 use crate::ids::TableId;
 use crate::plan::ir::AggregateCall;
@@ -155,8 +156,9 @@ pub fn scalar(expression: &Scalar, input: &[Column]) -> String {
         }
         Scalar::Call { function, arguments, .. } => {
             let shown = arguments.iter().map(show).collect::<Vec<_>>();
-            let words = function.replace('_', " ");
-            let word = function.starts_with(|c: char| c.is_ascii_alphabetic());
+            let symbol = Symbol::ALL.iter().find(|s| s.function() == function);
+            let words = symbol.map_or_else(|| function.replace('_', " "), |s| s.text().to_string());
+            let word = words.starts_with(|c: char| c.is_ascii_alphabetic());
             match (function.as_str(), shown.as_slice()) {
                 ("not", [a]) => format!("(not {a})"),
                 ("negate", [a]) => format!("(- {a})"),

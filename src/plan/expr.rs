@@ -45,10 +45,6 @@ pub fn lower_expr(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
             let name = if list.negated { "not_in" } else { "in" };
             Ok(Scalar::predicate(name, arguments.collect::<Result<_>>()?))
         }
-        Expr::Negative(inner) => {
-            let ty = type_of(expr, schema)?;
-            Ok(Scalar::Call { function: "negate".into(), arguments: vec![one(inner)?], ty })
-        }
         Expr::Not(inner) => predicate("not", inner),
         Expr::IsNull(inner) => predicate("is_null", inner),
         Expr::IsNotNull(inner) => predicate("is_not_null", inner),
@@ -62,7 +58,7 @@ pub fn lower_expr(expr: &Expr, schema: &DFSchema) -> Result<Scalar> {
     }
 }
 
-/// The name of an operator in stored plans.
+/// The name in stored plans of an operator that is DataFusion's own. Arithmetic and its like are functions of ours by now.
 fn operator_name(operator: &Operator) -> Option<&'static str> {
     Some(match operator {
         Operator::Eq => "=",
@@ -71,29 +67,14 @@ fn operator_name(operator: &Operator) -> Option<&'static str> {
         Operator::LtEq => "<=",
         Operator::Gt => ">",
         Operator::GtEq => ">=",
-        Operator::Plus => "+",
-        Operator::Minus => "-",
-        Operator::Multiply => "*",
-        Operator::Divide => "/",
-        Operator::Modulo => "%",
         Operator::And => "and",
         Operator::Or => "or",
         Operator::IsDistinctFrom => "is_distinct_from",
         Operator::IsNotDistinctFrom => "is_not_distinct_from",
-        Operator::RegexMatch => "~",
-        Operator::RegexIMatch => "~*",
-        Operator::RegexNotMatch => "!~",
-        Operator::RegexNotIMatch => "!~*",
         Operator::LikeMatch => "like",
         Operator::ILikeMatch => "ilike",
         Operator::NotLikeMatch => "not_like",
         Operator::NotILikeMatch => "not_ilike",
-        Operator::BitwiseAnd => "&",
-        Operator::BitwiseOr => "|",
-        Operator::BitwiseXor => "#",
-        Operator::BitwiseShiftRight => ">>",
-        Operator::BitwiseShiftLeft => "<<",
-        Operator::StringConcat => "||",
         Operator::AtArrow => "@>",
         Operator::ArrowAt => "<@",
         _ => return None,
@@ -151,19 +132,15 @@ fn lower_case(expr: &Expr, case: &Case, schema: &DFSchema) -> Result<Scalar> {
 fn lower_function(expr: &Expr, function: &ScalarFunction, schema: &DFSchema) -> Result<Scalar> {
     check_volatility(function)?;
     let mut arguments = function.args.iter().map(|e| lower_expr(e, schema)).collect::<Result<Vec<_>>>()?;
-    if let Some(CastTo { ty, mode: Mode::Explicit, .. }) = CastTo::of(&function.func)
-        && let Some(input) = arguments.pop()
-    {
-        return Ok(Scalar::Cast { input: Box::new(input), ty: ty.clone() });
+    let ty = type_of(expr, schema)?;
+    if let (Some(CastTo { mode: Mode::Explicit, .. }), [_]) = (CastTo::of(&function.func), arguments.as_slice()) {
+        return Ok(Scalar::Cast { input: Box::new(arguments.remove(0)), ty });
     }
-    if !bind::is_function(&function.func) {
-        return Err(Error::unsupported(format!(
-            "function {}() is not supported in a materialized view",
-            function.name()
-        ))
-        .hint("Apply it in the query that reads the view."));
+    if !bind::is_function(&function.func, &ty) {
+        let message = format!("function {}() is not supported in a materialized view", function.name());
+        return Err(Error::unsupported(message).hint("Apply it in the query that reads the view."));
     }
-    Ok(Scalar::Call { function: function.name().to_string(), arguments, ty: type_of(expr, schema)? })
+    Ok(Scalar::Call { function: function.name().to_string(), arguments, ty })
 }
 
 /// Refuses functions whose answer is not decided by their arguments.

@@ -68,7 +68,7 @@ fn project(expressions: &[Scalar], input: &Node) -> Properties {
 /// The column of `tumble_start(column, size, offset) + size`.
 fn window_end(scalar: &Scalar) -> Option<usize> {
     let Scalar::Call { function: plus, arguments, .. } = scalar else { return None };
-    let ("+", [Scalar::Call { function, arguments, .. }, length]) = (plus.as_str(), arguments.as_slice()) else {
+    let ("op_add", [Scalar::Call { function, arguments, .. }, length]) = (plus.as_str(), arguments.as_slice()) else {
         return None;
     };
     match (function.as_str(), arguments.as_slice()) {

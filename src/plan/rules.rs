@@ -8,12 +8,9 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::optimizer::Analyzer;
-use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::OptimizerContext;
 use datafusion::optimizer::OptimizerRule;
-use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
@@ -35,7 +32,8 @@ use crate::plan::expr::planning;
 use crate::plan::not_in;
 use crate::plan::refuse;
 
-/// Refuses what cannot be maintained, then resolves types, takes subqueries apart and pushes work down.
+/// Refuses what cannot be maintained, then takes subqueries apart and pushes work down. Types were resolved when the query
+/// was bound.
 pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     refuse::check(&plan)?;
     let plan = not_in::rewrite(plan)?;
@@ -43,13 +41,8 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     options.execution.time_zone = Some(crate::types::UTC.into());
     options.optimizer.skip_failed_rules = false;
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
-    let plan = Analyzer::with_rules(analyzer_rules()).execute_and_check(plan, &options, |_, _| {}).map_err(planning)?;
     let context = OptimizerContext::new_with_config_options(Arc::new(options)).without_query_execution_start_time();
     Optimizer::with_rules(optimizer_rules()).optimize(plan, &context, |_, _| {}).map_err(planning)
-}
-
-fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    vec![Arc::new(TypeCoercion::new())]
 }
 
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {

@@ -224,6 +224,8 @@ impl Session {
             search_path: self.settings.search_path(),
             time_zone: self.settings.get("TimeZone").to_string(),
             user: self.identity.user.clone(),
+            pid: self.identity.pid,
+            settings: self.settings.to_map(),
             parameter_types: given.to_vec(),
         };
         match sql::bind(statement, &context) {

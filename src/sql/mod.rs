@@ -1,5 +1,6 @@
 //! SQL text to bound statements: `parse` splits a text into statements, `bind` resolves one against a catalog snapshot.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
@@ -26,7 +27,7 @@ pub struct Parsed {
 }
 
 /// What binding depends on besides the catalog.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct BindContext {
     /// What exists.
     pub catalog: Arc<Catalog>,
@@ -36,6 +37,10 @@ pub struct BindContext {
     pub time_zone: String,
     /// The user, for `current_user`.
     pub user: String,
+    /// The session's number, for `pg_backend_pid()`.
+    pub pid: i32,
+    /// Every setting with its present value, for `current_setting`.
+    pub settings: Arc<BTreeMap<String, String>>,
     /// Types of `$1`, `$2`, ... that the client gave; others are inferred.
     pub parameter_types: Vec<Option<SqlType>>,
 }

@@ -56,8 +56,11 @@ pub enum Mode {
 
 /// Converts a column.
 pub fn cast(array: &ArrayRef, from: &SqlType, to: &SqlType, zone: Zone, mode: Mode) -> Result<ArrayRef> {
-    if from == to || array.data_type() == &DataType::Null {
-        return Ok(if from == to { array.clone() } else { arrow::array::new_null_array(&to.arrow(), array.len()) });
+    if array.data_type() == &DataType::Null {
+        return Ok(arrow::array::new_null_array(&to.arrow(), array.len()));
+    }
+    if from == to {
+        return Ok(array.clone());
     }
     if is_text(from) {
         return from_text(array, to, zone, mode);

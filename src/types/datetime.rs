@@ -254,7 +254,9 @@ impl<'a> Reader<'a> {
         if token.bytes().all(|byte| byte.is_ascii_digit()) {
             return match (token.len(), self.fields.date, self.fields.time) {
                 (8, None, _) | (6, None, Some(_)) => self.date(token),
-                (6 | 4, Some(_), None) => self.time(token),
+                (6 | 4, Some(_), None) | (6, None, None) if self.fields.date.is_some() || self.ty == "time" => {
+                    self.time(token)
+                }
                 (6, None, None) if self.month.is_none() => self.date(token),
                 _ => {
                     self.numbers.push(token);
@@ -264,15 +266,10 @@ impl<'a> Reader<'a> {
         }
         let digits = token.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let suffix = &token[digits.len()..];
-        if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            if ["am", "pm"].iter().any(|half| suffix.eq_ignore_ascii_case(half)) {
-                self.time(digits)?;
-                return self.word(suffix);
-            }
-            if ["st", "nd", "rd", "th"].iter().any(|ordinal| suffix.eq_ignore_ascii_case(ordinal)) {
-                self.numbers.push(digits);
-                return Ok(());
-            }
+        let ordinal = ["st", "nd", "rd", "th"].iter().any(|ordinal| suffix.eq_ignore_ascii_case(ordinal));
+        if ordinal && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.numbers.push(digits);
+            return Ok(());
         }
         self.date(token)
     }
@@ -322,7 +319,7 @@ impl<'a> Reader<'a> {
             None if name.starts_with(['+', '-']) => Zone::Fixed(Zone::offset(name).ok_or_else(|| {
                 Error::datetime_overflow(format!("time zone displacement out of range: \"{}\"", self.text))
             })?),
-            None if name.contains('/') => Zone::parse(name)?,
+            None if name.contains('/') => Zone::parse(&name.to_lowercase())?,
             None => Zone::parse(name).map_err(|_| self.invalid())?,
         };
         if self.fields.zone.replace(zone).is_some() {

@@ -203,6 +203,8 @@ struct Sum {
     months: i128,
     days: i128,
     micros: i128,
+    /// The units that were named; each may be once.
+    named: Vec<(i128, i128, i128)>,
 }
 
 impl Sum {
@@ -224,6 +226,10 @@ impl Sum {
             "microsecond" | "microseconds" | "usec" | "usecs" | "us" => (0, 0, 1),
             _ => return Err(invalid(text)),
         };
+        if self.named.contains(&(months, days, micros)) {
+            return Err(invalid(text));
+        }
+        self.named.push((months, days, micros));
         let (whole, fraction) = split_number(number).ok_or_else(|| invalid(text))?;
         if whole.abs() > i64::MAX as i128 {
             return Err(field_overflow(text));

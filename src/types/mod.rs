@@ -18,6 +18,9 @@ pub mod parse;
 pub mod text;
 pub mod zone;
 
+#[cfg(test)]
+mod tests;
+
 /// The time zone written into the Arrow type of `timestamptz`. Values are always UTC.
 pub const UTC: &str = "UTC";
 

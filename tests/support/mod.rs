@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio_postgres::Client;
 use tokio_postgres::NoTls;
@@ -69,6 +70,17 @@ impl Server {
         if let Some(mut process) = self.process.take() {
             let _ = process.wait();
         }
+    }
+
+    /// Waits so long for the process to die by itself; whether it did.
+    pub async fn wait_for(&mut self, patience: Duration) -> bool {
+        let Some(process) = &mut self.process else { return true };
+        let died = async {
+            while matches!(process.try_wait(), Ok(None)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(patience, died).await.is_ok()
     }
 
     /// `kill -9`, and a new process on the same data.

@@ -45,7 +45,12 @@ impl Postgres {
         let _ = Command::new("chown").arg("-R").arg("postgres:postgres").arg(directory.path()).status();
         run(command("initdb").args(["-A", "trust", "-U", "millstream", "-E", "UTF8", "--locale=C", "-D"]).arg(&data));
         let options = format!("-p {port} -k {} -c timezone=UTC -c fsync=off", directory.path().display());
-        run(command("pg_ctl").args(["-w", "-t", "60", "-o", &options, "-l"]).arg(data.join("log")).args(["-D"]).arg(&data).arg("start"));
+        run(command("pg_ctl")
+            .args(["-w", "-t", "60", "-o", &options, "-l"])
+            .arg(data.join("log"))
+            .args(["-D"])
+            .arg(&data)
+            .arg("start"));
         let postgres = Postgres { directory, port };
         run(command("createdb").args(["-h", "127.0.0.1", "-U", "millstream", "-p", &port.to_string(), "millstream"]));
         postgres

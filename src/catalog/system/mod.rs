@@ -82,6 +82,11 @@ pub fn find(schema: &str, name: &str) -> Option<SystemRelation> {
     relations().iter().find(|r| r.schema == schema && r.name == name).cloned()
 }
 
+/// Whether a relation has no rows whatever the catalog holds, since we lack what it describes.
+pub fn is_always_empty(schema: &str, name: &str) -> bool {
+    schema == PG_CATALOG && shapes::ALWAYS_EMPTY.contains(&name)
+}
+
 /// Every system relation.
 pub fn relations() -> &'static [SystemRelation] {
     static RELATIONS: OnceLock<Vec<SystemRelation>> = OnceLock::new();

@@ -48,6 +48,12 @@ pub enum Access {
 /// What we tell clients that we are; they adapt to it (see `docs`: 13 is what suits most).
 pub const SERVER_VERSION: &str = "13.14";
 
+/// What `version()` says: the PostgreSQL that we answer like, and who we are.
+pub fn version() -> String {
+    let ours = env!("CARGO_PKG_VERSION");
+    format!("PostgreSQL {SERVER_VERSION} on x86_64-pc-linux-gnu (Millstream {ours})")
+}
+
 /// The setting with this name.
 pub fn find(name: &str) -> Option<&'static Definition> {
     SETTINGS.iter().find(|definition| definition.name.eq_ignore_ascii_case(name))

@@ -14,6 +14,21 @@ mod pg;
 
 use pg::PG;
 
+/// Relations of `pg_catalog` that describe what we have none of, among those that clients ask for with every table.
+pub(super) const ALWAYS_EMPTY: &[&str] = &[
+    "pg_auth_members",
+    "pg_description",
+    "pg_foreign_server",
+    "pg_foreign_table",
+    "pg_inherits",
+    "pg_policy",
+    "pg_publication",
+    "pg_publication_namespace",
+    "pg_publication_rel",
+    "pg_statistic_ext",
+    "pg_trigger",
+];
+
 /// Every relation with its columns as Arrow.
 pub(super) fn relations() -> Vec<SystemRelation> {
     let schemas = [(PG_CATALOG, PG), (INFORMATION_SCHEMA, INFORMATION), (MS_CATALOG, MS)];

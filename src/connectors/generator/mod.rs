@@ -241,8 +241,9 @@ impl Run {
         let options = checked(&spec.options)?;
         let kind = Kind::of(&options)?;
         let timeline = Timeline::of(&options);
-        let rate = options.number("rate").filter(|rate| *rate > 0.0);
-        let rows = options.integer("rows").map(|rows| rows as u64);
+        let until = spec.until.as_ref().map(|until| until.get(PARTITION).map_or(0, |offset| (*offset).max(0) as u64));
+        let rate = options.number("rate").filter(|rate| *rate > 0.0 && until.is_none());
+        let rows = until.or(options.integer("rows").map(|rows| rows as u64));
         let fields = spec.columns.iter().filter_map(|(_, part)| match part {
             Part::Field(field) => Some(field.clone()),
             Part::Key | Part::Partition | Part::Offset | Part::Timestamp | Part::Headers => None,

@@ -223,6 +223,12 @@ impl Poller {
         if message.offset() < partition.next_offset {
             return Ok(());
         }
+        let until = self.spec.until.as_ref().map(|until| until.get(&number.to_string()).copied().unwrap_or(0));
+        if let Some(until) = until.filter(|until| message.offset() >= *until) {
+            partition.next_offset = partition.next_offset.max(until);
+            partition.end_met = true;
+            return Ok(());
+        }
         partition.rows.push(message);
         partition.next_offset = message.offset() + 1;
         partition.end_met = false;

@@ -1,4 +1,4 @@
-//! What can be said about the connector without any broker. (`tests/kafka_connector.rs` runs it against a real one.)
+//! What can be said about the connector without any broker. (`tests/kafka/connector.rs` runs it against a real one.)
 
 use super::*;
 use crate::error::Kind;
@@ -11,7 +11,7 @@ fn spec(options: &[(&str, &str)]) -> SourceSpec {
     ]);
     all.extend(options.iter().map(|(k, v)| (k.to_string(), v.to_string())));
     let columns = vec![(Column::new("a", SqlType::BigInt), Part::Field("a".into()))];
-    SourceSpec { source: ObjectId(1), name: "s".into(), columns, options: all }
+    SourceSpec { source: ObjectId(1), name: "s".into(), columns, options: all, until: None }
 }
 
 #[track_caller]

@@ -223,18 +223,6 @@ const QUERIES: &[(&str, Option<&str>)] = &[
     ("SELECT x, y FROM c WHERE x NOT IN (SELECT w FROM b WHERE w IS NOT NULL)", None),
     ("SELECT x, y FROM c WHERE x NOT IN (SELECT w FROM b WHERE w > 100)", None),
     (
-        "SELECT x, y FROM c WHERE x NOT IN (SELECT w FROM b) OR y = 1",
-        Some(
-            "SELECT x, y FROM c WHERE y = 1 UNION ALL SELECT x, y FROM c WHERE x NOT IN (SELECT w FROM b) AND y IS DISTINCT FROM 1",
-        ),
-    ),
-    (
-        "SELECT x, y FROM c WHERE NOT (x IN (SELECT w FROM b) AND y = 1)",
-        Some(
-            "SELECT x, y FROM c WHERE y <> 1 UNION ALL SELECT x, y FROM c WHERE x NOT IN (SELECT w FROM b) AND (y = 1 OR y IS NULL)",
-        ),
-    ),
-    (
         "SELECT id FROM a WHERE v NOT IN (SELECT w FROM b WHERE b.k = a.k)",
         Some(
             "SELECT id FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.k = a.k AND (b.w = a.v OR b.w IS NULL OR a.v IS NULL))",

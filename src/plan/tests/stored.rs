@@ -10,12 +10,12 @@ use crate::plan::tests::world::World;
 fn sample() -> crate::plan::ir::Plan {
     let mut world = World::new();
     world.run("CREATE TABLE a (id bigint PRIMARY KEY, k integer, t text)").unwrap();
-    world.run("CREATE TABLE b (id bigint PRIMARY KEY, w integer, d double)").unwrap();
+    world.run("CREATE TABLE b (id bigint PRIMARY KEY, w integer, d double precision)").unwrap();
     let sql = "CREATE MATERIALIZED VIEW v AS \
         SELECT a.k, count(DISTINCT b.w) AS n, sum(b.d) FILTER (WHERE a.id > 3) AS s, \
                max(CASE WHEN a.t LIKE 'x%' THEN upper(a.t) ELSE 'none' END) AS m \
         FROM a LEFT JOIN b ON a.id = b.id AND b.w > a.k GROUP BY a.k \
-        UNION ALL VALUES (1, 2, CAST(0.5 AS double), NULL)";
+        UNION ALL VALUES (1, 2, CAST(0.5 AS double precision), NULL)";
     world.run(sql).unwrap().expect("a view has a plan")
 }
 

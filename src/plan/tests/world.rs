@@ -1,14 +1,10 @@
-//! A catalog made by statements, and queries planned over it by plain DataFusion.
+//! A catalog made by statements, and DataFusion beside it with the same tables.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::MemTable;
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::optimizer::Analyzer;
-use datafusion::prelude::SessionConfig;
 use datafusion::prelude::SessionContext;
 
 use crate::catalog::Catalog;
@@ -17,21 +13,18 @@ use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::catalog::PUBLIC;
 use crate::catalog::Table;
-use crate::catalog::Watermark;
 use crate::error::Result;
 use crate::ids::ObjectId;
 use crate::plan;
 use crate::plan::Lowered;
-use crate::plan::expr::planning;
-use crate::plan::expr::sql_type;
 use crate::plan::ir::Plan;
 use crate::plan::stored;
-use crate::sql::bound::Query;
-use crate::sql::bound::RelationRef;
-use crate::sql::bound::RelationSource;
-use crate::types::Column;
-use crate::types::SqlType;
-use crate::types::schema_of;
+use crate::sql;
+use crate::sql::BindContext;
+use crate::sql::bound::Bound;
+use crate::sql::bound::Ddl;
+use crate::sql::semantics::session_state;
+use crate::types::UTC;
 
 /// Tables and views.
 pub struct World {
@@ -42,57 +35,38 @@ pub struct World {
 
 impl World {
     pub fn new() -> World {
-        let mut config = SessionConfig::new();
-        config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        let context = SessionContext::new_with_state(session_state("UTC").build());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        World { catalog: Catalog::new(), context: SessionContext::new_with_config(config), runtime }
+        World { catalog: Catalog::new(), context, runtime }
     }
 
     /// Runs a CREATE statement; for a view answers its plan.
     pub fn run(&mut self, statement: &str) -> Result<Option<Plan>> {
-        let statement = statement.trim().trim_end_matches(';');
-        if let Some(rest) = statement.strip_prefix("CREATE TABLE ") {
-            self.create_table(rest);
-            return Ok(None);
-        }
-        let rest = statement.strip_prefix("CREATE MATERIALIZED VIEW ").expect("a CREATE statement");
-        let (name, sql) = rest.split_once(" AS ").expect("CREATE MATERIALIZED VIEW v AS ...");
-        let query = self.query(sql)?;
-        let lowered = plan::lower(&query, self.catalog.next_object, &self.catalog, self.catalog.next_table)?;
-        self.catalog.next_table = lowered.next_table;
-        let Lowered { plan, storage, .. } = lowered;
-        assert_eq!(stored::read(&stored::write(&plan)).unwrap(), plan);
-        let view = MaterializedView { columns: query.columns, query: sql.into(), storage, plan: stored::write(&plan) };
-        self.insert(name, ObjectKind::MaterializedView(view));
-        Ok(Some(plan))
-    }
-
-    /// `name (column type [NOT NULL | PRIMARY KEY], ... [, WATERMARK FOR column]) [APPEND ONLY]`
-    fn create_table(&mut self, text: &str) {
-        let (name, rest) = text.split_once(" (").unwrap();
-        let (body, tail) = rest.rsplit_once(')').unwrap();
-        let mut table = Table {
-            columns: vec![],
-            defaults: vec![],
-            primary_key: vec![],
-            append_only: tail.contains("APPEND ONLY"),
-            watermark: None,
+        let context = BindContext {
+            catalog: Arc::new(self.catalog.clone()),
+            search_path: vec![PUBLIC.into()],
+            time_zone: UTC.into(),
+            user: "millstream".into(),
+            ..BindContext::default()
         };
-        for item in body.split(", ") {
-            let words = item.split(' ').collect::<Vec<_>>();
-            if let ["WATERMARK", "FOR", column] = words.as_slice() {
-                let column = table.columns.iter().position(|c: &Column| c.name == *column).unwrap();
-                table.watermark = Some(Watermark { column, expression: String::new(), idle_timeout_ms: 0 });
-                continue;
+        let parsed = sql::parse(statement)?.pop().expect("a statement");
+        match sql::bind(&parsed, &context)? {
+            Bound::Ddl(Ddl::CreateTable { name, columns, defaults, primary_key, append_only, watermark, .. }) => {
+                let table = Table { columns, defaults, primary_key, append_only, watermark };
+                self.insert(&name.name, ObjectKind::Table(table));
+                Ok(None)
             }
-            if item.ends_with("PRIMARY KEY") {
-                table.primary_key.push(table.columns.len());
+            Bound::Ddl(Ddl::CreateMaterializedView { name, query, bound, .. }) => {
+                let lowered = plan::lower(&bound, self.catalog.next_object, &self.catalog, self.catalog.next_table)?;
+                self.catalog.next_table = lowered.next_table;
+                let Lowered { plan, storage, .. } = lowered;
+                assert_eq!(stored::read(&stored::write(&plan)).unwrap(), plan);
+                let view = MaterializedView { columns: bound.columns, query, storage, plan: stored::write(&plan) };
+                self.insert(&name.name, ObjectKind::MaterializedView(view));
+                Ok(Some(plan))
             }
-            let nullable = !item.contains("NOT NULL") && !item.contains("PRIMARY KEY");
-            table.columns.push(Column { name: words[0].into(), ty: type_named(words[1]), nullable });
-            table.defaults.push(None);
+            other => panic!("{other:?} creates nothing"),
         }
-        self.insert(name, ObjectKind::Table(table));
     }
 
     fn insert(&mut self, name: &str, kind: ObjectKind) {
@@ -106,8 +80,6 @@ impl World {
             created: 0,
             kind,
         };
-        let schema = schema_of(object.columns());
-        self.fill(name, RecordBatch::new_empty(schema));
         self.catalog.insert(object);
     }
 
@@ -123,40 +95,7 @@ impl World {
         self.runtime.block_on(async { self.context.sql(sql).await.unwrap().collect().await.unwrap() })
     }
 
-    /// A query as the binder hands it over: not optimized, its scans those of our relations.
-    pub fn query(&self, sql: &str) -> Result<Query> {
-        let plan = self.runtime.block_on(self.context.state().create_logical_plan(sql)).map_err(planning)?;
-        let plan = plan.transform_up_with_subqueries(|node| {
-            let LogicalPlan::TableScan(mut scan) = node else { return Ok(Transformed::no(node)) };
-            let Some(object) = self.catalog.find(PUBLIC, scan.table_name.table()) else {
-                return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
-            };
-            let relation = RelationRef::Object(object.id);
-            scan.source = Arc::new(RelationSource { relation, schema: scan.source.schema() });
-            Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
-        });
-        let plan = plan.map_err(planning)?.data;
-        let options = Default::default();
-        let plan = Analyzer::new().execute_and_check(plan, &options, |_, _| {}).map_err(planning)?;
-        let column = |f: &arrow::datatypes::FieldRef| Ok(Column::new(f.name(), sql_type(f)?));
-        let columns = plan.schema().fields().iter().map(column).collect::<Result<_>>()?;
-        Ok(Query { plan, columns, reads: BTreeSet::new(), parameters: vec![] })
-    }
-
     pub fn id(&self, name: &str) -> ObjectId {
         self.catalog.find(PUBLIC, name).unwrap().id
-    }
-}
-
-fn type_named(name: &str) -> SqlType {
-    match name {
-        "integer" => SqlType::Integer,
-        "bigint" => SqlType::BigInt,
-        "double" => SqlType::Double,
-        "text" => SqlType::Text,
-        "boolean" => SqlType::Boolean,
-        "timestamp" => SqlType::Timestamp,
-        "numeric" => SqlType::Numeric { precision: 18, scale: 2 },
-        other => panic!("no type {other}"),
     }
 }

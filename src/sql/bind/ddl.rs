@@ -147,12 +147,7 @@ fn reserved(name: &str) -> Error {
         .hint("Names that begin with \"ms_\" are the system's.")
 }
 
-fn primary_key(
-    provider: &Provider,
-    keys: &[Vec<Ident>],
-    columns: &mut [Column],
-    table: &str,
-) -> Result<Vec<usize>> {
+fn primary_key(provider: &Provider, keys: &[Vec<Ident>], columns: &mut [Column], table: &str) -> Result<Vec<usize>> {
     let [key] = keys else {
         return match keys.get(1).and_then(|second| second.first()) {
             None => Ok(Vec::new()),
@@ -199,8 +194,8 @@ fn watermark(
         return Err(placed(provider, Error::type_mismatch(message), &definition.column));
     }
     let expression = &definition.expression;
-    let (_, ty) = expression_and_type(&expression.text, columns, provider.context)
-        .map_err(|error| within(error, expression))?;
+    let (_, ty) =
+        expression_and_type(&expression.text, columns, provider.context).map_err(|error| within(error, expression))?;
     if ty != column.ty {
         let message = format!("the expression of a watermark must be of type {}, not {ty}", column.ty);
         return Err(Error::type_mismatch(message).at(expression.offset + 1));
@@ -274,8 +269,7 @@ fn check_computed(provider: &Provider, source: &CreateSource, columns: &[Column]
     for definition in &source.columns {
         let Some(computed) = &definition.computed else { continue };
         let column = column_of(provider, definition)?;
-        expression_for(&computed.text, &inputs, &column, provider.context)
-            .map_err(|error| within(error, computed))?;
+        expression_for(&computed.text, &inputs, &column, provider.context).map_err(|error| within(error, computed))?;
     }
     Ok(())
 }

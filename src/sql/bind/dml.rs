@@ -132,7 +132,9 @@ fn target(provider: &Provider, relation: &TableWithJoins, verb: &str) -> Result<
         return Err(Error::syntax("this statement takes the name of a table"));
     };
     if !relation.joins.is_empty() {
-        return Err(Error::syntax("the target of this statement cannot be a join").hint("Put the join into FROM or USING."));
+        return Err(
+            Error::syntax("the target of this statement cannot be a join").hint("Put the join into FROM or USING.")
+        );
     }
     let object = resolve_object(name, provider.context)?;
     let table = target_table(&object, verb)?.clone();

@@ -78,7 +78,8 @@ fn plan_error(message: &str) -> Error {
     if message.starts_with("HAVING clause references") {
         return Error::grouping(clean(message));
     }
-    let operators = ["Cannot coerce arithmetic expression", "Cannot infer common argument type", "Unsupported operation"];
+    let operators =
+        ["Cannot coerce arithmetic expression", "Cannot infer common argument type", "Unsupported operation"];
     if operators.iter().any(|start| message.contains(start)) {
         return Error::undefined_function(format!("operator does not exist: {}", clean(message)))
             .hint("No operator matches the given argument types. You might need to add explicit type casts.");
@@ -190,7 +191,9 @@ impl Visitor for Search {
                 self.compare(&names, expr.span())
             }
             Expr::Function(function) => match self.kind {
-                Kind::UndefinedFunction | Kind::Unsupported => self.compare(&parts(&function.name), function.name.span()),
+                Kind::UndefinedFunction | Kind::Unsupported => {
+                    self.compare(&parts(&function.name), function.name.span())
+                }
                 _ => ControlFlow::Continue(()),
             },
             _ => ControlFlow::Continue(()),

@@ -43,7 +43,8 @@ pub fn expression_for(sql: &str, columns: &[Column], target: &Column, context: &
     crate::sql::bind::assign::adopt(&mut tree, &target.ty);
     let provider = Provider::new(context, session_state(context), Some(&text));
     let schema = row_schema(columns, None)?;
-    let bound = bind_over(&provider, vec![tree.clone()], schema.clone()).map_err(|error| locate(error, &tree, &text))?;
+    let bound =
+        bind_over(&provider, vec![tree.clone()], schema.clone()).map_err(|error| locate(error, &tree, &text))?;
     let (expr, column) = bound.into_iter().next().ok_or_else(|| Error::internal("an expression was lost"))?;
     let expr = assign(&provider, expr, &column.ty, target)?;
     let mut analyzed = analyze_over(&provider, vec![expr], schema)?;
@@ -67,15 +68,9 @@ pub fn row_schema(columns: &[Column], qualifier: Option<&str>) -> Result<DFSchem
 }
 
 /// Binds expressions over rows of a schema, each with the column it makes. They may hold no subquery.
-pub fn bind_over(
-    provider: &Provider,
-    trees: Vec<ast::Expr>,
-    schema: DFSchema,
-) -> Result<Vec<(Expr, Column)>> {
-    let options = ParserOptions {
-        collect_spans: true,
-        ..ParserOptions::from(&provider.state.config_options().sql_parser)
-    };
+pub fn bind_over(provider: &Provider, trees: Vec<ast::Expr>, schema: DFSchema) -> Result<Vec<(Expr, Column)>> {
+    let options =
+        ParserOptions { collect_spans: true, ..ParserOptions::from(&provider.state.config_options().sql_parser) };
     let planner = SqlToRel::new_with_options(provider, options);
     let given = provider.context.parameter_types.iter().map(|ty| ty.as_ref().map(field)).collect();
     let mut context = PlannerContext::new().with_prepare_param_data_types(given);
@@ -91,11 +86,7 @@ pub fn bind_over(
 }
 
 /// Analyzes expressions over rows of a schema.
-pub fn analyze_over(
-    provider: &Provider,
-    expressions: Vec<Expr>,
-    schema: DFSchema,
-) -> Result<Vec<(Expr, Column)>> {
+pub fn analyze_over(provider: &Provider, expressions: Vec<Expr>, schema: DFSchema) -> Result<Vec<(Expr, Column)>> {
     let rows = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::new(schema) });
     let named = expressions.into_iter().enumerate().map(|(n, expr)| expr.alias(format!("\u{1}{n}")));
     let plan = LogicalPlanBuilder::from(rows)

@@ -98,9 +98,8 @@ fn source_plan(
             }
         }
         SetExpr::Select(select) => {
-            let plain = |item: &SelectItem| {
-                matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
-            };
+            let plain =
+                |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
             if select.projection.iter().all(plain) {
                 for (item, target) in select.projection.iter_mut().zip(targets) {
                     if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
@@ -249,11 +248,8 @@ fn update_on_conflict(
     }
     let assigned = analyze_over(provider, expressions, schema)?;
     let old = |expr| rename_qualifier(expr, alias);
-    let assignments = pairs
-        .iter()
-        .zip(assigned)
-        .map(|((index, _), (expr, _))| Ok((*index, old(expr)?)))
-        .collect::<Result<_>>()?;
+    let assignments =
+        pairs.iter().zip(assigned).map(|((index, _), (expr, _))| Ok((*index, old(expr)?))).collect::<Result<_>>()?;
     let filter = filter.map(|(expr, _)| old(expr)).transpose()?;
     Ok(OnConflict::Update { assignments, filter })
 }

@@ -7,6 +7,7 @@
 
 use arrow::datatypes::SchemaRef;
 
+use crate::catalog::ObjectKind;
 use crate::error::{Error, Result};
 use crate::sql::bind::names::resolve_object;
 use crate::sql::bind::provider::Provider;
@@ -18,12 +19,13 @@ use crate::sql::parse::ast::Statement;
 use crate::sql::parse::text::Text;
 use crate::sql::stack::{is_deep, on_large_stack};
 use crate::sql::{BindContext, Parsed};
-use crate::catalog::ObjectKind;
 
 pub use expression::{expression, expression_for};
 
 pub mod expression;
 mod assign;
+mod catalog_queries;
+mod catalog_subqueries;
 mod ddl;
 mod dml;
 mod drop;
@@ -74,9 +76,7 @@ fn dispatch(statement: &Parsed, provider: &Provider) -> Result<Bound> {
         Statement::CreateTable(table) => Bound::Ddl(ddl::bind_table(provider, table, &statement.text)?),
         Statement::CreateSource(source) => Bound::Ddl(ddl::bind_source(provider, source, &statement.text)?),
         Statement::CreateView(view) => Bound::Ddl(ddl::bind_view(provider, view, &statement.text, false)?),
-        Statement::CreateMaterializedView(view) => {
-            Bound::Ddl(ddl::bind_view(provider, view, &statement.text, true)?)
-        }
+        Statement::CreateMaterializedView(view) => Bound::Ddl(ddl::bind_view(provider, view, &statement.text, true)?),
         Statement::Drop(drop) => Bound::Ddl(drop::bind_drop(context, drop)?),
         Statement::Explain { query, analyze } => {
             Bound::Explain { query: Box::new(bind_query(provider, query, Purpose::Read)?), analyze: *analyze }

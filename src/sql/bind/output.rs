@@ -20,8 +20,7 @@ pub fn shown(name: &str) -> &str {
 /// Gives the items of one SELECT list unique names. With `around_wildcards` also those that a wildcard beside them may
 /// bring in again.
 pub fn name_items(items: &mut [SelectItem], around_wildcards: bool) {
-    let has_wildcard =
-        items.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let has_wildcard = items.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     let mut taken: Vec<String> = Vec::new();
     for item in items {
         let (name, is_column) = match item {
@@ -72,7 +71,8 @@ fn own_name(expr: &Expr) -> Option<String> {
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => own_name(inner)?,
         Expr::CompoundFieldAccess { root, .. } => own_name(root)?,
         Expr::Case { else_result, .. } => {
-            let column = else_result.as_deref().filter(|e| matches!(e, Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
+            let column =
+                else_result.as_deref().filter(|e| matches!(e, Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
             column.and_then(own_name).unwrap_or_else(|| "case".to_string())
         }
         Expr::Exists { .. } => "exists".to_string(),

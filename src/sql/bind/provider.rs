@@ -1,8 +1,8 @@
 //! What DataFusion's planner asks for while it plans: relations from the catalog snapshot, functions from the state.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -14,8 +14,12 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 
+use crate::catalog::system;
+use crate::catalog::system::CatalogNames;
 use crate::catalog::{Object, ObjectKind};
 use crate::error::Error;
+use crate::functions;
+use crate::functions::catalog::CatalogContext;
 use crate::ids::ObjectId;
 use crate::sql::BindContext;
 use crate::sql::bind::error::{convert, noted};
@@ -45,6 +49,8 @@ pub struct Provider<'a> {
     pub view_depth: usize,
     /// The plain views that were put in.
     pub views: RefCell<BTreeSet<ObjectId>>,
+    /// What the functions of `pg_catalog` answer from.
+    catalog_context: Arc<CatalogContext>,
     relation_planners: Vec<Arc<dyn RelationPlanner>>,
 }
 
@@ -58,6 +64,7 @@ impl<'a> Provider<'a> {
             extra: Vec::new(),
             view_depth: 0,
             views: RefCell::default(),
+            catalog_context: Arc::new(catalog_context(context)),
             relation_planners: vec![Arc::new(Tumble)],
         }
     }
@@ -91,6 +98,20 @@ impl<'a> Provider<'a> {
     }
 }
 
+/// The session and the catalog as the functions of `pg_catalog` see them.
+fn catalog_context(context: &BindContext) -> CatalogContext {
+    CatalogContext {
+        database: system::DATABASE.to_string(),
+        user: context.user.clone(),
+        owner: system::describe::OWNER,
+        search_path: context.search_path.clone(),
+        pid: context.pid,
+        version: system::settings::version(),
+        settings: context.settings.clone(),
+        names: Arc::new(CatalogNames(context.catalog.clone())),
+    }
+}
+
 impl ContextProvider for Provider<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         let parts: Vec<&str> = match &name {
@@ -104,10 +125,10 @@ impl ContextProvider for Provider<'_> {
             return Ok(source.clone());
         }
         let source = resolve(&parts, self.context).and_then(|relation| match relation {
-            Relation::System(schema, name, columns) => Ok(Arc::new(RelationSource {
-                relation: RelationRef::System(schema, name),
-                schema: columns,
-            }) as Arc<dyn TableSource>),
+            Relation::System(schema, name, columns) => {
+                Ok(Arc::new(RelationSource { relation: RelationRef::System(schema, name), schema: columns })
+                    as Arc<dyn TableSource>)
+            }
             Relation::Object(object) => self.source(&object),
         });
         source.map_err(|error| DataFusionError::External(Box::new(error)))
@@ -140,7 +161,8 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.state.scalar_functions().get(name).cloned()
+        let of_catalog = functions::catalog::find(name, &self.catalog_context).map(Arc::new);
+        of_catalog.or_else(|| self.state.scalar_functions().get(name).cloned())
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

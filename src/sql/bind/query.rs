@@ -64,7 +64,8 @@ pub fn view_plan(provider: &Provider, view: &View) -> Result<LogicalPlan> {
 
 /// The analyzed plan of a query, and the types of its parameters.
 pub fn plan_query(provider: &Provider, query: &ast::Query) -> Result<(LogicalPlan, Vec<SqlType>)> {
-    let given: Vec<Option<FieldRef>> = provider.context.parameter_types.iter().map(|ty| ty.as_ref().map(field)).collect();
+    let given: Vec<Option<FieldRef>> =
+        provider.context.parameter_types.iter().map(|ty| ty.as_ref().map(field)).collect();
     let plan = raw_plan(provider, query, given)?;
     let plan = analyze(provider, plan)?;
     let parameters = parameter_types(provider, &plan, &counting_parameters(query))?;
@@ -87,7 +88,8 @@ fn raw_plan(provider: &Provider, query: &ast::Query, parameters: Vec<Option<Fiel
     let attempt = |around_wildcards| {
         let mut query = query.clone();
         rewrite(&mut query, provider.context, around_wildcards)?;
-        let options = ParserOptions { collect_spans: true, ..ParserOptions::from(&provider.state.config_options().sql_parser) };
+        let options =
+            ParserOptions { collect_spans: true, ..ParserOptions::from(&provider.state.config_options().sql_parser) };
         let planner = SqlToRel::new_with_options(provider, options);
         let mut context = PlannerContext::new().with_prepare_param_data_types(parameters.clone());
         let statement = ast::Statement::Query(Box::new(query));
@@ -121,7 +123,9 @@ fn parameter_types(provider: &Provider, plan: &LogicalPlan, counting: &BTreeSet<
             }
             let wide = |ty| if matches!(ty, SqlType::Varchar(_)) { SqlType::Text } else { ty };
             match fields.get(&format!("${n}")) {
-                Some(Some(field)) => SqlType::of_field(field).map_or_else(|| nearest_type(field.data_type()), Ok).map(wide),
+                Some(Some(field)) => {
+                    SqlType::of_field(field).map_or_else(|| nearest_type(field.data_type()), Ok).map(wide)
+                }
                 Some(None) if counting.contains(&format!("${n}")) => Ok(SqlType::BigInt),
                 Some(None) => Ok(SqlType::Text),
                 None => Err(Error::indeterminate_type(format!("could not determine data type of parameter ${n}"))),

@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, FunctionArguments, Ident, LimitClause, ObjectName, ObjectNamePart, Query,
-    OrderBy, OrderByKind, Select, SelectItem, SetExpr, Table, Value, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident, LimitClause, ObjectName,
+    ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Table, Value, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 
 use crate::error::{Error, Result};
 use crate::sql::BindContext;
+use crate::sql::bind::catalog_queries;
+use crate::sql::bind::catalog_subqueries;
 use crate::sql::bind::names::{DATABASE, parts};
 use crate::sql::bind::output::name_items;
 use crate::sql::parse::ast::Statement;
@@ -44,6 +47,7 @@ impl VisitorMut for Rewriter<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Box<Error>> {
         name_items(&mut select.projection, self.around_wildcards);
+        catalog_queries::skip_unread(select);
         ControlFlow::Continue(())
     }
 
@@ -86,6 +90,11 @@ fn rewritten(expr: &mut Expr, context: &BindContext) -> Result<Option<Expr>> {
                 .ok_or_else(|| Error::undefined_function(format!("operator does not exist: {}", name.join("."))))?;
             Ok(None)
         }
+        Expr::Subquery(query) => Ok(catalog_subqueries::single_row(query)),
+        Expr::Function(Function { args: FunctionArguments::Subquery(query), .. }) => {
+            Ok(catalog_subqueries::empty_array(query))
+        }
+        Expr::Cast { .. } => Ok(catalog_queries::name_cast(expr)),
         Expr::Function(function) => {
             if let [ObjectNamePart::Identifier(schema), rest] = function.name.0.as_slice()
                 && schema.value.eq_ignore_ascii_case("pg_catalog")

@@ -62,7 +62,7 @@ fn context() -> BindContext {
         search_path: vec!["$user".into(), "public".into()],
         time_zone: "UTC".into(),
         user: "alice".into(),
-        parameter_types: Vec::new(),
+        ..BindContext::default()
     }
 }
 
@@ -94,9 +94,15 @@ fn columns(query: &Query) -> String {
 #[test]
 fn columns_are_called_and_typed_as_in_postgres() {
     for (sql, expected) in [
-        ("SELECT 1, 'a', NULL, 1.5, true", "?column? integer, ?column? text, ?column? text, ?column? numeric(2,1), bool boolean"),
+        (
+            "SELECT 1, 'a', NULL, 1.5, true",
+            "?column? integer, ?column? text, ?column? text, ?column? numeric(2,1), bool boolean",
+        ),
         ("SELECT id, id FROM t", "id integer, id integer"),
-        ("SELECT id, t.* FROM t", "id integer, id integer, name character varying(5), price numeric(10,2), ts timestamp with time zone, flag boolean"),
+        (
+            "SELECT id, t.* FROM t",
+            "id integer, id integer, name character varying(5), price numeric(10,2), ts timestamp with time zone, flag boolean",
+        ),
         ("SELECT count(*), count(*), max(id) FROM t", "count bigint, count bigint, max integer"),
         ("SELECT count FROM (SELECT count(*) FROM t) s", "count bigint"),
         ("SELECT id::text, 1::bigint, now() FROM t", "id text, int8 bigint, now timestamp with time zone"),
@@ -106,7 +112,10 @@ fn columns_are_called_and_typed_as_in_postgres() {
         ("SELECT * FROM millstream.public.mv", "id integer, twice integer"),
         ("SELECT current_user, user", "current_user text, user text"),
         ("SELECT CASE WHEN flag THEN 1 ELSE 2 END, coalesce(id, 0) FROM t", "case integer, coalesce integer"),
-        ("SELECT window_start, window_end, k FROM TUMBLE(log, at, INTERVAL '1 minute')", "window_start timestamp without time zone, window_end timestamp without time zone, k integer"),
+        (
+            "SELECT window_start, window_end, k FROM TUMBLE(log, at, INTERVAL '1 minute')",
+            "window_start timestamp without time zone, window_end timestamp without time zone, k integer",
+        ),
         ("SELECT name COLLATE \"C\" FROM t", "name character varying(5)"),
         ("SELECT id FROM t WHERE name OPERATOR(pg_catalog.~) 'a'", "id integer"),
         ("SELECT relname FROM pg_class", "relname name"),
@@ -146,7 +155,10 @@ fn parameters_are_inferred() {
         ("SELECT id + $1 FROM t LIMIT $2", "integer, bigint"),
         ("SELECT $1", "text"),
         ("SELECT $1::numeric(5,1), $1", "numeric(5,1)"),
-        ("SELECT id FROM t WHERE price > $2 AND ts BETWEEN $1 AND $3", "timestamp with time zone, numeric(10,2), timestamp with time zone"),
+        (
+            "SELECT id FROM t WHERE price > $2 AND ts BETWEEN $1 AND $3",
+            "timestamp with time zone, numeric(10,2), timestamp with time zone",
+        ),
         ("SELECT id FROM t WHERE id IN ($1, $2)", "integer, integer"),
     ] {
         let types: Vec<_> = query(sql).parameters.iter().map(ToString::to_string).collect();
@@ -158,41 +170,77 @@ fn parameters_are_inferred() {
 fn refusals_say_where_and_what_to_do() {
     for (sql, expected) in [
         ("SELECT * FROM tt", "42P01 relation \"tt\" does not exist @15 (Perhaps you meant \"t\".)"),
-        ("SELECT nmae FROM t", "42703 column \"nmae\" does not exist @8 (Perhaps you meant to reference the column \"name\".)"),
-        ("SELECT x.nmae FROM t x", "42703 column x.nmae does not exist @8 (Perhaps you meant to reference the column \"x.name\".)"),
+        (
+            "SELECT nmae FROM t",
+            "42703 column \"nmae\" does not exist @8 (Perhaps you meant to reference the column \"name\".)",
+        ),
+        (
+            "SELECT x.nmae FROM t x",
+            "42703 column x.nmae does not exist @8 (Perhaps you meant to reference the column \"x.name\".)",
+        ),
         ("SELECT z.id FROM t", "42P01 missing FROM-clause entry for table \"z\" @8"),
         ("SELECT id FROM t a, t b", "42702 column reference \"id\" is ambiguous @8"),
         ("SELECT lowr(name) FROM t", "42883 function lowr does not exist @8 (Perhaps you meant lower().)"),
-        ("SELECT name, count(*) FROM t", "42803 column \"t.name\" must appear in the GROUP BY clause or be used in an aggregate function @8"),
+        (
+            "SELECT name, count(*) FROM t",
+            "42803 column \"t.name\" must appear in the GROUP BY clause or be used in an aggregate function @8",
+        ),
         ("SELECT * FROM src", "0A000 source \"src\" cannot be read directly @15 (Its rows"),
         ("SELECT * FROM other.t", "42P01 relation \"other.t\" does not exist @15"),
         ("SELECT * FROM db.public.t", "0A000 cross-database references are not implemented: \"db.public.t\""),
         ("SELECT DISTINCT ON (id) id FROM t", "0A000 DISTINCT ON is not supported @21"),
         ("SELECT id FROM t EXCEPT ALL SELECT id FROM mv", "0A000 EXCEPT ALL is not supported @"),
-        ("SELECT * FROM t FULL JOIN mv USING (id)", "0A000 USING and NATURAL are not supported with RIGHT and FULL joins @27"),
-        ("SELECT id FROM t WHERE id NOT IN (SELECT id FROM mv) OR flag", "0A000 IN (subquery) is supported as a condition only"),
+        (
+            "SELECT * FROM t FULL JOIN mv USING (id)",
+            "0A000 USING and NATURAL are not supported with RIGHT and FULL joins @27",
+        ),
+        (
+            "SELECT id FROM t WHERE id NOT IN (SELECT id FROM mv) OR flag",
+            "0A000 IN (subquery) is supported as a condition only",
+        ),
         ("SELECT id::foo FROM t", "42704 type \"foo\" does not exist"),
         ("SELECT id::integr FROM t", "42704 type \"integr\" does not exist (Perhaps you meant \"integer\".)"),
         ("SELECT $2", "42P18 could not determine data type of parameter $1"),
         ("SELECT * FROM TUMBLE(t, name, INTERVAL '1 minute')", "42804 column \"name\" of TUMBLE must be a timestamp"),
         ("SELECT * FROM TUMBLE(t, ts, INTERVAL '1 month')", "0A000 a window cannot be measured in months or years"),
         ("SELECT * FROM HOP(t, ts, INTERVAL '1 minute', INTERVAL '1 hour')", "0A000 HOP() is not supported"),
-        ("CREATE MATERIALIZED VIEW w AS SELECT now() FROM t", "0A000 function now() is not supported in a materialized view"),
-        ("CREATE MATERIALIZED VIEW w AS SELECT random() FROM t", "0A000 function random() is not supported in a materialized view"),
+        (
+            "CREATE MATERIALIZED VIEW w AS SELECT now() FROM t",
+            "0A000 function now() is not supported in a materialized view",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW w AS SELECT random() FROM t",
+            "0A000 function random() is not supported in a materialized view",
+        ),
         ("CREATE VIEW w AS SELECT $1", "42P02 there is no parameter $1"),
         ("CREATE VIEW w AS SELECT id, id FROM t", "42701 column \"id\" specified more than once"),
         ("CREATE TABLE a (x int, x text)", "42701 column \"x\" specified more than once @24"),
         ("CREATE TABLE a (x int, PRIMARY KEY (y))", "42703 column \"y\" named in key does not exist @37"),
-        ("CREATE TABLE a (x int PRIMARY KEY, PRIMARY KEY (x))", "42P17 multiple primary keys for table \"a\" are not allowed"),
-        ("CREATE TABLE a (x text, WATERMARK FOR x AS x)", "42804 column \"x\" of a watermark must be a timestamp, not text @39"),
-        ("CREATE TABLE a (x timestamp, WATERMARK FOR x AS x::date)", "42804 the expression of a watermark must be of type"),
+        (
+            "CREATE TABLE a (x int PRIMARY KEY, PRIMARY KEY (x))",
+            "42P17 multiple primary keys for table \"a\" are not allowed",
+        ),
+        (
+            "CREATE TABLE a (x text, WATERMARK FOR x AS x)",
+            "42804 column \"x\" of a watermark must be a timestamp, not text @39",
+        ),
+        (
+            "CREATE TABLE a (x timestamp, WATERMARK FOR x AS x::date)",
+            "42804 the expression of a watermark must be of type",
+        ),
         ("CREATE TABLE a (x int DEFAULT 'a')", "22P02 invalid input syntax for type integer: \"a\" @31"),
         ("CREATE TABLE a (x int DEFAULT y)", "42703 column \"y\" does not exist @31"),
         ("CREATE TABLE a (ms_x int)", "42P17 column name \"ms_x\" is reserved @17"),
-        ("CREATE TABLE a (x int) WITH (idle_timeuot = '1s')", "22023 unrecognized option \"idle_timeuot\" @30 (Perhaps you meant \"idle_timeout\".)"),
+        (
+            "CREATE TABLE a (x int) WITH (idle_timeuot = '1s')",
+            "22023 unrecognized option \"idle_timeuot\" @30 (Perhaps you meant \"idle_timeout\".)",
+        ),
         ("CREATE TABLE pg_catalog.a (x int)", "0A000 schema \"pg_catalog\" belongs to the system"),
         ("CREATE SOURCE s (x int)", "22023 option \"connector\" is missing"),
-        ("CREATE SOURCE s (x int) WITH (connector = 'kafka') FORMAT UPSERT ENCODE JSON", "0A000 FORMAT UPSERT ENCODE JSON is not supported @52"),
+        (
+            "CREATE SOURCE s (x int) WITH (connector = 'kafka') FORMAT UPSERT ENCODE JSON",
+            "0A000 FORMAT UPSERT ENCODE JSON is not supported @52",
+        ),
         ("DROP TABLE v", "42809 \"v\" is not a table @12 (Use DROP VIEW to remove a view.)"),
         ("DROP TABLE nope", "42P01 table \"nope\" does not exist @12"),
         ("INSERT INTO mv VALUES (1)", "42809 cannot insert into materialized view \"mv\" @13"),
@@ -201,8 +249,14 @@ fn refusals_say_where_and_what_to_do() {
         ("INSERT INTO t (id) VALUES (1, 2)", "42601 INSERT has more expressions than target columns"),
         ("INSERT INTO t (id, name) VALUES (1)", "42601 INSERT has more target columns than expressions"),
         ("INSERT INTO t (id) VALUES ('x')", "22P02 invalid input syntax for type integer: \"x\""),
-        ("INSERT INTO t (id) SELECT name FROM t", "42804 column \"id\" is of type integer but expression is of type character varying(5) (You will need"),
-        ("INSERT INTO t (flag) VALUES (1)", "42804 column \"flag\" is of type boolean but expression is of type integer"),
+        (
+            "INSERT INTO t (id) SELECT name FROM t",
+            "42804 column \"id\" is of type integer but expression is of type character varying(5) (You will need",
+        ),
+        (
+            "INSERT INTO t (flag) VALUES (1)",
+            "42804 column \"flag\" is of type boolean but expression is of type integer",
+        ),
         ("INSERT INTO t VALUES (1) ON CONFLICT (name) DO NOTHING", "42P10 there is no unique or exclusion constraint"),
         ("INSERT INTO t (id) SELECT k FROM src", "0A000 source \"src\" cannot be read directly"),
         ("UPDATE log SET k = 1", "0A000 cannot update append-only table \"log\" @8"),
@@ -222,11 +276,11 @@ fn dml_is_taken_apart() {
         Ok(Bound::Dml(dml)) => dml,
         other => panic!("{sql}: {other:?}"),
     };
-    let Dml::Insert { source, conflict, returning, .. } = dml(
-        "INSERT INTO t AS x (id, name, price) VALUES ($1, 'abc', '1.5'), (2, DEFAULT, $2)
+    let Dml::Insert { source, conflict, returning, .. } =
+        dml("INSERT INTO t AS x (id, name, price) VALUES ($1, 'abc', '1.5'), (2, DEFAULT, $2)
          ON CONFLICT (id) DO UPDATE SET price = x.price + excluded.price, name = $3 WHERE x.flag
-         RETURNING *, id + 1 AS next",
-    ) else {
+         RETURNING *, id + 1 AS next")
+    else {
         panic!("no insert")
     };
     assert_eq!(
@@ -265,7 +319,8 @@ fn dml_is_taken_apart() {
         panic!("no delete")
     };
     assert!(predicate.unwrap().to_string().starts_with("k > Int32(3) AND at <"));
-    for sql in ["INSERT INTO t DEFAULT VALUES", "INSERT INTO t SELECT * FROM t", "INSERT INTO plain SELECT '1', now()"] {
+    for sql in ["INSERT INTO t DEFAULT VALUES", "INSERT INTO t SELECT * FROM t", "INSERT INTO plain SELECT '1', now()"]
+    {
         dml(sql);
     }
 }
@@ -276,19 +331,19 @@ fn ddl_is_checked_and_completed() {
         Ok(Bound::Ddl(ddl)) => ddl,
         other => panic!("{sql}: {other:?}"),
     };
-    let Ddl::CreateTable { columns, primary_key, defaults, watermark, append_only, .. } = ddl(
-        "CREATE TABLE a (x int, y text DEFAULT 'q', ts timestamptz, PRIMARY KEY (x, y),
-         WATERMARK FOR ts AS ts - INTERVAL '5 seconds') APPEND ONLY WITH (idle_timeout = '30s')",
-    ) else {
+    let Ddl::CreateTable { columns, primary_key, defaults, watermark, append_only, .. } =
+        ddl("CREATE TABLE a (x int, y text DEFAULT 'q', ts timestamptz, PRIMARY KEY (x, y),
+         WATERMARK FOR ts AS ts - INTERVAL '5 seconds') APPEND ONLY WITH (idle_timeout = '30s')")
+    else {
         panic!("no table")
     };
     assert!(append_only && !columns[0].nullable && !columns[1].nullable && columns[2].nullable);
     assert_eq!((primary_key, defaults[1].as_deref()), (vec![0, 1], Some("'q'")));
     assert_eq!(watermark.unwrap().idle_timeout_ms, 30_000);
-    let Ddl::CreateSource { columns, fills, options, .. } = ddl(
-        "CREATE SOURCE s (x int, d date AS at::date, at timestamp, WATERMARK FOR at AS at)
-         INCLUDE OFFSET INCLUDE HEADERS AS h WITH (connector = 'kafka', topic = 'x') FORMAT PLAIN ENCODE JSON",
-    ) else {
+    let Ddl::CreateSource { columns, fills, options, .. } =
+        ddl("CREATE SOURCE s (x int, d date AS at::date, at timestamp, WATERMARK FOR at AS at)
+         INCLUDE OFFSET INCLUDE HEADERS AS h WITH (connector = 'kafka', topic = 'x') FORMAT PLAIN ENCODE JSON")
+    else {
         panic!("no source")
     };
     let names: Vec<_> = columns.iter().map(|c| c.name.as_str()).collect();

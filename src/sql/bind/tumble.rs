@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, binary_expr, Operator};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder, Operator, binary_expr};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, ObjectName, TableFactor};
 
 use crate::error::Error;

@@ -17,8 +17,24 @@ const INCLUDES: [&str; 5] = ["key", "partition", "offset", "timestamp", "headers
 
 /// What CREATE makes in Postgres or elsewhere, and not here.
 const UNSUPPORTED: [&str; 18] = [
-    "index", "unique", "sink", "connection", "secret", "schema", "database", "function", "sequence", "type", "role",
-    "user", "extension", "trigger", "temporary", "temp", "unlogged", "domain",
+    "index",
+    "unique",
+    "sink",
+    "connection",
+    "secret",
+    "schema",
+    "database",
+    "function",
+    "sequence",
+    "type",
+    "role",
+    "user",
+    "extension",
+    "trigger",
+    "temporary",
+    "temp",
+    "unlogged",
+    "domain",
 ];
 
 /// A column list: the columns, the primary keys, the watermarks.
@@ -91,8 +107,7 @@ impl Grammar<'_> {
         }
         let options = if self.parser.parse_keyword(Keyword::WITH) { self.options()? } else { Vec::new() };
         let format = self.format()?;
-        let source =
-            CreateSource { name, if_not_exists, columns, primary_keys, watermarks, includes, options, format };
+        let source = CreateSource { name, if_not_exists, columns, primary_keys, watermarks, includes, options, format };
         Ok(Statement::CreateSource(Box::new(source)))
     }
 
@@ -100,8 +115,7 @@ impl Grammar<'_> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
         let has_columns = self.parser.peek_token_ref().token == Token::LParen;
-        let columns =
-            if has_columns { self.parenthesized(|g| Ok(g.parser.parse_identifier()?))? } else { Vec::new() };
+        let columns = if has_columns { self.parenthesized(|g| Ok(g.parser.parse_identifier()?))? } else { Vec::new() };
         let options = if self.parser.parse_keyword(Keyword::WITH) { self.options()? } else { Vec::new() };
         self.parser.expect_keyword(Keyword::AS)?;
         let mark = self.mark();

@@ -46,7 +46,11 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>> {
     let whole = Text::new(text);
     let tokens = tokenize(text, &whole)?;
     depth::check_tokens(&tokens)?;
-    if tokens.len() < TOKENS_SMALL && !is_deep(text) { statements(&whole, tokens) } else { on_large_stack(|| statements(&whole, tokens)) }
+    if tokens.len() < TOKENS_SMALL && !is_deep(text) {
+        statements(&whole, tokens)
+    } else {
+        on_large_stack(|| statements(&whole, tokens))
+    }
 }
 
 /// Parses one scalar expression.

@@ -13,9 +13,33 @@ use crate::sql::parse::grammar::{Grammar, Parse};
 
 /// The first words of Postgres' statements that there are none of here.
 const UNSUPPORTED: [&str; 27] = [
-    "alter", "analyze", "call", "checkpoint", "close", "cluster", "comment", "copy", "declare", "do", "fetch", "grant",
-    "import", "load", "lock", "merge", "move", "reassign", "refresh", "reindex", "revoke", "security", "vacuum",
-    "subscribe", "describe", "desc", "kill",
+    "alter",
+    "analyze",
+    "call",
+    "checkpoint",
+    "close",
+    "cluster",
+    "comment",
+    "copy",
+    "declare",
+    "do",
+    "fetch",
+    "grant",
+    "import",
+    "load",
+    "lock",
+    "merge",
+    "move",
+    "reassign",
+    "refresh",
+    "reindex",
+    "revoke",
+    "security",
+    "vacuum",
+    "subscribe",
+    "describe",
+    "desc",
+    "kill",
 ];
 
 impl Grammar<'_> {

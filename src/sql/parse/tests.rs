@@ -84,10 +84,7 @@ fn settings_and_transactions() {
     assert_eq!(setting("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED"), isolation);
     assert_eq!(setting("SET TRANSACTION READ ONLY"), set("transaction_read_only", Some("on"), true));
     assert_eq!(setting("SHOW ALL"), SettingStatement::ShowAll);
-    assert_eq!(
-        setting("SHOW TRANSACTION ISOLATION LEVEL"),
-        SettingStatement::Show("transaction_isolation".into())
-    );
+    assert_eq!(setting("SHOW TRANSACTION ISOLATION LEVEL"), SettingStatement::Show("transaction_isolation".into()));
     assert_eq!(setting("RESET ALL"), SettingStatement::Reset(None));
     let transaction = |text: &str| match parse(text).expect(text).remove(0).ast {
         Statement::Transaction(transaction) => transaction,
@@ -124,8 +121,7 @@ fn our_own_statements() {
     assert_eq!(source.watermarks[0].expression.text, "ts - INTERVAL '5 seconds'");
     assert_eq!(source.includes.iter().map(|i| i.what).collect::<Vec<_>>(), ["key", "partition", "offset"]);
     let options: Vec<_> = source.options.iter().map(|o| (o.key.as_str(), o.value.as_str())).collect();
-    let expected =
-        [("connector", "kafka"), ("properties.bootstrap.server", "x:1"), ("a b", "7"), ("flag", "true")];
+    let expected = [("connector", "kafka"), ("properties.bootstrap.server", "x:1"), ("a b", "7"), ("flag", "true")];
     assert_eq!(options, expected);
     let Statement::CreateTable(table) =
         parse("CREATE TABLE t (a int DEFAULT 1 + 1 NOT NULL PRIMARY KEY, watermark text) APPEND ONLY WITH (x = 1)")

@@ -3,7 +3,10 @@
 //! DataFusion evaluates both sides of AND and OR for every row of a batch. Where one side can fail, it goes under a CASE, whose
 //! branches are evaluated for chosen rows only.
 
+use arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
 use datafusion::common::Result as DfResult;
+use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::tree_node::TransformedResult;
@@ -11,7 +14,9 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::BinaryExpr;
 use datafusion::logical_expr::Case;
+use datafusion::logical_expr::Cast;
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::ExprSchemable;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::Operator as DfOperator;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -21,6 +26,7 @@ use datafusion::optimizer::AnalyzerRule;
 use crate::functions::cast::CastTo;
 use crate::functions::operator::Operator;
 use crate::functions::operator::Symbol;
+use crate::sql::semantics::resolve::input_schema;
 
 /// The last rule of the analyzer.
 #[derive(Debug)]
@@ -34,9 +40,10 @@ impl AnalyzerRule for Guard {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DfResult<LogicalPlan> {
         let guard_node = |plan: LogicalPlan| {
             let names = NamePreserver::new(&plan);
+            let schema = input_schema(&plan)?;
             plan.map_expressions(|expr| {
                 let name = names.save(&expr);
-                let guarded = guard(expr)?;
+                let guarded = guard(expr, &schema)?;
                 Ok(guarded.update_data(|expr| name.restore(expr)))
             })
         };
@@ -44,9 +51,17 @@ impl AnalyzerRule for Guard {
     }
 }
 
-/// Guards every AND and OR of an expression. The outermost chain of an operator is taken at once.
-fn guard(expr: Expr) -> DfResult<Transformed<Expr>> {
+/// Guards every AND, OR and boolean CASE of an expression. The outermost chain of an operator is taken at once.
+fn guard(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     expr.transform_down(|expr| match &expr {
+        Expr::Case(case) if can_fail(&expr)? && expr.get_type(schema)? == DataType::Boolean => {
+            let branches =
+                case.when_then_expr.iter().map(|(when, then)| (when.as_ref().clone(), then.as_ref().clone()));
+            let branches = branches.map(|(when, then)| Ok((guard(when, schema).data()?, guard(then, schema).data()?)));
+            let otherwise = case.else_expr.as_ref().map(|otherwise| guard(otherwise.as_ref().clone(), schema).data());
+            let sealed = sealed_case(branches.collect::<DfResult<_>>()?, otherwise.transpose()?);
+            Ok(Transformed::new(sealed, true, TreeNodeRecursion::Jump))
+        }
         Expr::BinaryExpr(BinaryExpr { op: op @ (DfOperator::And | DfOperator::Or), .. }) => {
             let op = *op;
             let mut safe = Vec::new();
@@ -57,7 +72,8 @@ fn guard(expr: Expr) -> DfResult<Transformed<Expr>> {
             if fallible.is_empty() || safe.is_empty() && fallible.len() == 1 {
                 return Ok(Transformed::no(expr));
             }
-            let fallible = fallible.into_iter().map(|operand| guard(operand).data()).collect::<DfResult<Vec<_>>>()?;
+            let fallible =
+                fallible.into_iter().map(|operand| guard(operand, schema).data()).collect::<DfResult<Vec<_>>>()?;
             let guarded = chain(safe, fallible, op);
             Ok(Transformed::new(guarded, true, TreeNodeRecursion::Jump))
         }
@@ -83,9 +99,7 @@ fn chain(safe: Vec<Expr>, fallible: Vec<Expr>, op: DfOperator) -> Expr {
     let join = |left: Expr, right: Expr| Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)));
     let mut rest = fallible.into_iter().rev();
     let last = rest.next();
-    let tail = rest.fold(last, |tail, operand| {
-        tail.map(|tail| only_if_open(operand.clone(), join(operand, tail), op))
-    });
+    let tail = rest.fold(last, |tail, operand| tail.map(|tail| only_if_open(operand.clone(), join(operand, tail), op)));
     let head = safe.into_iter().reduce(join);
     match (head, tail) {
         (Some(head), Some(tail)) => {
@@ -103,14 +117,52 @@ fn only_if_open(condition: Expr, then: Expr, op: DfOperator) -> Expr {
         DfOperator::And => (Expr::IsNotFalse(Box::new(condition)), false),
         _ => (Expr::IsNotTrue(Box::new(condition)), true),
     };
-    Expr::Case(Case::new(None, vec![(Box::new(open), Box::new(then))], Some(Box::new(lit(decided)))))
+    sealed_case(vec![(open, then)], Some(lit(decided)))
+}
+
+/// A boolean CASE in numbers, `CASE ... THEN then::int ... END = 1`: out of a boolean one DataFusion's simplifier makes ANDs and ORs,
+/// which evaluate every branch for every row.
+fn sealed_case(branches: Vec<(Expr, Expr)>, otherwise: Option<Expr>) -> Expr {
+    let number = |value: Expr| match value {
+        Expr::Literal(ScalarValue::Boolean(value), _) => Box::new(lit(ScalarValue::Int32(value.map(i32::from)))),
+        value => Box::new(Expr::Cast(Cast::new(Box::new(value), DataType::Int32))),
+    };
+    let branches = branches.into_iter().map(|(when, then)| (Box::new(when), number(then))).collect();
+    Expr::Case(Case::new(None, branches, otherwise.map(number))).eq(lit(1))
 }
 
 /// Functions of DataFusion's and ours that give an answer for any arguments.
 const SAFE: [&str; 30] = [
-    "upper", "lower", "btrim", "trim", "ltrim", "rtrim", "length", "char_length", "octet_length", "bit_length", "strpos", "coalesce",
-    "nullif", "greatest", "least", "concat", "concat_ws", "replace", "starts_with", "ends_with", "left", "right", "reverse", "initcap",
-    "md5", "interval_span", "op_concat", "is_null", "split_part", "ascii",
+    "upper",
+    "lower",
+    "btrim",
+    "trim",
+    "ltrim",
+    "rtrim",
+    "length",
+    "char_length",
+    "octet_length",
+    "bit_length",
+    "strpos",
+    "coalesce",
+    "nullif",
+    "greatest",
+    "least",
+    "concat",
+    "concat_ws",
+    "replace",
+    "starts_with",
+    "ends_with",
+    "left",
+    "right",
+    "reverse",
+    "initcap",
+    "md5",
+    "interval_span",
+    "op_concat",
+    "is_null",
+    "split_part",
+    "ascii",
 ];
 
 /// Whether some row can make the expression fail.

@@ -1,6 +1,6 @@
 //! Postgres' answers out of DataFusion: the settings, planners, rules and functions that views and reads are planned with alike.
 //!
-//! SQL becomes a logical plan with operators of ours ([`planner`]) and types of ours ([`names`]). The analyzer then resolves types
+//! What DataFusion would read wrongly is changed in the syntax tree first ([`prepare`]). SQL then becomes a logical plan with operators of ours ([`planner`]) and types of ours ([`names`]). The analyzer then resolves types
 //! from the leaves up ([`resolve`]), DataFusion's own coercion finds the little that is left, its casts are replaced where
 //! they would answer otherwise ([`casts`]), and what can fail is guarded, so that a row's outcome is its own ([`guard`]).
 
@@ -15,19 +15,19 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::prelude::SessionConfig;
 
 use crate::functions;
-use crate::functions::now::Now;
 
 pub mod casts;
 pub mod guard;
 pub mod names;
 pub mod planner;
+pub mod prepare;
 pub mod resolve;
 
 #[cfg(test)]
 mod tests;
 
-/// A session's way to plan: its time zone, our settings, planners, rules and functions over DataFusion's. Who runs a statement
-/// sets its time ([`functions::now::set_now`]).
+/// A session's way to plan: its time zone, our settings, planners, rules and functions over DataFusion's. Who runs a read sets its time
+/// ([`functions::now::set_now`]); while there is none, `now()` fails and so does not fold into a view's plan.
 pub fn session_state(time_zone: &str) -> SessionStateBuilder {
     let mut state = SessionStateBuilder::new().with_config(config(time_zone)).with_default_features();
     let planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(planner::Operators)];
@@ -54,7 +54,6 @@ fn config(time_zone: &str) -> SessionConfig {
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.default_null_ordering = "nulls_max".to_string();
     options.optimizer.expand_views_at_output = true;
-    options.extensions.insert(Now::default());
     config
 }
 

@@ -43,6 +43,7 @@ use crate::functions::raise::raise;
 use crate::types::SqlType;
 use crate::types::cast::Mode;
 use crate::types::cast::is_text;
+use crate::types::numeric::PRECISION_MAX;
 use crate::types::zone::Zone;
 
 /// The rule that runs before DataFusion's type coercion, which then finds little to do.
@@ -158,7 +159,9 @@ impl Resolver<'_> {
     fn at_time_zone(&self, operand: Expr, zone: &str) -> Result<Expr> {
         let zone = Zone::parse(zone)?;
         match self.type_of(&operand)? {
-            Some(SqlType::Timestamp) => cast_expr(operand, Some(&SqlType::Timestamp), &SqlType::Timestamptz, zone, Mode::Explicit),
+            Some(SqlType::Timestamp) => {
+                cast_expr(operand, Some(&SqlType::Timestamp), &SqlType::Timestamptz, zone, Mode::Explicit)
+            }
             _ => {
                 let moment = self.to(operand, &SqlType::Timestamptz)?;
                 cast_expr(moment, Some(&SqlType::Timestamptz), &SqlType::Timestamp, zone, Mode::Explicit)
@@ -186,7 +189,11 @@ impl Resolver<'_> {
         let left = cast_expr(left, left_type.as_ref(), &resolved.left, self.zone, Mode::Explicit)?;
         let right = cast_expr(right, right_type.as_ref(), &resolved.right, self.zone, Mode::Explicit)?;
         let Some(op) = comparison(symbol) else {
-            let zone = if resolved.left == SqlType::Interval || resolved.right == SqlType::Interval { self.zone } else { Zone::UTC };
+            let zone = if resolved.left == SqlType::Interval || resolved.right == SqlType::Interval {
+                self.zone
+            } else {
+                Zone::UTC
+            };
             return Ok(Operator::resolved_expr(symbol, vec![left, right], &resolved.result, zone));
         };
         let (left, right) = match resolved.left {
@@ -249,9 +256,9 @@ impl Resolver<'_> {
         let references: Vec<_> = types.iter().map(Option::as_ref).collect();
         let Some(common) = common_type(&references) else {
             let other = references.iter().find(|ty| common_type(&[references[0], **ty]).is_none());
-            return Err(resolve(Symbol::Equal, references[0], other.copied().flatten()).err().unwrap_or_else(|| {
-                Error::type_mismatch("IN types cannot be matched")
-            }));
+            return Err(resolve(Symbol::Equal, references[0], other.copied().flatten())
+                .err()
+                .unwrap_or_else(|| Error::type_mismatch("IN types cannot be matched")));
         };
         let casts = operand_first.into_iter().zip(&types);
         let mut unified = casts.map(|(expr, from)| cast_expr(expr, from.as_ref(), &common, self.zone, Mode::Explicit));
@@ -288,7 +295,12 @@ impl Resolver<'_> {
         let pattern = self.text_operand(*like.pattern)?;
         let plain = like.escape_char.is_none_or(|escape| escape == '\\');
         if plain {
-            return Ok(Expr::Like(Like { expr: Box::new(expr), pattern: Box::new(pattern), escape_char: None, ..like }));
+            return Ok(Expr::Like(Like {
+                expr: Box::new(expr),
+                pattern: Box::new(pattern),
+                escape_char: None,
+                ..like
+            }));
         }
         let matched = functions::patterns::like(expr, pattern, like.escape_char, like.case_insensitive);
         Ok(if like.negated { Expr::Not(Box::new(matched)) } else { matched })
@@ -305,9 +317,12 @@ impl Resolver<'_> {
         match self.type_of(&expr)? {
             Some(ty) if is_text(&ty) => Ok(expr),
             None => self.to(expr, &SqlType::Text),
-            Some(ty) => Err(resolve(Symbol::Matches, Some(&ty), Some(&SqlType::Text)).err().unwrap_or_else(|| {
-                Error::type_mismatch(format!("LIKE does not take {ty}"))
-            })),
+            Some(ty) => {
+                let ty = functions::operator::base_name(&ty);
+                Err(Error::undefined_function(format!("operator does not exist: {ty} ~~ unknown")).hint(
+                    "No operator matches the given name and argument types. You might need to add explicit type casts.",
+                ))
+            }
         }
     }
 
@@ -329,15 +344,34 @@ impl Resolver<'_> {
         let args = match func.name() {
             "coalesce" | "greatest" | "least" => self.unify(&func.name().to_uppercase(), args)?,
             "nullif" => self.unify("NULLIF", args)?,
+            "concat" | "concat_ws" => args.into_iter().map(|arg| self.short_boolean(arg)).collect::<Result<_>>()?,
             _ => functions::moments::with_zone(func.name(), args, self.schema, self.zone)?,
         };
-        self.known(Expr::ScalarFunction(ScalarFunction { func, args }))
+        let places = literal_places(func.name(), &args);
+        let call = self.known(Expr::ScalarFunction(ScalarFunction { func, args }))?;
+        match (places, self.type_of(&call)?) {
+            (Some(scale), Some(SqlType::Numeric { .. })) => {
+                self.to(call, &SqlType::Numeric { precision: PRECISION_MAX, scale })
+            }
+            _ => Ok(call),
+        }
+    }
+
+    /// A boolean as `t` or `f`: what `concat` writes, where a cast to text writes the word.
+    fn short_boolean(&self, expr: Expr) -> Result<Expr> {
+        if self.type_of(&expr)? != Some(SqlType::Boolean) {
+            return Ok(expr);
+        }
+        let letter = |text: &str| Box::new(datafusion::logical_expr::lit(text));
+        let no = Expr::Not(Box::new(expr.clone()));
+        Ok(Expr::Case(Case::new(None, vec![(Box::new(expr), letter("t")), (Box::new(no), letter("f"))], None)))
     }
 
     /// VALUES: each column in its common type.
     fn values(&self, values: Values) -> Result<LogicalPlan> {
         let resolve_row = |row: Vec<Expr>| -> Result<Vec<Expr>> {
-            let resolved = row.into_iter().map(|expr| expr.transform_up(|e| self.expr(e).map(Transformed::yes).map_err(raise)));
+            let resolved =
+                row.into_iter().map(|expr| expr.transform_up(|e| self.expr(e).map(Transformed::yes).map_err(raise)));
             resolved.map(|expr| expr.data().map_err(from_datafusion)).collect()
         };
         let rows = values.values.into_iter().map(resolve_row).collect::<Result<Vec<_>>>()?;
@@ -358,12 +392,23 @@ impl Resolver<'_> {
     }
 }
 
+/// The digits after the point that `round(x, n)` and `trunc(x, n)` show, where `n` is a literal.
+fn literal_places(function: &str, args: &[Expr]) -> Option<i8> {
+    match (function, args) {
+        ("round" | "trunc", [_, Expr::Literal(ScalarValue::Int32(Some(places)), _)]) => {
+            Some((*places).clamp(0, 20) as i8)
+        }
+        _ => None,
+    }
+}
+
 /// A number as Postgres types it: an `integer` if it fits, else a `bigint`, else a `numeric`.
 fn narrow(value: ScalarValue) -> ScalarValue {
     match value {
         ScalarValue::Int64(Some(number)) => match i32::try_from(number) {
+            // The least of all is a `bigint`: in Postgres the sign is not part of the number.
+            Ok(i32::MIN) | Err(_) => ScalarValue::Int64(Some(number)),
             Ok(small) => ScalarValue::Int32(Some(small)),
-            Err(_) => ScalarValue::Int64(Some(number)),
         },
         ScalarValue::UInt64(Some(number)) => ScalarValue::Decimal128(Some(number as i128), 20, 0),
         other => other,

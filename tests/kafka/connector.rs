@@ -1,10 +1,4 @@
-//! The Kafka connector against a real broker.
-
-#![allow(clippy::unwrap_used)] // a test fails by panicking
-
-mod support {
-    pub mod kafka;
-}
+//! The connector by itself: readers, positions, decoding.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,8 +25,9 @@ use millstream::time::Clock;
 use millstream::time::SystemClock;
 use millstream::types::Column;
 use millstream::types::SqlType;
-use support::kafka::Broker;
-use support::kafka::Record;
+
+use crate::broker::Broker;
+use crate::broker::Record;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,7 +44,7 @@ fn source(broker: &Broker, topic: &str, options: &[(&str, &str)]) -> SourceSpec 
     ]);
     all.extend(options.iter().map(|(k, v)| (k.to_string(), v.to_string())));
     let columns = vec![(Column::new("n", SqlType::BigInt), Part::Field("n".into()))];
-    SourceSpec { source: ObjectId(16384), name: topic.into(), columns, options: all }
+    SourceSpec { source: ObjectId(16384), name: topic.into(), columns, options: all, until: None }
 }
 
 fn number(partition: i32, n: i64) -> Record {

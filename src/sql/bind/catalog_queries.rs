@@ -1,0 +1,148 @@
+//! What the catalog queries of psql and its kin need beyond DataFusion: casts to `regclass` and its like, and reads of
+//! relations of the system that are always empty, in whose SELECT lists anything may stand.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, Select, SelectItem, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+};
+
+use crate::catalog::system;
+use crate::sql::bind::names::parts;
+
+/// A cast to one of the types that show an OID as a name. A literal becomes the OID, since it is compared with one;
+/// anything else becomes the name, since it is shown.
+pub fn name_cast(expr: &mut Expr) -> Option<Expr> {
+    let Expr::Cast { expr: inner, data_type: DataType::Custom(name, arguments), .. } = expr else { return None };
+    let name = parts(name);
+    let ty = match name.as_slice() {
+        [ty] => ty.as_str(),
+        [schema, ty] if schema == system::PG_CATALOG => ty.as_str(),
+        _ => return None,
+    };
+    let is_literal = matches!(&**inner, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)));
+    let function = match (ty, is_literal) {
+        ("regclass", true) => "regclass_oid",
+        ("regclass", false) => "regclass_name",
+        ("regtype", true) => "regtype_oid",
+        ("regtype", false) => "regtype_name",
+        ("regnamespace", false) => "regnamespace_name",
+        _ => return None,
+    };
+    if !arguments.is_empty() {
+        return None;
+    }
+    Some(call(Ident::new(function), std::mem::replace(inner, Expr::value(Value::Null))))
+}
+
+/// A call of a function with one argument.
+pub fn call(name: Ident, argument: Expr) -> Expr {
+    Expr::Function(Function {
+        name: ObjectName(vec![ObjectNamePart::Identifier(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))],
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// A SELECT from a relation that never has rows, without aggregates, has none whatever its list computes: the subqueries
+/// there, which DataFusion may not be able to plan, are left out.
+pub fn skip_unread(select: &mut Select) {
+    let Some(first) = select.from.first() else { return };
+    let TableFactor::Table { name, args: None, .. } = &first.relation else { return };
+    if !is_unread(name) || calls_aggregate(&select.projection) {
+        return;
+    }
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            // The visitor never breaks.
+            let _ = expr.visit(&mut WithoutSubqueries);
+        }
+    }
+}
+
+/// Whether this is the name of a relation that never has rows.
+pub fn is_unread(name: &ObjectName) -> bool {
+    match parts(name).as_slice() {
+        [name] => system::is_always_empty(system::PG_CATALOG, name),
+        [schema, name] => system::is_always_empty(schema, name),
+        _ => false,
+    }
+}
+
+/// Whether a SELECT list could have aggregates.
+pub fn calls_aggregate(items: &Vec<SelectItem>) -> bool {
+    items.visit(&mut Aggregates).is_break()
+}
+
+/// Finds calls that could be aggregates.
+struct Aggregates;
+
+impl Visitor for Aggregates {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        const AGGREGATES: [&str; 12] = [
+            "count",
+            "sum",
+            "min",
+            "max",
+            "avg",
+            "array_agg",
+            "string_agg",
+            "bool_and",
+            "bool_or",
+            "every",
+            "json_agg",
+            "bit_or",
+        ];
+        match expr {
+            Expr::Function(function) => {
+                let name = parts(&function.name);
+                let is_aggregate = name.last().is_some_and(|name| AGGREGATES.contains(&name.as_str()));
+                if is_aggregate { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Puts NULL in place of subqueries.
+struct WithoutSubqueries;
+
+impl VisitorMut for WithoutSubqueries {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let is_array = |function: &Function| matches!(function.args, FunctionArguments::Subquery(_));
+        let is_subquery = match expr {
+            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => true,
+            Expr::Function(function) => is_array(function) || has_array(function),
+            _ => false,
+        };
+        if is_subquery {
+            *expr = Expr::value(Value::Null);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether an argument is `ARRAY(SELECT ...)`: then the whole call goes, whose type would not fit.
+fn has_array(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    list.args.iter().any(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(inner))) => {
+            matches!(inner.args, FunctionArguments::Subquery(_))
+        }
+        _ => false,
+    })
+}

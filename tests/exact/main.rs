@@ -1,0 +1,20 @@
+//! Whether every number is exact: random views under random histories against a real PostgreSQL ([`oracle`]), under
+//! `kill -9` at any moment ([`crashes`]), and for every reader at every moment ([`bank`]).
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bank;
+mod crashes;
+mod oracle;
+
+/// A number from the environment.
+fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+/// A runtime for the clients of one test.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
