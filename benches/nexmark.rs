@@ -3,8 +3,9 @@
 
 use std::process::Command;
 use std::process::Stdio;
-use std::time::Instant;
 
+use millstream::time::Clock;
+use millstream::time::SystemClock;
 use tokio_postgres::Client;
 use tokio_postgres::NoTls;
 
@@ -101,7 +102,7 @@ async fn run(query: &Query, events: u64) -> Run {
         );
         client.batch_execute(&sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
     }
-    let (begun, cpu) = (Instant::now(), cpu_seconds(server.id()));
+    let (begun, cpu) = (SystemClock.instant(), cpu_seconds(server.id()));
     let sql = format!("CREATE MATERIALIZED VIEW v AS {}", query.sql);
     client.batch_execute(&sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
     client.batch_execute("FLUSH").await.expect("all events become visible");

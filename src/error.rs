@@ -63,6 +63,14 @@ kinds! {
     DivisionByZero = "22012", division_by_zero;
     /// A regular expression that cannot be compiled.
     InvalidRegex = "2201B", invalid_regex;
+    /// The square root of a negative number, or a power that has no value.
+    InvalidPower = "2201F", invalid_power;
+    /// The logarithm of zero or of a negative number.
+    InvalidLogarithm = "2201E", invalid_logarithm;
+    /// A part of a text of negative length.
+    InvalidSubstring = "22011", invalid_substring;
+    /// A pattern that ends in its escape character.
+    InvalidEscape = "22025", invalid_escape;
     /// An argument outside of what a function accepts.
     InvalidParameter = "22023", invalid_parameter;
     /// Text that is no value of the type asked for.
@@ -129,6 +137,8 @@ kinds! {
     Grouping = "42803", grouping;
     /// The object is of another kind than the statement wants.
     WrongObjectType = "42809", wrong_object_type;
+    /// A table with more than one primary key.
+    InvalidTableDefinition = "42P16", invalid_table_definition;
     /// A table, source or view definition that cannot be.
     InvalidDefinition = "42P17", invalid_definition;
     /// Not yet in the state that the statement needs.
@@ -141,6 +151,8 @@ kinds! {
     OutOfMemory = "53200", out_of_memory;
     /// Too many clients.
     TooManyConnections = "53300", too_many_connections;
+    /// A value that no text can hold.
+    LimitExceeded = "54000", limit_exceeded;
     /// The statement is larger or deeper than is accepted.
     TooComplex = "54001", too_complex;
     /// Cancelled by the user or a timeout.

@@ -151,7 +151,7 @@ fn one_worker() {
 
 #[test]
 fn three_workers_with_tiny_caches() {
-    run_world(&["--workers", "3", "--memory-limit", "1MB"], None);
+    run_world(&["--workers", "3", "--memory-limit", "16MB"], None);
 }
 
 #[test]

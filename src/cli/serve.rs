@@ -33,7 +33,10 @@ pub fn serve(options: ServeOptions) -> Result<()> {
         .thread_name("millstream-session")
         .build()
         .map_err(|error| Error::from(error).detail("The threads for sessions cannot be started."))?;
-    runtime.block_on(run(options))
+    let done = runtime.block_on(run(options));
+    // The database is closed; what a disconnected client had still running is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 async fn run(options: ServeOptions) -> Result<()> {

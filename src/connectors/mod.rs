@@ -65,6 +65,8 @@ pub struct SourceBatch {
     pub partition: String,
     /// The rows: the columns of [`SourceSpec::columns`]. May be empty: then only the position moved, or the end was met.
     pub batch: RecordBatch,
+    /// The offset of each row.
+    pub offsets: Vec<i64>,
     /// The offset after these rows.
     pub next_offset: i64,
     /// Whether the reader stood at the partition's end after these rows.
@@ -78,11 +80,11 @@ pub struct SourceBatch {
 pub struct MessageError {
     /// Its offset.
     pub offset: i64,
-    /// The payload as it came.
+    /// The payload as it came; `None` also when it decoded and a value computed from it is what failed.
     pub payload: Option<Vec<u8>>,
     /// Why.
     pub reason: String,
-    /// The column whose value had the wrong type; `None`: the whole message is broken.
+    /// The column whose value had the wrong type or could not be computed; `None`: the whole message is broken.
     pub column: Option<String>,
 }
 
@@ -122,13 +124,16 @@ pub trait Connector: Send + Sync {
     ) -> Result<Box<dyn Reader>>;
 }
 
+/// The question where an input ends, to be asked on a thread that may wait for the answer.
+pub type EndQuestion = Box<dyn FnOnce() -> Result<Option<Positions>> + Send>;
+
 /// A running reader. Dropping it stops its threads and waits for them.
 pub trait Reader: Send {
     /// These positions are committed in our store: the other side may be told, for its lag tools.
     fn committed(&self, positions: &Positions);
 
-    /// The offsets after the last message that exists now, for FLUSH and lag; `None` when the input is endless.
-    fn end(&self) -> Result<Option<Positions>>;
+    /// Asks for the offsets after the last message that exists then, for FLUSH and lag; `None` when the input is endless.
+    fn end(&self) -> EndQuestion;
 }
 
 /// Every connector there is.

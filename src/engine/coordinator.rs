@@ -5,6 +5,7 @@
 //! The commit of epoch *n* runs while epoch *n + 1* computes; at most one is in flight.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -20,26 +21,31 @@ use datafusion::physical_expr::PhysicalExpr;
 use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
+use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::catalog::system;
 use crate::catalog::system::SystemContext;
+use crate::connectors::EndQuestion;
 use crate::connectors::Positions;
 use crate::connectors::SourceBatch;
 use crate::connectors::SourceEvent;
 use crate::dataflow::runtime::Runtime;
 use crate::dataflow::runtime::STEP_ROWS;
+use crate::dataflow::operator::RowError;
 use crate::delta::Delta;
 use crate::engine::DdlOutcome;
 use crate::engine::Written;
 use crate::engine::commit::Commit;
 use crate::engine::commit::Waiter;
 use crate::engine::ddl::Prepared;
+use crate::engine::errors;
 use crate::engine::ingest;
 use crate::engine::ingest::Inputs;
 use crate::engine::records;
 use crate::engine::records::Counters;
 use crate::engine::table::Changes;
 use crate::engine::table::TableShape;
+use crate::engine::write::Conflict;
 use crate::engine::write::Resolved;
 use crate::engine::write::Resolver;
 use crate::engine::write::TableWrite;
@@ -59,6 +65,8 @@ const EPOCH_AGE_MAX: Duration = Duration::from_millis(200);
 const WAITED_AGE_MAX: Duration = Duration::from_millis(5);
 /// An epoch is closed at this many rows, even if it must wait for the commit before.
 const EPOCH_ROWS_MAX: usize = 1 << 20;
+/// How long the coordinator sleeps when nothing but news can wake it.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// So many epoch numbers are reserved at once.
 const EPOCHS_RESERVED: u64 = 1 << 20;
 
@@ -70,8 +78,10 @@ pub enum Request {
     Commit { changes: Changes, reply: oneshot::Sender<Result<()>> },
     /// A change to the catalog.
     Ddl { ddl: Box<Prepared>, reply: oneshot::Sender<Result<DdlOutcome>> },
-    /// Wait until all input that had arrived is visible.
-    Flush { reply: oneshot::Sender<Result<()>> },
+    /// Wait until all input before these ends is visible.
+    Flush { ends: BTreeMap<ObjectId, Positions>, reply: oneshot::Sender<Result<()>> },
+    /// Ask where the sources that are read end.
+    Ends { reply: oneshot::Sender<Result<Vec<(ObjectId, EndQuestion)>>> },
     /// Commit what is open and end.
     Shutdown { reply: oneshot::Sender<Result<()>> },
 }
@@ -88,6 +98,20 @@ struct Open {
     waiters: Vec<Waiter>,
     /// Whether it must be synced: it holds more than what sources can bring again.
     sync: bool,
+}
+
+/// A sealed epoch on its way to disk.
+struct InFlight {
+    /// What the next epoch reads until it is there.
+    sealed: Arc<Sealed>,
+    /// What its sources may be told then.
+    positions: Vec<(ObjectId, Positions)>,
+}
+
+/// Somebody who waits for sources to come so far.
+struct Flush {
+    targets: BTreeMap<ObjectId, Positions>,
+    reply: oneshot::Sender<Result<()>>,
 }
 
 /// The coordinator's state.
@@ -113,10 +137,10 @@ pub struct Coordinator {
     commits: Sender<Commit>,
     done: Receiver<Result<()>>,
     open: Option<Open>,
-    /// The epoch whose commit is in flight, and what its sources may be told then.
-    in_flight: Option<(Arc<Sealed>, Vec<(ObjectId, Positions)>)>,
+    /// The epoch whose commit is in flight.
+    in_flight: Option<InFlight>,
     /// Who waits for sources to come so far.
-    flushes: Vec<(BTreeMap<ObjectId, Positions>, oneshot::Sender<Result<()>>)>,
+    flushes: Vec<Flush>,
     /// Source rows not yet fed, by source.
     pending: Vec<(ObjectId, Delta)>,
     pending_rows: usize,
@@ -196,10 +220,11 @@ impl Coordinator {
 
     /// Waits for the next thing to do; `None` when everybody has gone.
     fn next(&self) -> Option<Turn> {
-        let wait = if self.open.is_some() && self.in_flight.is_none() {
-            Duration::ZERO
-        } else {
-            self.inputs.next_idle().unwrap_or(Duration::from_secs(3600))
+        let wait = match (&self.open, &self.in_flight) {
+            _ if self.failed.is_some() => WAIT_MAX,
+            (Some(_), None) => Duration::ZERO,
+            (Some(_), Some(_)) => WAIT_MAX,
+            (None, _) => self.inputs.next_idle().unwrap_or(WAIT_MAX),
         };
         // While the epoch is full, sources wait: that is the backpressure.
         let never = crossbeam_channel::never();
@@ -244,11 +269,14 @@ impl Coordinator {
                 let outcome = self.execute_ddl(*ddl);
                 let _ = reply.send(outcome);
             }
-            Request::Flush { reply } => {
-                let ends = self.inputs.ends();
-                self.flushes.push((ends, reply));
-                self.open()?;
-            }
+            Request::Flush { ends, reply } => match self.inputs.failure(ends.keys().copied()) {
+                Some(error) => drop(reply.send(Err(error))),
+                None => {
+                    self.flushes.push(Flush { targets: ends, reply });
+                    self.open()?;
+                }
+            },
+            Request::Ends { reply } => drop(reply.send(Ok(self.inputs.ends()))),
             Request::Shutdown { reply } => {
                 let _ = reply.send(Ok(()));
             }
@@ -270,23 +298,42 @@ impl Coordinator {
     fn event(&mut self, event: SourceEvent) -> Result<()> {
         match event {
             SourceEvent::Batch(batch) => self.batch(batch),
-            SourceEvent::Trouble { source, error } | SourceEvent::Failed { source, error } => {
-                self.inputs.trouble(source, error);
-                Ok(())
+            // An epoch of its own shows it.
+            SourceEvent::Trouble { source, error } => {
+                self.inputs.trouble(source, error, false);
+                self.open().map(drop)
+            }
+            SourceEvent::Failed { source, error } => {
+                self.inputs.trouble(source, error.clone(), true);
+                for flush in self.flushes.extract_if(.., |flush| flush.targets.contains_key(&source)) {
+                    let _ = flush.reply.send(Err(error.clone()));
+                }
+                self.open().map(drop)
             }
         }
     }
 
+    /// Takes in what readers had brought so far. After this nothing is left of a reader that was stopped before, which a new
+    /// reader of the same source could be mistaken for.
+    pub(super) fn take_waiting_events(&mut self) -> Result<()> {
+        for _ in 0..self.events.len() {
+            if let Ok(event) = self.events.try_recv() {
+                self.event(event)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Rows of a source: gathered until there are enough for a step.
-    fn batch(&mut self, batch: SourceBatch) -> Result<()> {
+    fn batch(&mut self, mut batch: SourceBatch) -> Result<()> {
         if !self.inputs.is_running(batch.source) {
             return Ok(());
         }
         self.open()?;
         crate::fault::point("source.after_read");
-        let Some((object, rows)) = self.inputs.take(&batch)? else { return Ok(()) };
+        let Some((object, rows)) = self.inputs.take(&mut batch)? else { return Ok(()) };
         if !batch.errors.is_empty() {
-            self.keep_errors(&object.schema, &object.name, &batch)?;
+            self.keep_errors(&object, &batch)?;
         }
         if rows.num_rows() > 0 {
             self.pending_rows += rows.num_rows();
@@ -298,22 +345,23 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Puts messages that could not be decoded into the source's relation of errors.
-    fn keep_errors(&mut self, schema: &str, source: &str, batch: &SourceBatch) -> Result<()> {
-        let name = format!("{source}{}", ingest::ERRORS_SUFFIX);
-        let Some(object) = self.catalog.find(schema, &name).cloned() else { return Ok(()) };
-        let rows = crate::engine::ddl::error_rows(&self.catalog, &object, batch)?;
-        let write = TableWrite::Insert {
-            table: object.id,
-            rows,
-            conflict: crate::engine::write::Conflict::Nothing,
-            returning: None,
-        };
-        let resolved = self.resolve(&write)?;
-        let sync = self.open.as_ref().is_some_and(|open| open.sync);
-        self.apply(resolved)?;
-        if let Some(open) = &mut self.open {
-            open.sync = sync;
+    /// Puts messages that could not be decoded into the source's relation of errors. They can be read again, so the epoch
+    /// need not be synced for them.
+    fn keep_errors(&mut self, source: &Object, batch: &SourceBatch) -> Result<()> {
+        let Some(errors) = errors::find(&self.catalog, source).cloned() else { return Ok(()) };
+        let rows = errors::source_rows(&self.catalog, &errors, batch)?;
+        let conflict = Conflict::Nothing;
+        let resolved = self.resolve(&TableWrite::Insert { table: errors.id, rows, conflict, returning: None })?;
+        resolved.deltas.into_iter().try_for_each(|(table, delta)| self.feed(vec![(table, delta)]))
+    }
+
+    /// Puts rows that could not be computed into their views' relations of errors.
+    fn count_errors(&mut self, base: &StateReader, failed: &[(ObjectId, RowError)]) -> Result<()> {
+        for view in failed.iter().map(|(view, _)| *view).collect::<BTreeSet<_>>() {
+            let errors = self.catalog.get(view).and_then(|view| errors::find(&self.catalog, view));
+            let Some(shape) = errors.and_then(|errors| self.shapes.get(&errors.id)) else { continue };
+            let rows = failed.iter().filter(|(of, _)| *of == view).map(|(_, row)| row).collect::<Vec<_>>();
+            errors::count(shape, &mut self.changes, base, &rows)?;
         }
         Ok(())
     }
@@ -420,7 +468,7 @@ impl Coordinator {
     fn open(&mut self) -> Result<&mut Open> {
         if self.open.is_none() {
             self.epoch = self.epoch.next();
-            let base = self.store.reader(self.in_flight.as_ref().map(|(sealed, _)| sealed.clone()));
+            let base = self.store.reader(self.in_flight.as_ref().map(|commit| commit.sealed.clone()));
             self.runtime.begin(self.epoch, &base);
             self.open = Some(Open {
                 epoch: self.epoch,
@@ -471,9 +519,7 @@ impl Coordinator {
                 return Err(error);
             }
         };
-        for (view, row) in &shares.errors {
-            tracing::warn!(view = view.0, weight = row.weight, error = %row.error, "a row could not be computed");
-        }
+        self.count_errors(&open.base, &shares.errors)?;
         let mut positions = Vec::new();
         for (id, progress) in self.inputs.end_epoch() {
             records::put_progress(&mut self.writes, id, &progress)?;
@@ -498,30 +544,30 @@ impl Coordinator {
             system: self.system_context(open.epoch),
             waiters: open.waiters,
         };
-        self.in_flight = Some((sealed, positions));
+        self.in_flight = Some(InFlight { sealed, positions });
         self.commits.send(commit).map_err(|_| Error::internal("the committer has died"))
     }
 
     /// Moves those whose flush the closing epoch fulfils to its waiters.
     fn flushes_reached(&mut self, waiters: &mut Vec<Waiter>) {
-        for (targets, reply) in std::mem::take(&mut self.flushes) {
-            let reached = targets.iter().all(|(id, ends)| {
+        for flush in std::mem::take(&mut self.flushes) {
+            let reached = flush.targets.iter().all(|(id, ends)| {
                 let there = self.inputs.positions(*id);
                 !self.inputs.is_running(*id)
                     || ends.iter().all(|(partition, end)| there.get(partition).copied().unwrap_or(0) >= *end)
             });
             if reached {
                 waiters.push(Box::new(move |outcome| {
-                    let _ = reply.send(outcome);
+                    let _ = flush.reply.send(outcome);
                 }));
             } else {
-                self.flushes.push((targets, reply));
+                self.flushes.push(flush);
             }
         }
     }
 
     /// What system relations will show of this epoch.
-    fn system_context(&self, epoch: Epoch) -> SystemContext {
+    pub(super) fn system_context(&self, epoch: Epoch) -> SystemContext {
         SystemContext {
             database: system::DATABASE.to_string(),
             user: system::DATABASE.to_string(),
@@ -544,9 +590,9 @@ impl Coordinator {
     }
 
     fn committed(&mut self, outcome: Result<()>) -> Result<()> {
-        if let Some((_, positions)) = self.in_flight.take() {
+        if let Some(commit) = self.in_flight.take() {
             outcome?;
-            self.inputs.committed(&positions);
+            self.inputs.committed(&commit.positions);
         }
         Ok(())
     }
@@ -572,8 +618,8 @@ impl Coordinator {
         if let Some(open) = self.open.take() {
             open.waiters.into_iter().for_each(|waiter| waiter(Err(error.clone())));
         }
-        for (_, reply) in self.flushes.drain(..) {
-            let _ = reply.send(Err(error.clone()));
+        for flush in self.flushes.drain(..) {
+            let _ = flush.reply.send(Err(error.clone()));
         }
         self.failed = Some(error.hint("Restart the server; it goes on from the last committed epoch."));
     }
@@ -607,7 +653,8 @@ impl Request {
             Request::Write { reply, .. } => drop(reply.send(Err(error))),
             Request::Commit { reply, .. } => drop(reply.send(Err(error))),
             Request::Ddl { reply, .. } => drop(reply.send(Err(error))),
-            Request::Flush { reply } => drop(reply.send(Err(error))),
+            Request::Flush { reply, .. } => drop(reply.send(Err(error))),
+            Request::Ends { reply } => drop(reply.send(Err(error))),
             Request::Shutdown { reply } => drop(reply.send(Ok(()))),
         }
     }

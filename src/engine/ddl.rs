@@ -4,11 +4,6 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::array::BinaryArray;
-use arrow::array::Int64Array;
-use arrow::array::RecordBatch;
-use arrow::array::StringArray;
 
 use crate::catalog::Catalog;
 use crate::catalog::MaterializedView;
@@ -19,21 +14,20 @@ use crate::catalog::Table;
 use crate::catalog::View;
 use crate::connectors;
 use crate::connectors::Positions;
-use crate::connectors::SourceBatch;
 use crate::connectors::SourceEvent;
 use crate::connectors::SourceSpec;
 use crate::dataflow::build;
 use crate::dataflow::relation::RelationCodec;
 use crate::dataflow::runtime::STEP_ROWS;
 use crate::delta::Delta;
-use crate::delta::arrow_error;
 use crate::engine::DdlOutcome;
 use crate::engine::coordinator::Coordinator;
+use crate::engine::errors;
 use crate::engine::ingest;
-use crate::engine::ingest::ERRORS_SUFFIX;
 use crate::engine::ingest::RowMaker;
 use crate::engine::records;
 use crate::engine::records::Progress;
+use crate::engine::table::TableShape;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -45,9 +39,6 @@ use crate::sql::bound::Ddl;
 use crate::sql::bound::Name;
 use crate::sql::bound::Query;
 use crate::state::Space;
-use crate::types::Column;
-use crate::types::SqlType;
-use crate::types::schema_of;
 
 /// Batches of a source read once more that may wait for the workers.
 const REPLAY_BATCHES_MAX: usize = 16;
@@ -129,12 +120,11 @@ impl Coordinator {
         let mut catalog = (*self.catalog).clone();
         let object = self.object(catalog.next_object, name, sql, reads, kind);
         let mut created = vec![object.id];
-        let errors = matches!(object.kind, ObjectKind::Source(_)).then(|| errors_of(&object));
+        let errors = matches!(object.kind, ObjectKind::Source(_)).then(|| errors::of_source(&object));
         catalog.insert(object);
-        if let Some(mut errors) = errors {
-            errors.id = catalog.next_object;
-            created.push(errors.id);
-            catalog.insert(errors);
+        if let Some(errors) = errors {
+            created.push(catalog.next_object);
+            catalog.insert(Object { id: catalog.next_object, ..errors });
         }
         self.commit_catalog(catalog, &created)?;
         for id in created {
@@ -196,6 +186,7 @@ impl Coordinator {
             return answer;
         }
         self.still_there(&bound.reads)?;
+        errors::refuse_as_input(&self.catalog, &bound.reads)?;
         let mut catalog = (*self.catalog).clone();
         let id = catalog.next_object;
         let lowered = plan::lower(&bound, id, &catalog, catalog.next_table)?;
@@ -207,7 +198,10 @@ impl Coordinator {
             plan: plan::stored::write(&lowered.plan),
         };
         let object = self.object(id, name, sql, bound.reads, ObjectKind::MaterializedView(view));
+        let errors = Object { id: ObjectId(id.0 + 1), ..errors::of_view(&object) };
+        let created = [id, errors.id];
         catalog.insert(object);
+        catalog.insert(errors);
         let plan = Arc::new(lowered.plan);
         build::check(&plan)?;
         let inputs = inputs_of(&plan);
@@ -217,7 +211,9 @@ impl Coordinator {
             self.runtime.remove(id);
             return Err(error);
         }
-        self.commit_catalog(catalog, &[id])?;
+        // Rows that failed while the view was filled belong to its relation of errors, which must be there for them.
+        self.shapes.insert(created[1], Arc::new(TableShape::of(catalog.get(created[1]).expect("just put in"))?));
+        self.commit_catalog(catalog, &created)?;
         for input in inputs {
             self.start_if_source(input)?;
         }
@@ -255,7 +251,7 @@ impl Coordinator {
                 SourceEvent::Trouble { error, .. } | SourceEvent::Failed { error, .. } => return Err(error),
             };
             if batch.batch.num_rows() > 0 {
-                let (rows, _) = maker.make(&batch.batch)?;
+                let rows = maker.make(&batch)?.rows;
                 let rows = ingest::with_watermark(object, rows, None)?;
                 self.runtime.step(vec![(object.id, Delta::inserts(rows))]);
             }
@@ -285,13 +281,16 @@ impl Coordinator {
     ) -> Result<DdlOutcome> {
         let mut notices = missing.iter().map(|name| format!("{name}, skipping")).collect::<Vec<_>>();
         let doomed = self.doomed(objects);
-        let named = |id: &ObjectId| objects.contains(id) || self.is_companion(*id, objects);
+        let named = |id: &ObjectId| {
+            let errors = self.catalog.get(*id).filter(|object| errors::is_errors(object));
+            objects.contains(id) || errors.is_some_and(|errors| errors.depends_on.iter().all(|of| objects.contains(of)))
+        };
         let others = doomed.iter().filter(|id| !named(id)).collect::<Vec<_>>();
         if !others.is_empty() && !cascade {
             return Err(self.refuse_drop(objects, &others));
         }
         for id in &others {
-            if let Some(object) = self.catalog.get(**id) {
+            if let Some(object) = self.catalog.get(**id).filter(|object| !errors::is_errors(object)) {
                 notices.push(format!("drop cascades to {} {}", object.noun(), object.name));
             }
         }
@@ -314,6 +313,7 @@ impl Coordinator {
                 records::delete_progress(&mut self.writes, id);
             }
         }
+        self.take_waiting_events()?;
         let doomed = doomed.into_iter().collect::<Vec<_>>();
         self.commit_catalog(catalog, &doomed)?;
         self.store.drop_spaces(&tables, &doomed)?;
@@ -330,14 +330,6 @@ impl Coordinator {
             }
         }
         doomed
-    }
-
-    /// Whether an object is the relation of errors of one of these, and goes with it.
-    fn is_companion(&self, id: ObjectId, objects: &[ObjectId]) -> bool {
-        let Some(object) = self.catalog.get(id) else { return false };
-        let owner = objects.iter().filter_map(|id| self.catalog.get(*id));
-        let mut names = owner.map(|owner| format!("{}{ERRORS_SUFFIX}", owner.name));
-        names.any(|name| name == object.name)
     }
 
     fn refuse_drop(&self, objects: &[ObjectId], others: &[&ObjectId]) -> Error {
@@ -364,51 +356,6 @@ pub fn inputs_of(plan: &Plan) -> BTreeSet<ObjectId> {
         Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Materialize { .. } => None,
     };
     plan.nodes.iter().filter_map(|node| input(&node.op)).collect()
-}
-
-/// The relation that keeps what of a source could not be decoded.
-fn errors_of(source: &Object) -> Object {
-    let column = |name: &str, ty, nullable| Column { name: name.to_string(), ty, nullable };
-    let columns = vec![
-        column("topic", SqlType::Text, true),
-        column("partition", SqlType::Text, false),
-        column("offset", SqlType::BigInt, false),
-        column("column", SqlType::Text, false),
-        column("payload", SqlType::Bytea, true),
-        column("reason", SqlType::Text, true),
-    ];
-    let table = Table {
-        defaults: vec![None; columns.len()],
-        columns,
-        primary_key: vec![1, 2, 3],
-        append_only: true,
-        watermark: None,
-    };
-    Object {
-        name: format!("{}{ERRORS_SUFFIX}", source.name),
-        depends_on: BTreeSet::from([source.id]),
-        kind: ObjectKind::Table(table),
-        sql: String::new(),
-        ..source.clone()
-    }
-}
-
-/// The rows of a source's relation of errors for a batch's messages.
-pub fn error_rows(catalog: &Catalog, errors: &Object, batch: &SourceBatch) -> Result<RecordBatch> {
-    let topic = match catalog.get(batch.source).map(|o| &o.kind) {
-        Some(ObjectKind::Source(source)) => source.options.get("topic").cloned(),
-        _ => None,
-    };
-    let all = &batch.errors;
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(vec![topic; all.len()])),
-        Arc::new(StringArray::from(vec![batch.partition.as_str(); all.len()])),
-        Arc::new(Int64Array::from_iter_values(all.iter().map(|e| e.offset))),
-        Arc::new(StringArray::from_iter_values(all.iter().map(|e| e.column.clone().unwrap_or_default()))),
-        Arc::new(BinaryArray::from_iter(all.iter().map(|e| e.payload.as_deref()))),
-        Arc::new(StringArray::from_iter_values(all.iter().map(|e| e.reason.as_str()))),
-    ];
-    RecordBatch::try_new(schema_of(errors.columns()), columns).map_err(arrow_error)
 }
 
 /// The progress of every input, as stored.

@@ -8,6 +8,7 @@ use arrow::array::Array;
 use arrow::array::ArrayRef;
 use arrow::array::RecordBatch;
 use arrow::array::TimestampMicrosecondArray;
+use arrow::compute::concat_batches;
 use arrow::compute::max;
 use crossbeam_channel::Sender;
 use datafusion::execution::SessionState;
@@ -20,6 +21,8 @@ use crate::catalog::Source;
 use crate::catalog::Watermark;
 use crate::catalog::system::DATABASE;
 use crate::connectors;
+use crate::connectors::EndQuestion;
+use crate::connectors::MessageError;
 use crate::connectors::Part;
 use crate::connectors::Positions;
 use crate::connectors::Reader;
@@ -32,6 +35,7 @@ use crate::engine::records::Progress;
 use crate::engine::watermark::InputClock;
 use crate::engine::write::evaluate;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::ids::ObjectId;
 use crate::sql::BindContext;
@@ -43,9 +47,6 @@ use crate::types::Column;
 use crate::types::UTC;
 use crate::types::schema_of;
 
-/// The suffix of the relation that keeps a source's messages which could not be decoded.
-pub const ERRORS_SUFFIX: &str = "$errors";
-
 /// What turns a connector's rows into those of the source.
 pub struct RowMaker {
     /// For each declared column, where it comes from.
@@ -54,6 +55,22 @@ pub struct RowMaker {
     declared: Vec<Column>,
     /// The watermark expression over the declared columns.
     watermark: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// What a batch of a connector came to.
+pub struct Made {
+    /// The declared columns.
+    pub rows: RecordBatch,
+    /// The highest value of the watermark expression among them.
+    pub highest: Option<Micros>,
+    /// The messages whose computed columns or watermark could not be computed.
+    pub errors: Vec<MessageError>,
+}
+
+/// Why a row could not be made, and of which computed column.
+struct Fault {
+    error: Error,
+    column: Option<String>,
 }
 
 enum Origin {
@@ -82,21 +99,52 @@ impl RowMaker {
         Ok(RowMaker { columns, declared: source.columns.clone(), watermark })
     }
 
-    /// The declared columns of the connector's rows, and the highest value of the watermark expression among them.
-    pub fn make(&self, carried: &RecordBatch) -> Result<(RecordBatch, Option<Micros>)> {
-        let make = |origin: &Origin| match origin {
+    /// The source's rows of a batch. Where a value cannot be computed, its row becomes an error and the others stay.
+    pub fn make(&self, batch: &SourceBatch) -> Result<Made> {
+        match self.make_all(&batch.batch) {
+            Ok(made) => Ok(made),
+            Err(Fault { error, .. }) if error.kind == Kind::Internal => Err(error),
+            Err(_) => self.make_each(batch),
+        }
+    }
+
+    /// All rows at once, or none.
+    fn make_all(&self, carried: &RecordBatch) -> Result<Made, Fault> {
+        let make = |(origin, column): (&Origin, &Column)| match origin {
             Origin::Carried(index) => Ok(carried.column(*index).clone()),
-            Origin::Computed(expression) => evaluate(expression, carried),
+            Origin::Computed(expression) => {
+                evaluate(expression, carried).map_err(|error| Fault { error, column: Some(column.name.clone()) })
+            }
         };
-        let columns = self.columns.iter().map(make).collect::<Result<Vec<_>>>()?;
+        let columns = self.columns.iter().zip(&self.declared).map(make).collect::<Result<Vec<_>, Fault>>()?;
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(carried.num_rows()));
-        let rows =
-            RecordBatch::try_new_with_options(schema_of(&self.declared), columns, &options).map_err(arrow_error)?;
+        let rows = RecordBatch::try_new_with_options(schema_of(&self.declared), columns, &options);
+        let rows = rows.map_err(|error| Fault { error: arrow_error(error), column: None })?;
         let highest = match &self.watermark {
-            Some(expression) => highest(expression, &rows)?,
+            Some(expression) => highest(expression, &rows).map_err(|error| Fault { error, column: None })?,
             None => None,
         };
-        Ok((rows, highest))
+        Ok(Made { rows, highest, errors: Vec::new() })
+    }
+
+    /// Row by row.
+    fn make_each(&self, batch: &SourceBatch) -> Result<Made> {
+        let mut rows = Vec::new();
+        let (mut highest, mut errors) = (None, Vec::new());
+        for (row, &offset) in batch.offsets.iter().enumerate() {
+            match self.make_all(&batch.batch.slice(row, 1)) {
+                Ok(made) => {
+                    highest = highest.max(made.highest);
+                    rows.push(made.rows);
+                }
+                Err(Fault { error, .. }) if error.kind == Kind::Internal => return Err(error),
+                Err(Fault { error, column }) => {
+                    errors.push(MessageError { offset, payload: None, reason: error.message, column });
+                }
+            }
+        }
+        let rows = concat_batches(&schema_of(&self.declared), &rows).map_err(arrow_error)?;
+        Ok(Made { rows, highest, errors })
     }
 }
 
@@ -172,6 +220,8 @@ struct Running {
     reader: Box<dyn Reader>,
     /// What users are told of it, while it cannot be read.
     trouble: Option<Error>,
+    /// Whether its reader has stopped: the trouble does not pass.
+    failed: bool,
 }
 
 /// All inputs: sources that are read, and tables that declare a watermark.
@@ -207,16 +257,17 @@ impl Inputs {
         let ObjectKind::Source(source) = &object.kind else { return Ok(()) };
         let connector = connectors::find(&source.connector)?;
         let mut from = source.start.clone();
-        if let Some(clock) = self.clocks.get(&object.id) {
-            from.extend(clock.positions());
-        }
         if !self.clocks.contains_key(&object.id) {
             self.track(object, None);
+        }
+        if let Some(clock) = self.clocks.get_mut(&object.id) {
+            from.extend(clock.positions());
+            clock.expect(&from);
         }
         let maker = RowMaker::new(object, source, state)?;
         let spec = spec(object.id, &object.name, source);
         let reader = connector.read(spec, from, self.clock.clone(), self.events.clone())?;
-        self.running.insert(object.id, Running { object: object.clone(), maker, reader, trouble: None });
+        self.running.insert(object.id, Running { object: object.clone(), maker, reader, trouble: None, failed: false });
         Ok(())
     }
 
@@ -231,12 +282,14 @@ impl Inputs {
         self.running.contains_key(&id)
     }
 
-    /// Rows that a reader brought, as stored rows. `None` when the source is not read any more.
-    pub fn take(&mut self, batch: &SourceBatch) -> Result<Option<(Arc<Object>, RecordBatch)>> {
+    /// Rows that a reader brought, as stored rows; the errors among them are added to the batch's. `None` when the source
+    /// is not read any more.
+    pub fn take(&mut self, batch: &mut SourceBatch) -> Result<Option<(Arc<Object>, RecordBatch)>> {
         let Some(running) = self.running.get_mut(&batch.source) else { return Ok(None) };
         running.trouble = None;
         let clock = self.clocks.get_mut(&batch.source).expect("a running source has a clock");
-        let (rows, highest) = running.maker.make(&batch.batch)?;
+        let Made { rows, highest, errors } = running.maker.make(batch)?;
+        batch.errors.extend(errors);
         let spoke = batch.batch.num_rows() > 0 || !batch.errors.is_empty();
         let now = self.clock.instant();
         clock.advance(&batch.partition, batch.next_offset, highest, batch.at_end, spoke, now);
@@ -244,12 +297,13 @@ impl Inputs {
         Ok(Some((running.object.clone(), rows)))
     }
 
-    /// Notes that a source cannot be read at the moment.
-    pub fn trouble(&mut self, id: ObjectId, error: Error) {
+    /// Notes that a source cannot be read: at the moment, or (`failed`) ever again.
+    pub fn trouble(&mut self, id: ObjectId, error: Error, failed: bool) {
         if let Some(running) = self.running.get_mut(&id) {
             let name = &running.object.name;
             tracing::warn!(source = %name, %error, "a source cannot be read");
             running.trouble = Some(error);
+            running.failed |= failed;
         }
     }
 
@@ -289,10 +343,14 @@ impl Inputs {
         }
     }
 
-    /// Where each running source ends now, for FLUSH; those that cannot say are left out.
-    pub fn ends(&self) -> BTreeMap<ObjectId, Positions> {
-        let end = |(id, running): (&ObjectId, &Running)| Some((*id, running.reader.end().ok()??));
-        self.running.iter().filter_map(end).collect()
+    /// The questions where the running sources end, for FLUSH.
+    pub fn ends(&self) -> Vec<(ObjectId, EndQuestion)> {
+        self.running.iter().map(|(id, running)| (*id, running.reader.end())).collect()
+    }
+
+    /// Why one of these sources can never be read on, if one cannot.
+    pub fn failure(&self, mut ids: impl Iterator<Item = ObjectId>) -> Option<Error> {
+        ids.find_map(|id| self.running.get(&id).filter(|running| running.failed)?.trouble.clone())
     }
 
     /// Where each partition of an input is to be read on.

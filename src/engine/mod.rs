@@ -3,6 +3,7 @@
 //! [`coordinator`] is the thread that makes epochs, [`commit`] the one that writes them. [`write`] resolves DML before the
 //! dataflow, [`table`] is what it works on; [`query`] answers reads; [`transaction`] holds what a client has not committed.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -41,6 +42,7 @@ use crate::time::Micros;
 pub mod commit;
 pub mod coordinator;
 pub mod ddl;
+pub mod errors;
 pub mod ingest;
 pub mod query;
 pub mod records;
@@ -225,7 +227,15 @@ impl Engine {
 
     /// Waits until all input that had arrived is visible.
     pub async fn flush(&self) -> Result<()> {
-        self.ask(|reply| Request::Flush { reply }).await
+        let questions = self.ask(|reply| Request::Ends { reply }).await?;
+        let ask = move || -> Result<BTreeMap<ObjectId, Positions>> {
+            let answers = questions.into_iter().map(|(id, question)| Ok((id, question()?)));
+            let answers = answers.collect::<Result<Vec<_>>>()?;
+            Ok(answers.into_iter().filter_map(|(id, end)| Some((id, end?))).collect())
+        };
+        let asked = tokio::task::spawn_blocking(ask).await;
+        let ends = asked.map_err(|_| Error::internal("a connector panicked; see the log"))??;
+        self.ask(|reply| Request::Flush { ends, reply }).await
     }
 
     /// The text rows of EXPLAIN.

@@ -10,7 +10,6 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use parking_lot::RwLock;
 
 use crate::catalog::ObjectKind;
-use crate::catalog::system::SystemContext;
 use crate::dataflow::runtime::Runtime;
 use crate::engine::Engine;
 use crate::engine::EngineOptions;
@@ -54,12 +53,6 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
     let (told, done) = bounded(1);
     let runtime = Runtime::start(options.workers, memory / 4)?;
     let epoch = store.committed_epoch()?.unwrap_or(Epoch(0));
-    let published = Arc::new(RwLock::new(Arc::new(Published {
-        epoch,
-        catalog: Arc::new(catalog.clone()),
-        snapshot,
-        system: SystemContext { epoch: epoch.0, ..SystemContext::default() },
-    })));
     let inputs = Inputs::new(event, options.clock.clone());
     let channels = Channels { requests, events, commits: commit, done };
     let mut coordinator = Coordinator::new(
@@ -74,6 +67,9 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
         channels,
     );
     load(&mut coordinator, progress)?;
+    let system = coordinator.system_context(epoch);
+    let recovered = Published { epoch, catalog: coordinator.catalog.clone(), snapshot, system };
+    let published = Arc::new(RwLock::new(Arc::new(recovered)));
     crate::fault::point("recovery.after_load");
     let committer = published.clone();
     spawn("committer", move || commit::run(store, committer, commits, told))?;
@@ -116,7 +112,7 @@ fn load(
     }
     for id in read {
         if let Err(error) = coordinator.start_if_source(id) {
-            coordinator.inputs.trouble(id, error);
+            coordinator.inputs.trouble(id, error, false);
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::catalog::Object;
+use crate::engine::errors;
 use crate::engine::query;
 use crate::engine::query::View;
 use crate::engine::write::Conflict;
@@ -74,7 +75,10 @@ pub async fn evaluate(view: &View, state: &SessionState, dml: &Dml, parameters: 
                 returning: e.returning(returning, &columns)?,
             })
         }
-        Dml::Truncate { tables } => Ok(TableWrite::Truncate { tables: tables.clone() }),
+        Dml::Truncate { tables } => {
+            tables.iter().try_for_each(|&table| e.table(table).map(drop))?;
+            Ok(TableWrite::Truncate { tables: tables.clone() })
+        }
     }
 }
 
@@ -91,7 +95,9 @@ pub fn tables(write: &TableWrite) -> Vec<ObjectId> {
 impl Evaluation<'_> {
     fn table(&self, id: ObjectId) -> Result<Arc<Object>> {
         let gone = || Error::undefined_table("the table was dropped while the statement ran");
-        self.view.published.catalog.get(id).cloned().ok_or_else(gone)
+        let object = self.view.published.catalog.get(id).cloned().ok_or_else(gone)?;
+        errors::refuse_write(&object)?;
+        Ok(object)
     }
 
     async fn rows(&self, query: &Query) -> Result<arrow::array::RecordBatch> {

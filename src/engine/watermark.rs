@@ -41,6 +41,14 @@ impl InputClock {
         }
     }
 
+    /// Partitions that are there hold the watermark back before they have spoken.
+    pub fn expect(&mut self, positions: &BTreeMap<String, i64>) {
+        for (partition, &offset) in positions {
+            let silent = Partition { offset, highest: None, silent_since: None };
+            self.partitions.entry(partition.clone()).or_insert(silent);
+        }
+    }
+
     /// Rows of a partition came: its next offset, the highest watermark expression among them, and whether the reader
     /// stands at its end now.
     pub fn advance(
@@ -52,8 +60,10 @@ impl InputClock {
         spoke: bool,
         now: Instant,
     ) {
-        let fresh = || Partition { offset, highest: None, silent_since: None };
-        let entry = self.partitions.entry(partition.to_string()).or_insert_with(fresh);
+        let entry = self.partitions.entry(partition.to_string()).or_insert_with(|| {
+            self.changed = true;
+            Partition { offset, highest: None, silent_since: None }
+        });
         self.changed |= entry.offset != offset || highest > entry.highest;
         entry.offset = offset;
         entry.highest = entry.highest.max(highest);
@@ -86,8 +96,11 @@ impl InputClock {
         active.unwrap_or_else(|| self.partitions.values().filter_map(|p| p.highest).max())
     }
 
-    /// When the next partition will fall idle and thereby move the watermark.
+    /// When a partition will have fallen idle and may thereby move the watermark: now, if one has and does.
     pub fn next_idle(&self, now: Instant) -> Option<Instant> {
+        if self.least(now) > self.watermark {
+            return Some(now);
+        }
         let due = |p: &Partition| p.silent_since.map(|since| since + self.idle_timeout);
         self.partitions.values().filter_map(due).filter(|due| *due > now).min()
     }
@@ -109,5 +122,51 @@ impl InputClock {
     /// The highest value of each partition, for `ms_catalog.watermarks`.
     pub fn partitions(&self) -> impl Iterator<Item = (&str, Option<Micros>)> {
         self.partitions.iter().map(|(name, p)| (name.as_str(), p.highest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Clock;
+    use crate::time::SystemClock;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// A clock of two partitions that are there, and a moment to count from.
+    fn two() -> (InputClock, Instant) {
+        let mut clock = InputClock::new(&Progress::default(), TIMEOUT);
+        clock.expect(&BTreeMap::from([("0".to_string(), 0), ("1".to_string(), 0)]));
+        (clock, SystemClock.instant())
+    }
+
+    #[test]
+    fn the_first_batch_of_a_partition_is_progress() {
+        let (mut clock, now) = two();
+        assert!(!clock.end_epoch(now));
+        clock.advance("0", 5, None, false, true, now);
+        assert!(clock.end_epoch(now));
+        clock.advance("2", 5, None, false, true, now);
+        assert!(clock.end_epoch(now), "of one that nobody expected too");
+        clock.advance("2", 5, None, true, false, now);
+        assert!(!clock.end_epoch(now));
+    }
+
+    #[test]
+    fn a_partition_that_never_spoke_holds_back_until_it_is_idle() {
+        let (mut clock, now) = two();
+        clock.advance("0", 1, Some(100), true, true, now);
+        clock.end_epoch(now);
+        assert_eq!((clock.watermark(), clock.next_idle(now)), (None, Some(now + TIMEOUT)));
+        clock.advance("1", 0, None, true, false, now + TIMEOUT / 2);
+        clock.advance("0", 2, Some(200), true, true, now + TIMEOUT);
+        // A moment that has passed is not forgotten.
+        let late = now + TIMEOUT * 3 / 2 + Duration::from_millis(1);
+        assert_eq!(clock.next_idle(late), Some(late));
+        assert!(clock.end_epoch(late));
+        assert_eq!(clock.watermark(), Some(200));
+        clock.advance("1", 1, Some(50), true, true, late);
+        clock.end_epoch(late);
+        assert_eq!(clock.watermark(), Some(200));
     }
 }

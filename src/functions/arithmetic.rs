@@ -190,11 +190,11 @@ pub fn check_range(value: f64, may_be_infinite: bool, must_not_vanish: bool) -> 
 /// `a ^ b`.
 pub fn power(a: f64, b: f64) -> Result<f64> {
     if a == 0.0 && b < 0.0 {
-        return Err(Error::new(crate::error::Kind::InvalidParameter, "zero raised to a negative power is undefined"));
+        return Err(Error::invalid_power("zero raised to a negative power is undefined"));
     }
     if a < 0.0 && a.is_finite() && b.is_finite() && b.fract() != 0.0 {
         let message = "a negative number raised to a non-integer power yields a complex result";
-        return Err(Error::invalid_parameter(message));
+        return Err(Error::invalid_power(message));
     }
     let special = a.is_infinite() || b.is_infinite() || a == 0.0;
     check_range(a.powf(b), special, !special && !a.is_nan() && !b.is_nan())

@@ -26,6 +26,7 @@ use crate::error::Result;
 use crate::functions::columns::array;
 use crate::functions::columns::result;
 use crate::functions::columns::zone;
+use crate::functions::define::function;
 use crate::functions::raise::from_datafusion;
 use crate::functions::raise::raise;
 use crate::types::SqlType;
@@ -155,6 +156,20 @@ pub fn assign_expr(expr: Expr, to: &SqlType, schema: &DFSchema, zone: Zone) -> R
         return Err(Error::type_mismatch(message).hint("You will need to rewrite or cast the expression."));
     }
     cast_expr(expr, from.as_ref(), to, zone, Mode::Assignment)
+}
+
+/// The name of the function that stands around a cell of VALUES on its way into a column: `op_assign(value, NULL::type)`.
+/// DataFusion would else cast all cells of a column to a type of its choice; the analyzer puts [`assign_expr`] in its place.
+pub const ASSIGN: &str = "op_assign";
+
+/// The function named [`ASSIGN`].
+pub fn assignment() -> ScalarUDF {
+    let types = |types: &[Option<SqlType>]| {
+        let [value, target] = types else { return None };
+        let target = target.clone().unwrap_or(SqlType::Text);
+        Some((vec![value.clone().unwrap_or(SqlType::Text), target.clone()], target))
+    };
+    function(ASSIGN, &[], types, |_| Err(Error::internal("an assignment was left unresolved")))
 }
 
 /// Whether a value goes into a column of the type without being cast.

@@ -15,7 +15,6 @@ use datafusion::logical_expr::ScalarFunctionArgs;
 use datafusion::logical_expr::ScalarUDF;
 
 use crate::error::Error;
-use crate::error::Kind;
 use crate::error::Result;
 use crate::functions::arithmetic;
 use crate::functions::columns::binary;
@@ -246,7 +245,7 @@ fn doubles(args: &ScalarFunctionArgs, f: impl Fn(f64, f64) -> Result<f64>) -> Re
 
 fn square_root(x: f64) -> Result<f64> {
     if x < 0.0 {
-        return Err(Error::new(Kind::InvalidParameter, "cannot take square root of a negative number"));
+        return Err(Error::invalid_power("cannot take square root of a negative number"));
     }
     Ok(x.sqrt())
 }
@@ -257,8 +256,8 @@ fn exponential(x: f64) -> Result<f64> {
 
 fn logarithm(x: f64, f: fn(f64) -> f64) -> Result<f64> {
     match x {
-        0.0 => Err(Error::new(Kind::InvalidParameter, "cannot take logarithm of zero")),
-        x if x < 0.0 => Err(Error::new(Kind::InvalidParameter, "cannot take logarithm of a negative number")),
+        0.0 => Err(Error::invalid_logarithm("cannot take logarithm of zero")),
+        x if x < 0.0 => Err(Error::invalid_logarithm("cannot take logarithm of a negative number")),
         x => Ok(f(x)),
     }
 }

@@ -36,6 +36,7 @@ use crate::functions::columns::unary;
 use crate::functions::columns::zone;
 use crate::functions::define::call;
 use crate::functions::define::function;
+use crate::functions::operator::scale_of;
 use crate::functions::to_char;
 use crate::types::SqlType;
 use crate::types::calendar::Date;
@@ -99,19 +100,22 @@ pub fn extract(args: Vec<Expr>) -> Expr {
 }
 
 fn extract_function() -> ScalarUDF {
-    function("extract", &[], |types| extract_types(types, 0), |args| extract_as(args, 0))
+    function("extract", &[], |types| extract_types(types, 0), extract_digits)
 }
 
 fn extract_fraction_function() -> ScalarUDF {
-    function("extract_fraction", &[], |types| extract_types(types, 6), |args| extract_as(args, 6))
+    function("extract_fraction", &[], |types| extract_types(types, 6), extract_digits)
 }
 
 fn extract_millis_function() -> ScalarUDF {
-    function("extract_millis", &[], |types| extract_types(types, 3), |args| extract_as(args, 3))
+    function("extract_millis", &[], |types| extract_types(types, 3), extract_digits)
 }
 
+/// With `scale` digits after the point; none for a date, whose parts are all whole.
 fn extract_types(types: &[Option<SqlType>], scale: i8) -> Option<(Vec<SqlType>, SqlType)> {
-    Some((part_types(types)?, SqlType::Numeric { precision: PRECISION_MAX, scale }))
+    let arguments = part_types(types)?;
+    let scale = if arguments[1] == SqlType::Date { 0 } else { scale };
+    Some((arguments, SqlType::Numeric { precision: PRECISION_MAX, scale }))
 }
 
 fn date_part_types(types: &[Option<SqlType>]) -> Option<(Vec<SqlType>, SqlType)> {
@@ -148,7 +152,9 @@ pub fn with_zone(name: &str, mut args: Vec<Expr>, schema: &DFSchema, zone: Zone)
     Ok(args)
 }
 
-fn extract_as(args: &ScalarFunctionArgs, scale: i8) -> Result<ColumnarValue> {
+/// The field with the digits of the call's type.
+fn extract_digits(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let scale = SqlType::of_field(&args.return_field).map_or(0, |ty| scale_of(&ty));
     let unit = 10i128.pow((MICROS_SCALE - scale) as u32);
     let (values, nulls) = parts(args)?;
     let values = values.into_iter().map(|value| value / unit);

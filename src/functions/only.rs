@@ -113,7 +113,7 @@ mod tests {
         let one: ArrayRef = Arc::new(Int32Array::from(vec![7]));
         let mut group = One { value: ScalarValue::Int32(None), seen: false };
         assert_eq!(group.evaluate().unwrap(), ScalarValue::Int32(None));
-        group.update_batch(&[one.clone()]).unwrap();
+        group.update_batch(std::slice::from_ref(&one)).unwrap();
         assert_eq!(group.evaluate().unwrap(), ScalarValue::Int32(Some(7)));
         assert!(group.update_batch(&[one]).is_err());
     }

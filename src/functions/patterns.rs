@@ -120,9 +120,9 @@ pub fn compile_like(pattern: &str, escape: Option<char>, any_case: bool) -> Resu
     while let Some(c) = chars.next() {
         match c {
             c if Some(c) == escape => {
-                let literal = chars.next().ok_or_else(|| {
-                    Error::new(crate::error::Kind::InvalidParameter, "LIKE pattern must not end with escape character")
-                })?;
+                let literal = chars
+                    .next()
+                    .ok_or_else(|| Error::invalid_escape("LIKE pattern must not end with escape character"))?;
                 regex.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
             }
             '%' => regex.push_str(".*"),

@@ -8,6 +8,7 @@ use arrow::array::StringArray;
 use arrow::array::StringBuilder;
 use arrow::array::types::Int32Type;
 use datafusion::logical_expr::ColumnarValue;
+use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::ScalarFunctionArgs;
 use datafusion::logical_expr::ScalarUDF;
 
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::functions::columns::arrays;
 use crate::functions::columns::result;
+use crate::functions::define::call;
 use crate::functions::define::function;
 use crate::types::SqlType;
 use crate::types::cast::is_integer;
@@ -25,14 +27,33 @@ pub fn functions() -> Vec<ScalarUDF> {
     vec![
         function("concat", &[], all_text, concat),
         function("concat_ws", &[], all_text, concat_ws),
-        function("substr", &["substring"], substring_types, substring),
+        substring_function(),
         function("length", &["char_length", "character_length"], length_types, |args| lengths(args, 1)),
         function("octet_length", &[], length_types, |args| lengths(args, 0)),
         function("bit_length", &[], length_types, |args| lengths(args, 8)),
-        function("strpos", &["position", "instr"], position_types, position),
+        position_function(),
         function("left", &[], side_types, |args| side(args, true)),
         function("right", &[], side_types, |args| side(args, false)),
+        function("chr", &[], chr_types, chr),
     ]
+}
+
+/// `SUBSTRING(text FROM start FOR length)`.
+pub fn substring_call(args: Vec<Expr>) -> Expr {
+    call(substring_function(), args)
+}
+
+/// `POSITION(part IN text)`; the text is the first argument.
+pub fn position_call(args: Vec<Expr>) -> Expr {
+    call(position_function(), args)
+}
+
+fn substring_function() -> ScalarUDF {
+    function("substr", &["substring"], substring_types, substring)
+}
+
+fn position_function() -> ScalarUDF {
+    function("strpos", &["position", "instr"], position_types, position)
 }
 
 fn all_text(types: &[Option<SqlType>]) -> Option<(Vec<SqlType>, SqlType)> {
@@ -91,7 +112,7 @@ fn substring(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let start = starts.value(row) as i64 - 1;
         let end = match lengths.map(|lengths| lengths.value(row) as i64) {
             Some(length) if length < 0 => {
-                return Err(Error::invalid_parameter("negative substring length not allowed"));
+                return Err(Error::invalid_substring("negative substring length not allowed"));
             }
             Some(length) => start + length,
             None => i64::MAX,
@@ -173,4 +194,24 @@ fn side(args: &ScalarFunctionArgs, left: bool) -> Result<ColumnarValue> {
         Some(if left { characters(text, 0, kept) } else { characters(text, length - kept, length) })
     });
     result(Arc::new(sides.collect::<StringArray>()), &args.args)
+}
+
+fn chr_types(types: &[Option<SqlType>]) -> Option<(Vec<SqlType>, SqlType)> {
+    let [code] = types else { return None };
+    code.as_ref().is_none_or(is_integer).then(|| (vec![SqlType::Integer], SqlType::Text))
+}
+
+/// The character with a code point.
+fn chr(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let columns = arrays(args)?;
+    let characters = columns[0].as_primitive::<Int32Type>().iter().map(|code| {
+        let Some(code) = code else { return Ok(None) };
+        let character = u32::try_from(code).ok().and_then(char::from_u32);
+        match character {
+            Some('\0') => Err(Error::limit_exceeded("null character not permitted")),
+            Some(character) => Ok(Some(character.to_string())),
+            None => Err(Error::limit_exceeded("requested character too large for encoding")),
+        }
+    });
+    result(Arc::new(characters.collect::<Result<StringArray>>()?), &args.args)
 }

@@ -231,7 +231,10 @@ impl Session {
         match sql::bind(statement, &context) {
             Ok(bound) => self.refuse_after_failure(&bound).map(|()| bound),
             Err(_) if self.status() == Status::Failed => Err(after_failure()),
-            Err(error) => Err(error),
+            Err(error) => {
+                let position = error.position.map(|position| position + statement.offset);
+                Err(Error { position, ..error })
+            }
         }
     }
 

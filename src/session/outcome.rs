@@ -2,12 +2,16 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
 
 use arrow::array::ArrayRef;
 use arrow::array::RecordBatch;
 use arrow::array::StringArray;
 use futures::Stream;
 use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::engine::Rows;
 use crate::error::Error;
@@ -17,6 +21,9 @@ use crate::functions::from_datafusion;
 use crate::types::Column;
 use crate::types::SqlType;
 use crate::types::schema_of;
+
+/// How many batches a read may be ahead of its client.
+const BATCHES_AHEAD: usize = 2;
 
 /// Batches of rows as they come.
 pub type RowStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
@@ -87,9 +94,50 @@ impl Notice {
     }
 }
 
-/// The rows of a read.
+/// The rows of a read, which runs as a task of its own: a join that computes for minutes before its first row leaves the
+/// client's task free to notice a cancel request.
 pub(super) fn stream(rows: Rows) -> RowStream {
-    Box::pin(rows.stream.map(|batch| batch.map_err(from_datafusion)))
+    let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
+    let mut source = rows.stream;
+    let task = tokio::spawn(async move {
+        while let Some(batch) = source.next().await {
+            if sender.send(batch.map_err(from_datafusion)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Box::pin(Running { batches, task: Some(task) })
+}
+
+/// A read that runs. Dropping it ends the read.
+struct Running {
+    batches: mpsc::Receiver<Result<RecordBatch>>,
+    /// The task, until its end was seen.
+    task: Option<JoinHandle<()>>,
+}
+
+impl Stream for Running {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<Option<Self::Item>> {
+        match self.batches.poll_recv(context) {
+            Poll::Ready(None) => {}
+            other => return other,
+        }
+        // The task has let go of its end: because all is read, or because it panicked.
+        let Some(task) = &mut self.task else { return Poll::Ready(None) };
+        let ended = std::task::ready!(Pin::new(task).poll(context));
+        self.task = None;
+        Poll::Ready(ended.err().map(|error| Err(Error::internal(format!("the read ended by a defect: {error}")))))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 /// One batch as a stream.

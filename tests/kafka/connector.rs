@@ -122,7 +122,7 @@ fn every_message_comes_once_and_a_second_reader_goes_on() {
     let mut reading = Reading::start(&spec);
     reading.until("all ends", |r| r.all_at_end(4));
     assert_eq!(reading.numbers(), (0..10_000).collect::<Vec<_>>());
-    assert_eq!(Some(reading.positions()), reading.reader.end().unwrap());
+    assert_eq!(Some(reading.positions()), reading.reader.end()().unwrap());
     assert!(reading.batches.iter().all(|b| b.batch.num_rows() <= 4096));
 
     // A batch's position is that after its rows, whatever was read beyond.
@@ -248,7 +248,7 @@ fn a_transaction_counts_when_it_is_committed() {
     // The records that end a transaction have offsets too: the position must come to lie behind them.
     reading.until("the end", |r| r.all_at_end(1));
     assert_eq!(reading.numbers(), [1, 2]);
-    let end = reading.reader.end().unwrap().unwrap();
+    let end = reading.reader.end()().unwrap().unwrap();
     reading.until("the position behind the markers", |r| r.positions() == end);
 }
 

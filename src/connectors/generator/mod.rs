@@ -14,6 +14,7 @@ use crossbeam_channel::Sender;
 
 use self::timeline::Timeline;
 use super::Connector;
+use super::EndQuestion;
 use super::Part;
 use super::Positions;
 use super::Reader;
@@ -201,9 +202,10 @@ impl Connector for Generator {
 impl Reader for GeneratorReader {
     fn committed(&self, _positions: &Positions) {}
 
-    fn end(&self) -> Result<Option<Positions>> {
+    fn end(&self) -> EndQuestion {
         let available = self.run.available();
-        Ok((available != u64::MAX).then(|| Positions::from([(PARTITION.to_string(), available as i64)])))
+        let end = (available != u64::MAX).then(|| Positions::from([(PARTITION.to_string(), available as i64)]));
+        Box::new(move || Ok(end))
     }
 }
 
@@ -286,25 +288,28 @@ impl Run {
     }
 
     fn event(&self, numbers: Range<u64>, at_end: bool) -> SourceEvent {
+        let (offsets, batch) = self.batch(numbers.clone());
         SourceEvent::Batch(SourceBatch {
             source: self.spec.source,
             partition: PARTITION.to_string(),
-            batch: self.batch(numbers.clone()),
+            batch,
+            offsets,
             next_offset: numbers.end as i64,
             at_end,
             errors: Vec::new(),
         })
     }
 
-    /// The rows among the events with these numbers.
-    fn batch(&self, numbers: Range<u64>) -> RecordBatch {
-        let (rows, columns) = match self.kind {
+    /// The rows among the events with these numbers, and their own numbers.
+    fn batch(&self, numbers: Range<u64>) -> (Vec<i64>, RecordBatch) {
+        let (offsets, columns) = match self.kind {
             Kind::Nexmark(table) => table.generate(&self.timeline, &self.fields, numbers),
             Kind::Sequence => sequence::generate(&self.timeline, &self.fields, numbers),
         };
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
-            .expect("validate compared the types of all columns")
+        let options = RecordBatchOptions::new().with_row_count(Some(offsets.len()));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .expect("validate compared the types of all columns");
+        (offsets, batch)
     }
 }
 

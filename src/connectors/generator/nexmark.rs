@@ -114,21 +114,21 @@ impl Table {
         timeline: &Timeline,
         fields: &[String],
         numbers: Range<u64>,
-    ) -> (usize, Vec<ArrayRef>) {
+    ) -> (Vec<i64>, Vec<ArrayRef>) {
         let extra = fields.iter().any(|f| f == "extra");
         let events = self.events(timeline.seed, extra, numbers);
         match self {
             Table::Person => {
                 let rows = pick(events, |event| if let Event::Person(person) = event { Some(person) } else { None });
-                (rows.len(), persons(timeline, fields, &rows))
+                (numbers_of(&rows), persons(timeline, fields, &rows))
             }
             Table::Auction => {
                 let rows = pick(events, |event| if let Event::Auction(auction) = event { Some(auction) } else { None });
-                (rows.len(), auctions(timeline, fields, &rows))
+                (numbers_of(&rows), auctions(timeline, fields, &rows))
             }
             Table::Bid => {
                 let rows = pick(events, |event| if let Event::Bid(bid) = event { Some(bid) } else { None });
-                (rows.len(), bids(timeline, fields, &rows))
+                (numbers_of(&rows), bids(timeline, fields, &rows))
             }
         }
     }
@@ -164,6 +164,11 @@ fn config(first_event: u64, extra: bool) -> NexmarkConfig {
 
 fn pick<T>(events: impl Iterator<Item = (u64, Event)>, kind: fn(Event) -> Option<T>) -> Vec<(u64, T)> {
     events.filter_map(|(number, event)| Some((number, kind(event)?))).collect()
+}
+
+/// The numbers of the events that these rows are of.
+fn numbers_of<T>(rows: &[(u64, T)]) -> Vec<i64> {
+    rows.iter().map(|(number, _)| *number as i64).collect()
 }
 
 fn persons(timeline: &Timeline, fields: &[String], rows: &[(u64, Person)]) -> Vec<ArrayRef> {

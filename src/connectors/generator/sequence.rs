@@ -17,7 +17,7 @@ pub(super) fn columns() -> Vec<Column> {
 }
 
 /// How many rows there are among these events, and the named columns of them.
-pub(super) fn generate(timeline: &Timeline, fields: &[String], numbers: Range<u64>) -> (usize, Vec<ArrayRef>) {
+pub(super) fn generate(timeline: &Timeline, fields: &[String], numbers: Range<u64>) -> (Vec<i64>, Vec<ArrayRef>) {
     let columns = fields.iter().map(|field| -> ArrayRef {
         match field.as_str() {
             "n" => Arc::new(Int64Array::from_iter_values(numbers.clone().map(|n| n as i64))),
@@ -28,5 +28,5 @@ pub(super) fn generate(timeline: &Timeline, fields: &[String], numbers: Range<u6
         }
     });
     let columns = columns.collect();
-    ((numbers.end - numbers.start) as usize, columns)
+    (numbers.map(|n| n as i64).collect(), columns)
 }

@@ -34,10 +34,12 @@ fn every_cut_gives_the_same_rows() {
     for table in ["person", "auction", "bid"] {
         let spec = spec(&[("generator", "nexmark"), ("nexmark.table", table), ("out_of_order.share", "0.3")]);
         let run = run(&spec);
-        let whole = run.batch(49_000..51_777);
+        let (numbers, whole) = run.batch(49_000..51_777);
+        assert_eq!(numbers.len(), whole.num_rows());
         for cut in [49_001, 49_004, 49_049, 50_000, 50_001, 51_776] {
-            let parts = [run.batch(49_000..cut), run.batch(cut..51_777)];
-            assert_eq!(concat_batches(&run.schema, &parts).unwrap(), whole, "{table} cut at {cut}");
+            let [(before, head), (after, tail)] = [run.batch(49_000..cut), run.batch(cut..51_777)];
+            assert_eq!(concat_batches(&run.schema, [&head, &tail]).unwrap(), whole, "{table} cut at {cut}");
+            assert_eq!([before, after].concat(), numbers, "{table} cut at {cut}");
         }
     }
 }
@@ -45,7 +47,7 @@ fn every_cut_gives_the_same_rows() {
 #[test]
 fn the_values_are_those_of_the_nexmark_crate() {
     let run = run(&spec(&[("generator", "nexmark"), ("nexmark.table", "bid"), ("start_time", "1970-01-01 00:00:00")]));
-    let ours = run.batch(0..1000);
+    let (_, ours) = run.batch(0..1000);
     let config = ::nexmark::config::NexmarkConfig { base_time: 0, ..::nexmark::config::NexmarkConfig::default() };
     let theirs = ::nexmark::EventGenerator::new(config).take(1000).filter_map(|event| match event {
         ::nexmark::event::Event::Bid(bid) => Some(bid),
@@ -68,7 +70,7 @@ fn columns_not_wanted_change_no_other() {
     let all = spec(&[("generator", "nexmark"), ("nexmark.table", "auction")]);
     let mut few = all.clone();
     few.columns.retain(|(c, _)| ["category", "expires"].contains(&c.name.as_str()));
-    let (all, few) = (run(&all).batch(0..5000), run(&few).batch(0..5000));
+    let ((_, all), (_, few)) = (run(&all).batch(0..5000), run(&few).batch(0..5000));
     assert_eq!(few.column_by_name("category"), all.column_by_name("category"));
     assert_eq!(few.column_by_name("expires"), all.column_by_name("expires"));
 }
@@ -93,7 +95,7 @@ fn a_limited_generator_ends_and_goes_on_where_it_was() {
         let (events, received) = crossbeam_channel::bounded(2);
         let from = Positions::from([(PARTITION.to_string(), from)]);
         let reader = Generator.read(spec.clone(), from, Arc::new(SystemClock), events).unwrap();
-        assert_eq!(reader.end().unwrap(), Some(Positions::from([("0".to_string(), 100_020)])));
+        assert_eq!(reader.end()().unwrap(), Some(Positions::from([("0".to_string(), 100_020)])));
         let batches = batches(&received);
         let rows = batches.iter().map(|b| b.batch.num_rows()).sum::<usize>();
         let last = batches.last().unwrap();
@@ -110,7 +112,7 @@ fn a_reader_ends_when_dropped_even_if_nobody_reads() {
     let spec = spec(&[("generator", "sequence"), ("rate", "0")]);
     let (events, received) = crossbeam_channel::bounded(1);
     let reader = Generator.read(spec, Positions::new(), Arc::new(SystemClock), events).unwrap();
-    assert_eq!(reader.end().unwrap(), None);
+    assert_eq!(reader.end()().unwrap(), None);
     drop(reader);
     assert!(received.try_iter().count() <= 1);
 }

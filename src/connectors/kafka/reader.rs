@@ -19,6 +19,7 @@ use rdkafka::message::Message;
 use super::client::Cluster;
 use super::client::PATIENCE;
 use super::rows::RowsBuilder;
+use crate::connectors::EndQuestion;
 use crate::connectors::Positions;
 use crate::connectors::Reader;
 use crate::connectors::SourceBatch;
@@ -141,9 +142,12 @@ impl Reader for KafkaReader {
         self.committed.lock().clone_from(positions);
     }
 
-    fn end(&self) -> Result<Option<Positions>> {
-        let partitions = self.cluster.partitions(PATIENCE)?;
-        self.cluster.end_offsets(&partitions).map(Some)
+    fn end(&self) -> EndQuestion {
+        let cluster = self.cluster.clone();
+        Box::new(move || {
+            let partitions = cluster.partitions(PATIENCE)?;
+            cluster.end_offsets(&partitions).map(Some)
+        })
     }
 }
 
@@ -343,11 +347,12 @@ impl Poller {
 
     fn send(&mut self, number: i32) -> Result<(), Stopped> {
         let partition = self.partitions.get_mut(&number).expect("only partitions that are read are sent");
-        let (batch, errors) = partition.rows.finish(number);
+        let (batch, offsets, errors) = partition.rows.finish(number);
         let event = SourceEvent::Batch(SourceBatch {
             source: self.spec.source,
             partition: number.to_string(),
             batch,
+            offsets,
             next_offset: partition.next_offset,
             at_end: std::mem::take(&mut partition.end_met),
             errors,

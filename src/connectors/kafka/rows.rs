@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::array::BinaryBuilder;
 use arrow::array::Int32Array;
-use arrow::array::Int64Builder;
+use arrow::array::Int64Array;
 use arrow::array::RecordBatch;
 use arrow::array::RecordBatchOptions;
 use arrow::array::StringBuilder;
@@ -31,8 +31,8 @@ pub(super) struct RowsBuilder {
     payload_columns: Vec<String>,
     /// Where each column of the source comes from.
     columns: Vec<Origin>,
-    /// How many rows there are.
-    rows: usize,
+    /// The offset of each row.
+    offsets: Vec<i64>,
     /// How many bytes of payload they came from.
     bytes: usize,
     errors: Vec<MessageError>,
@@ -54,7 +54,7 @@ enum Origin {
         keys: StringBuilder,
     },
     Partition,
-    Offset(Int64Builder),
+    Offset,
     Timestamp(TimestampMicrosecondBuilder),
     Headers(StringBuilder),
 }
@@ -78,7 +78,7 @@ impl RowsBuilder {
             }
             Part::Key => Origin::Key(BinaryBuilder::new()),
             Part::Partition => Origin::Partition,
-            Part::Offset => Origin::Offset(Int64Builder::new()),
+            Part::Offset => Origin::Offset,
             Part::Timestamp => {
                 Origin::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(SqlType::Timestamptz.arrow()))
             }
@@ -86,12 +86,12 @@ impl RowsBuilder {
         });
         let columns = columns.collect();
         let schema = schema_of(&spec.columns.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>());
-        Ok(RowsBuilder { schema, decoder, payload_columns, columns, rows: 0, bytes: 0, errors: Vec::new() })
+        Ok(RowsBuilder { schema, decoder, payload_columns, columns, offsets: Vec::new(), bytes: 0, errors: Vec::new() })
     }
 
     /// How many messages are in it, good and bad.
     pub(super) fn messages(&self) -> usize {
-        self.rows + self.errors.len()
+        self.offsets.len() + self.errors.len()
     }
 
     /// How many bytes of payload are in it.
@@ -111,24 +111,24 @@ impl RowsBuilder {
             });
             return;
         }
-        self.rows += 1;
+        self.offsets.push(message.offset());
         for column in &mut self.columns {
             match column {
-                Origin::Payload | Origin::Partition => {}
+                Origin::Payload | Origin::Partition | Origin::Offset => {}
                 Origin::Key(keys) => keys.append_option(message.key()),
                 Origin::TextKey { keys, .. } => keys.append_option(
                     message.key().map(|key| std::str::from_utf8(key).expect("decode looked at the key")),
                 ),
-                Origin::Offset(offsets) => offsets.append_value(message.offset()),
                 Origin::Timestamp(times) => times.append_option(message.timestamp().to_millis().map(|ms| ms * 1000)),
                 Origin::Headers(texts) => texts.append_option(headers::text(message)),
             }
         }
     }
 
-    /// All rows and errors since the last call.
-    pub(super) fn finish(&mut self, partition: i32) -> (RecordBatch, Vec<MessageError>) {
-        let rows = std::mem::take(&mut self.rows);
+    /// All rows, with their offsets, and errors since the last call.
+    pub(super) fn finish(&mut self, partition: i32) -> (RecordBatch, Vec<i64>, Vec<MessageError>) {
+        let offsets = std::mem::take(&mut self.offsets);
+        let rows = offsets.len();
         self.bytes = 0;
         let mut payload = self.decoder.finish().into_iter();
         let columns = self.columns.iter_mut().map(|column| -> ArrayRef {
@@ -137,7 +137,7 @@ impl RowsBuilder {
                 Origin::Key(keys) => Arc::new(keys.finish()),
                 Origin::TextKey { keys, .. } => Arc::new(keys.finish()),
                 Origin::Partition => Arc::new(Int32Array::from_value(partition, rows)),
-                Origin::Offset(offsets) => Arc::new(offsets.finish()),
+                Origin::Offset => Arc::new(Int64Array::from(offsets.clone())),
                 Origin::Timestamp(times) => Arc::new(times.finish()),
                 Origin::Headers(texts) => Arc::new(texts.finish()),
             }
@@ -146,7 +146,7 @@ impl RowsBuilder {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
             .expect("every row has a value for each column");
-        (batch, std::mem::take(&mut self.errors))
+        (batch, offsets, std::mem::take(&mut self.errors))
     }
 
     fn decode(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Fault> {

@@ -5,7 +5,8 @@ use sqlparser::ast;
 use sqlparser::ast::{DataType, ExactNumberInfo, Ident, ObjectName, Value};
 
 use crate::error::{Error, Result};
-use crate::functions::cast::cast_expr;
+use crate::functions::cast::{ASSIGN, cast_expr};
+use crate::sql::bind::catalog_queries::call;
 use crate::sql::bind::provider::Provider;
 use crate::sql::bind::rewrite::{is_placeholder, wrap_cast};
 use crate::sql::semantics::resolve::zone_of;
@@ -57,6 +58,15 @@ pub fn adopt(tree: &mut ast::Expr, ty: &SqlType) {
     if unknown {
         wrap_cast(tree, syntax(ty));
     }
+}
+
+/// Puts the function around a value that brings it to the type of the column it goes into, by itself and not by what the
+/// other rows have there.
+pub fn wrap_assign(value: &mut ast::Expr, ty: &SqlType) {
+    let mut target = ast::Expr::value(Value::Null);
+    wrap_cast(&mut target, syntax(ty));
+    let value_itself = std::mem::replace(value, ast::Expr::value(Value::Null));
+    *value = call(Ident::new(ASSIGN), vec![value_itself, target]);
 }
 
 /// How a type is written.

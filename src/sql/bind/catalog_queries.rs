@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Select, SelectItem, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    ObjectNamePart, Query, Select, SelectItem, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use crate::catalog::system;
@@ -14,8 +14,12 @@ use crate::sql::bind::names::parts;
 /// A cast to one of the types that show an OID as a name. A literal becomes the OID, since it is compared with one;
 /// anything else becomes the name, since it is shown.
 pub fn name_cast(expr: &mut Expr) -> Option<Expr> {
-    let Expr::Cast { expr: inner, data_type: DataType::Custom(name, arguments), .. } = expr else { return None };
-    let name = parts(name);
+    let Expr::Cast { expr: inner, data_type, .. } = expr else { return None };
+    let name = match data_type {
+        DataType::Regclass => vec!["regclass".to_string()],
+        DataType::Custom(name, arguments) if arguments.is_empty() => parts(name),
+        _ => return None,
+    };
     let ty = match name.as_slice() {
         [ty] => ty.as_str(),
         [schema, ty] if schema == system::PG_CATALOG => ty.as_str(),
@@ -30,21 +34,19 @@ pub fn name_cast(expr: &mut Expr) -> Option<Expr> {
         ("regnamespace", false) => "regnamespace_name",
         _ => return None,
     };
-    if !arguments.is_empty() {
-        return None;
-    }
-    Some(call(Ident::new(function), std::mem::replace(inner, Expr::value(Value::Null))))
+    Some(call(Ident::new(function), vec![std::mem::replace(inner, Expr::value(Value::Null))]))
 }
 
-/// A call of a function with one argument.
-pub fn call(name: Ident, argument: Expr) -> Expr {
+/// A call of a function.
+pub fn call(name: Ident, arguments: Vec<Expr>) -> Expr {
+    let plain = |argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument));
     Expr::Function(Function {
         name: ObjectName(vec![ObjectNamePart::Identifier(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
             duplicate_treatment: None,
-            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))],
+            args: arguments.into_iter().map(plain).collect(),
             clauses: Vec::new(),
         }),
         filter: None,
@@ -81,14 +83,27 @@ pub fn is_unread(name: &ObjectName) -> bool {
 
 /// Whether a SELECT list could have aggregates.
 pub fn calls_aggregate(items: &Vec<SelectItem>) -> bool {
-    items.visit(&mut Aggregates).is_break()
+    items.visit(&mut Aggregates { depth: 0 }).is_break()
 }
 
-/// Finds calls that could be aggregates.
-struct Aggregates;
+/// Finds calls that could be aggregates, not looking into subqueries.
+struct Aggregates {
+    /// How many subqueries we are in.
+    depth: usize,
+}
 
 impl Visitor for Aggregates {
     type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         const AGGREGATES: [&str; 12] = [
@@ -106,7 +121,7 @@ impl Visitor for Aggregates {
             "bit_or",
         ];
         match expr {
-            Expr::Function(function) => {
+            Expr::Function(function) if self.depth == 0 => {
                 let name = parts(&function.name);
                 let is_aggregate = name.last().is_some_and(|name| AGGREGATES.contains(&name.as_str()));
                 if is_aggregate { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

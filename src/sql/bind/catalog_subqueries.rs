@@ -180,7 +180,7 @@ fn subquery(query: &Query, select: &Select, kept: &[Expr], value: Expr) -> Expr 
     let mut inner = select.clone();
     inner.selection = all(kept.to_vec());
     inner.projection = vec![SelectItem::ExprWithAlias {
-        expr: call(Ident::with_quote('"', ONLY), value),
+        expr: call(Ident::with_quote('"', ONLY), vec![value]),
         alias: Ident::with_quote('"', ONLY),
     }];
     let mut query = query.clone();

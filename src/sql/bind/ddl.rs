@@ -153,7 +153,7 @@ fn primary_key(provider: &Provider, keys: &[Vec<Ident>], columns: &mut [Column],
             None => Ok(Vec::new()),
             Some(second) => {
                 let message = format!("multiple primary keys for table \"{table}\" are not allowed");
-                Err(placed(provider, Error::invalid_definition(message), second))
+                Err(placed(provider, Error::invalid_table_definition(message), second))
             }
         };
     };

@@ -78,6 +78,9 @@ fn plan_error(message: &str) -> Error {
     if message.starts_with("HAVING clause references") {
         return Error::grouping(clean(message));
     }
+    if message.contains("ggregate functions are not allowed in the WHERE clause") {
+        return Error::grouping("aggregate functions are not allowed in WHERE").hint("Consider using HAVING instead.");
+    }
     let operators =
         ["Cannot coerce arithmetic expression", "Cannot infer common argument type", "Unsupported operation"];
     if operators.iter().any(|start| message.contains(start)) {

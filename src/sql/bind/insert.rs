@@ -10,7 +10,7 @@ use sqlparser::ast::{
 
 use crate::catalog::{Object, Table};
 use crate::error::{Error, Result};
-use crate::sql::bind::assign::{adopt, assign};
+use crate::sql::bind::assign::{adopt, assign, wrap_assign};
 use crate::sql::bind::dml::{
     assignment_pairs, bind_returning, merge_parameters, refuse_append_only, target_table, values_of_target,
 };
@@ -90,10 +90,14 @@ fn source_plan(
     let mut source = source.clone();
     match source.body.as_mut() {
         SetExpr::Values(values) => {
+            let several = values.rows.len() > 1;
             for row in &mut values.rows {
                 check_count(provider, row.content.len(), targets, insert, row.content.last().map(Spanned::span))?;
                 for (cell, target) in row.content.iter_mut().zip(targets) {
                     value_of_column(cell, *target, table)?;
+                    if several {
+                        wrap_assign(cell, &table.columns[*target].ty);
+                    }
                 }
             }
         }

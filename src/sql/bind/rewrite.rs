@@ -18,9 +18,11 @@ use crate::sql::bind::names::{DATABASE, parts};
 use crate::sql::bind::output::name_items;
 use crate::sql::parse::ast::Statement;
 use crate::sql::parse::parse;
+use crate::sql::semantics::prepare::prepare;
 
 /// Rewrites a query in place.
 pub fn rewrite(query: &mut Query, context: &BindContext, around_wildcards: bool) -> Result<()> {
+    prepare(query)?;
     match query.visit(&mut Rewriter { context, around_wildcards }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),
@@ -29,6 +31,7 @@ pub fn rewrite(query: &mut Query, context: &BindContext, around_wildcards: bool)
 
 /// Rewrites an expression in place.
 pub fn rewrite_expression(expr: &mut Expr, context: &BindContext) -> Result<()> {
+    prepare(expr)?;
     match expr.visit(&mut Rewriter { context, around_wildcards: false }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),

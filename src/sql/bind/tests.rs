@@ -218,7 +218,7 @@ fn refusals_say_where_and_what_to_do() {
         ("CREATE TABLE a (x int, PRIMARY KEY (y))", "42703 column \"y\" named in key does not exist @37"),
         (
             "CREATE TABLE a (x int PRIMARY KEY, PRIMARY KEY (x))",
-            "42P17 multiple primary keys for table \"a\" are not allowed",
+            "42P16 multiple primary keys for table \"a\" are not allowed",
         ),
         (
             "CREATE TABLE a (x text, WATERMARK FOR x AS x)",

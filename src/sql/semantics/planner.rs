@@ -11,8 +11,9 @@ use sqlparser::ast::BinaryOperator;
 use crate::functions::moments;
 use crate::functions::operator::Operator;
 use crate::functions::operator::Symbol;
+use crate::functions::strings;
 
-/// Plans binary operators and EXTRACT.
+/// Plans binary operators, EXTRACT, SUBSTRING and POSITION.
 #[derive(Debug)]
 pub struct Operators;
 
@@ -26,6 +27,14 @@ impl ExprPlanner for Operators {
 
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(moments::extract(args)))
+    }
+
+    fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(strings::substring_call(args)))
+    }
+
+    fn plan_position(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(strings::position_call(args)))
     }
 }
 

@@ -20,6 +20,8 @@ use datafusion::logical_expr::ExprSchemable;
 use datafusion::logical_expr::Like;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::Operator as DfOperator;
+use datafusion::logical_expr::Projection;
+use datafusion::logical_expr::Union;
 use datafusion::logical_expr::Values;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -30,7 +32,9 @@ use datafusion::optimizer::AnalyzerRule;
 use crate::error::Error;
 use crate::error::Result;
 use crate::functions;
+use crate::functions::cast::ASSIGN;
 use crate::functions::cast::CastTo;
+use crate::functions::cast::assign_expr;
 use crate::functions::cast::cast_expr;
 use crate::functions::cast::expr_type;
 use crate::functions::from_datafusion;
@@ -84,13 +88,33 @@ fn resolve_node(plan: LogicalPlan, zone: Zone) -> DfResult<Transformed<LogicalPl
     if let LogicalPlan::Values(values) = plan {
         return resolver.values(values).map(Transformed::yes).map_err(raise);
     }
+    if let LogicalPlan::Union(union) = plan {
+        return resolver.union(union).map_err(raise);
+    }
+    let is_sort = matches!(plan, LogicalPlan::Sort(_));
     let names = NamePreserver::new(&plan);
     let plan = plan.map_expressions(|expr| {
         let name = names.save(&expr);
-        let resolved = expr.transform_up(|expr| resolver.expr(expr).map(Transformed::yes).map_err(raise))?;
+        let mut resolved = expr.transform_up(|expr| resolver.expr(expr).map(Transformed::yes).map_err(raise))?;
+        if is_sort && resolver.type_of(&resolved.data).map_err(raise)? == Some(SqlType::Interval) {
+            resolved = resolved.update_data(functions::moments::span);
+        }
         Ok(resolved.update_data(|expr| name.restore(expr)))
     })?;
     plan.map_data(|plan| plan.recompute_schema())
+}
+
+/// The type of an output column; `None` for one whose type its use decides: NULL, or a text literal.
+fn output_type(plan: &LogicalPlan, column: usize) -> Option<SqlType> {
+    let field = plan.schema().field(column);
+    let bare = |expr: &Expr| {
+        let expr = if let Expr::Alias(alias) = expr { alias.expr.as_ref() } else { expr };
+        matches!(expr, Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, None))
+    };
+    match plan {
+        LogicalPlan::Projection(projection) if bare(&projection.expr[column]) => None,
+        _ => SqlType::of_field(field).or_else(|| plan_time_type(field.data_type())),
+    }
 }
 
 /// Resolves expressions over one schema.
@@ -113,7 +137,7 @@ impl Resolver<'_> {
             Expr::Case(case) => self.case(case),
             Expr::Like(like) => self.like(like),
             Expr::SimilarTo(like) => self.similar(like),
-            Expr::Not(operand) => Ok(Expr::Not(Box::new(self.boolean(*operand)?))),
+            Expr::Not(operand) => Ok(Expr::Not(Box::new(self.boolean("NOT", *operand)?))),
             Expr::ScalarFunction(function) => self.function(function),
             other => Ok(other),
         }
@@ -140,10 +164,15 @@ impl Resolver<'_> {
         }
     }
 
-    fn boolean(&self, expr: Expr) -> Result<Expr> {
+    /// A truth value; `form` names what wants it in the error.
+    fn boolean(&self, form: &str, expr: Expr) -> Result<Expr> {
         match self.type_of(&expr)? {
             None => self.to(expr, &SqlType::Boolean),
-            Some(_) => Ok(expr),
+            Some(SqlType::Boolean) => Ok(expr),
+            Some(ty) => {
+                let name = functions::operator::base_name(&ty);
+                Err(Error::type_mismatch(format!("argument of {form} must be type boolean, not type {name}")))
+            }
         }
     }
 
@@ -173,7 +202,8 @@ impl Resolver<'_> {
         let BinaryExpr { left, op, right } = binary;
         match op {
             DfOperator::And | DfOperator::Or => {
-                let (left, right) = (self.boolean(*left)?, self.boolean(*right)?);
+                let form = if op == DfOperator::And { "AND" } else { "OR" };
+                let (left, right) = (self.boolean(form, *left)?, self.boolean(form, *right)?);
                 Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
             }
             _ => match symbol(op) {
@@ -279,7 +309,7 @@ impl Resolver<'_> {
                 let equals = whens.into_iter().map(|when| self.operator(Symbol::Equal, operand.as_ref().clone(), when));
                 equals.collect::<Result<Vec<_>>>()?
             }
-            None => whens.into_iter().map(|when| self.boolean(when)).collect::<Result<Vec<_>>>()?,
+            None => whens.into_iter().map(|when| self.boolean("CASE/WHEN", when)).collect::<Result<Vec<_>>>()?,
         };
         let count = thens.len();
         let mut values = thens;
@@ -340,10 +370,15 @@ impl Resolver<'_> {
         if CastTo::of(&function.func).is_some() {
             return Ok(Expr::ScalarFunction(function));
         }
-        let ScalarFunction { func, args } = function;
+        let ScalarFunction { func, mut args } = function;
+        if func.name() == ASSIGN && args.len() == 2 {
+            let target = self.type_of(&args[1])?.unwrap_or(SqlType::Text);
+            return assign_expr(args.swap_remove(0), &target, self.schema, self.zone);
+        }
         let args = match func.name() {
             "coalesce" | "greatest" | "least" => self.unify(&func.name().to_uppercase(), args)?,
             "nullif" => self.unify("NULLIF", args)?,
+            "encode" => self.unknown_as(&SqlType::Bytea, args)?,
             "concat" | "concat_ws" => args.into_iter().map(|arg| self.short_boolean(arg)).collect::<Result<_>>()?,
             _ => functions::moments::with_zone(func.name(), args, self.schema, self.zone)?,
         };
@@ -357,6 +392,16 @@ impl Resolver<'_> {
         }
     }
 
+    /// The first argument, if nothing else says its type, as one of this type.
+    fn unknown_as(&self, ty: &SqlType, mut args: Vec<Expr>) -> Result<Vec<Expr>> {
+        if let Some(first) = args.first_mut()
+            && self.type_of(first)?.is_none()
+        {
+            *first = self.to(first.clone(), ty)?;
+        }
+        Ok(args)
+    }
+
     /// A boolean as `t` or `f`: what `concat` writes, where a cast to text writes the word.
     fn short_boolean(&self, expr: Expr) -> Result<Expr> {
         if self.type_of(&expr)? != Some(SqlType::Boolean) {
@@ -365,6 +410,32 @@ impl Resolver<'_> {
         let letter = |text: &str| Box::new(datafusion::logical_expr::lit(text));
         let no = Expr::Not(Box::new(expr.clone()));
         Ok(Expr::Case(Case::new(None, vec![(Box::new(expr), letter("t")), (Box::new(no), letter("f"))], None)))
+    }
+
+    /// UNION: each column in its common type.
+    fn union(&self, union: Union) -> Result<Transformed<LogicalPlan>> {
+        let width = union.schema.fields().len();
+        let types = |at: usize| union.inputs.iter().map(|input| output_type(input, at)).collect::<Vec<_>>();
+        let common = (0..width).map(|at| self.common("UNION", &types(at))).collect::<Result<Vec<_>>>()?;
+        let agrees = |input: &LogicalPlan| (0..width).all(|at| output_type(input, at).as_ref() == Some(&common[at]));
+        if union.inputs.iter().all(|input| agrees(input)) {
+            return Ok(Transformed::no(LogicalPlan::Union(union)));
+        }
+        let cast_input = |input: &Arc<LogicalPlan>| -> Result<Arc<LogicalPlan>> {
+            let columns = input.schema().columns();
+            let casts = columns.into_iter().zip(&common).enumerate().map(|(at, (column, ty))| {
+                let from = SqlType::of_field(input.schema().field(at));
+                let (relation, name) = (column.relation.clone(), column.name.clone());
+                let cast = cast_expr(Expr::Column(column), from.as_ref(), ty, self.zone, Mode::Explicit)?;
+                Ok(cast.alias_qualified(relation, name))
+            });
+            let casts = casts.collect::<Result<Vec<_>>>()?;
+            let projection = Projection::try_new(casts, input.clone()).map_err(from_datafusion)?;
+            Ok(Arc::new(LogicalPlan::Projection(projection)))
+        };
+        let inputs = union.inputs.iter().map(cast_input).collect::<Result<Vec<_>>>()?;
+        let union = Union::try_new(inputs).map_err(from_datafusion)?;
+        Ok(Transformed::yes(LogicalPlan::Union(union)))
     }
 
     /// VALUES: each column in its common type.
