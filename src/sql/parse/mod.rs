@@ -65,6 +65,9 @@ fn tokenize(text: &str, whole: &Text) -> Result<Vec<TokenWithSpan>> {
     let mut tokens =
         Tokenizer::new(&DIALECT, text).tokenize_with_location().map_err(|error| tokenizer_error(error, whole))?;
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));
+    if let Some(from) = dialect::after_dangling_comma(&tokens) {
+        return Err(syntax(whole, Some(from)));
+    }
     dialect::fold_windows(&mut tokens);
     Ok(tokens)
 }
