@@ -30,6 +30,7 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
@@ -93,7 +94,10 @@ impl View {
         };
         let mut state = state.clone();
         set_now(state.config_mut().options_mut(), self.now);
-        state.create_physical_plan(&plan).await.map_err(from_datafusion)
+        // The binder has run the analyzer. A second run would take a parameter's value for a literal, and type it anew.
+        let plan = state.optimizer().optimize(plan, &state, |_, _| {}).map_err(from_datafusion)?;
+        let plan = state.query_planner().create_physical_plan(&plan, &state).await;
+        plan.and_then(yielding).map_err(from_datafusion)
     }
 
     /// Puts a provider of rows in the place of each relation that the plan names.
@@ -356,6 +360,16 @@ pub fn compile(state: &SessionState, expressions: Vec<Expr>, columns: &[Column])
     };
     let physical = |e: &Expr| state.create_physical_expr(e.clone().unalias(), &schema).map_err(from_datafusion);
     projection.expr.iter().map(physical).collect()
+}
+
+/// The plan with joins that yield. DataFusion makes leaves yield to other tasks now and then, but a join of few rows to
+/// very many reads its leaves once: it, and what counts its rows, would hold a thread for hours, deaf to a cancel request.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    let wrapped = plan.transform_up(|node| match node.children().len() {
+        0 | 1 => Ok(Transformed::no(node)),
+        _ => Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)),
+    });
+    Ok(wrapped?.data)
 }
 
 /// The expression with its columns unqualified, those of `excluded` named `excluded.x`, and its parameters filled in.

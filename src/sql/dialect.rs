@@ -120,6 +120,12 @@ pub fn keyword(token: &Token) -> Keyword {
     }
 }
 
+/// The FROM of `SELECT a, FROM t`, which the parser would take for a column.
+pub fn after_dangling_comma(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
+    let pair = tokens.windows(2).find(|pair| pair[0].token == Token::Comma && keyword(&pair[1].token) == Keyword::FROM);
+    pair.map(|pair| &pair[1])
+}
+
 /// `TUMBLE(TABLE t, DESCRIPTOR(ts), ...)` becomes `TUMBLE(t, ts, ...)`, and `TABLE(TUMBLE(...))` loses its wrapping.
 /// Takes tokens without blanks.
 pub fn fold_windows(tokens: &mut Vec<TokenWithSpan>) {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-use std::time::Instant;
+
+use millstream::time::Clock;
+use millstream::time::SystemClock;
 
 use crate::broker::Broker;
 use crate::broker::Record;
@@ -105,9 +107,9 @@ async fn nothing_is_lost_or_counted_twice_by_kill_9() {
     let mut produced = BACKLOG;
     for fault in FAULTS {
         if database.launch_to_die(fault).await {
-            let deadline = Instant::now() + Duration::from_secs(60);
+            let deadline = SystemClock.instant() + Duration::from_secs(60);
             while !database.died(Duration::from_millis(100)).await {
-                assert!(Instant::now() < deadline && produced < MESSAGES, "{fault} was not reached");
+                assert!(SystemClock.instant() < deadline && produced < MESSAGES, "{fault} was not reached");
                 produce(broker, produced..produced + 1000);
                 produced += 1000;
             }

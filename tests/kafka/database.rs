@@ -1,8 +1,9 @@
 //! A server with a data directory of its own, and what the tests ask of it.
 
 use std::time::Duration;
-use std::time::Instant;
 
+use millstream::time::Clock;
+use millstream::time::SystemClock;
 use tempfile::TempDir;
 use tokio_postgres::Client;
 use tokio_postgres::error::DbError;
@@ -75,13 +76,13 @@ impl Database {
 
     /// Asks until the answer is as wanted.
     pub async fn until(&self, sql: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = SystemClock.instant() + PATIENCE;
         loop {
             let rows = self.rows(sql).await;
             if wanted(&rows) {
                 return rows;
             }
-            assert!(Instant::now() < deadline, "{sql}: still {rows:?}");
+            assert!(SystemClock.instant() < deadline, "{sql}: still {rows:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

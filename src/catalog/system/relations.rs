@@ -132,9 +132,12 @@ fn attributes(catalog: &Catalog, rows: &mut Rows) {
             ObjectKind::Table(table) => &table.defaults,
             ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) => &[],
         };
+        // NOT NULL is a constraint, and only tables have them; that a view's column holds no NULL is a conclusion.
+        let constrained = matches!(object.kind, ObjectKind::Table(_) | ObjectKind::Source(_));
         for (i, column) in object.columns().iter().enumerate() {
             let has_default = defaults.get(i).is_some_and(Option::is_some);
-            attribute(object.id.0, i + 1, column, has_default, rows);
+            let column = Column { nullable: column.nullable || !constrained, ..column.clone() };
+            attribute(object.id.0, i + 1, &column, has_default, rows);
         }
     }
     for (object, table) in tables(catalog) {

@@ -123,7 +123,9 @@ fn parameter_types(provider: &Provider, plan: &LogicalPlan, counting: &BTreeSet<
             }
             let wide = |ty| if matches!(ty, SqlType::Varchar(_)) { SqlType::Text } else { ty };
             match fields.get(&format!("${n}")) {
-                Some(Some(field)) => SqlType::of_field(field).map_or_else(|| nearest_type(field.data_type()), Ok).map(wide),
+                Some(Some(field)) => {
+                    SqlType::of_field(field).map_or_else(|| nearest_type(field.data_type()), Ok).map(wide)
+                }
                 Some(None) if counting.contains(&format!("${n}")) => Ok(SqlType::BigInt),
                 Some(None) => Ok(SqlType::Text),
                 None => Err(Error::indeterminate_type(format!("could not determine data type of parameter ${n}"))),

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{BinaryOperator, Expr, Query, Visit, VisitMut, Visitor, VisitorMut};
+use sqlparser::ast::{BinaryOperator, Expr, FunctionArguments, Query, Visit, VisitMut, Visitor, VisitorMut};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -14,6 +14,10 @@ use crate::sql::parse::error::too_complex;
 
 /// How many set operations (UNION and the like) a text may have in one statement.
 const SET_OPERATIONS_MAX: usize = 500;
+
+/// How deep subqueries may stand in expressions of one another. DataFusion checks each as often as there are ways to it, twice as
+/// often at each level.
+const SUBQUERIES_MAX: usize = 8;
 
 /// Chains of AND or OR up to this length stay as written.
 const CHAIN_LENGTH: usize = 16;
@@ -64,7 +68,7 @@ pub fn balance(statement: &mut Statement) -> Result<()> {
 
 fn balanced<T: Visit + VisitMut>(tree: &mut T) -> ControlFlow<()> {
     let _ = VisitMut::visit(tree, &mut Balance);
-    Visit::visit(tree, &mut Depth(0))
+    Visit::visit(tree, &mut Depth { all: 0, subqueries: 0 })
 }
 
 /// Turns each chain of one of AND and OR into a balanced tree. Both are associative, so the meaning is the same.
@@ -133,16 +137,22 @@ fn tree(leaves: &mut dyn ExactSizeIterator<Item = Expr>, op: &BinaryOperator) ->
 }
 
 /// Breaks off where expressions and queries are nested too deep.
-struct Depth(usize);
+struct Depth {
+    /// How many of either we are in.
+    all: usize,
+    /// How many subqueries in expressions we are in.
+    subqueries: usize,
+}
 
 impl Depth {
     fn enter(&mut self) -> ControlFlow<()> {
-        self.0 += 1;
-        if self.0 > DEPTH_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.all += 1;
+        let too_deep = self.all > DEPTH_MAX || self.subqueries > SUBQUERIES_MAX;
+        if too_deep { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn leave(&mut self) -> ControlFlow<()> {
-        self.0 -= 1;
+        self.all -= 1;
         ControlFlow::Continue(())
     }
 }
@@ -150,11 +160,13 @@ impl Depth {
 impl Visitor for Depth {
     type Break = ();
 
-    fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.subqueries += usize::from(is_subquery(expr));
         self.enter()
     }
 
-    fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.subqueries -= usize::from(is_subquery(expr));
         self.leave()
     }
 
@@ -164,5 +176,13 @@ impl Visitor for Depth {
 
     fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
         self.leave()
+    }
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    match expr {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => true,
+        Expr::Function(function) => matches!(function.args, FunctionArguments::Subquery(_)),
+        _ => false,
     }
 }

@@ -46,7 +46,11 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>> {
     let whole = Text::new(text);
     let tokens = tokenize(text, &whole)?;
     depth::check_tokens(&tokens)?;
-    if tokens.len() < TOKENS_SMALL && !is_deep(text) { statements(&whole, tokens) } else { on_large_stack(|| statements(&whole, tokens)) }
+    if tokens.len() < TOKENS_SMALL && !is_deep(text) {
+        statements(&whole, tokens)
+    } else {
+        on_large_stack(|| statements(&whole, tokens))
+    }
 }
 
 /// Parses one scalar expression.
@@ -61,6 +65,9 @@ fn tokenize(text: &str, whole: &Text) -> Result<Vec<TokenWithSpan>> {
     let mut tokens =
         Tokenizer::new(&DIALECT, text).tokenize_with_location().map_err(|error| tokenizer_error(error, whole))?;
     tokens.retain(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF));
+    if let Some(from) = dialect::after_dangling_comma(&tokens) {
+        return Err(syntax(whole, Some(from)));
+    }
     dialect::fold_windows(&mut tokens);
     Ok(tokens)
 }
