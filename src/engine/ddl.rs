@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-
 use crate::catalog::Catalog;
 use crate::catalog::MaterializedView;
 use crate::catalog::Object;

@@ -41,7 +41,9 @@ pub fn is_errors(object: &Object) -> bool {
 
 /// The relation of errors of an object.
 pub fn find<'a>(catalog: &'a Catalog, owner: &Object) -> Option<&'a Arc<Object>> {
-    catalog.find(&owner.schema, &format!("{}{SUFFIX}", owner.name)).filter(|object| object.depends_on.contains(&owner.id))
+    catalog
+        .find(&owner.schema, &format!("{}{SUFFIX}", owner.name))
+        .filter(|object| object.depends_on.contains(&owner.id))
 }
 
 /// Nobody but the engine writes relations of errors.

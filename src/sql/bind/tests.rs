@@ -166,9 +166,17 @@ fn parameters_are_inferred() {
     }
 }
 
+/// Each statement is refused, with an error that begins so.
+fn refused(cases: &[(&str, &str)]) {
+    for (sql, expected) in cases {
+        let error = error(sql);
+        assert!(error.starts_with(expected), "{sql}\n  {error}\n  {expected}");
+    }
+}
+
 #[test]
-fn refusals_say_where_and_what_to_do() {
-    for (sql, expected) in [
+fn refused_queries_say_where_and_what_to_do() {
+    refused(&[
         ("SELECT * FROM tt", "42P01 relation \"tt\" does not exist @15 (Perhaps you meant \"t\".)"),
         (
             "SELECT nmae FROM t",
@@ -214,6 +222,12 @@ fn refusals_say_where_and_what_to_do() {
         ),
         ("CREATE VIEW w AS SELECT $1", "42P02 there is no parameter $1"),
         ("CREATE VIEW w AS SELECT id, id FROM t", "42701 column \"id\" specified more than once"),
+    ]);
+}
+
+#[test]
+fn refused_definitions_and_changes_say_where_and_what_to_do() {
+    refused(&[
         ("CREATE TABLE a (x int, x text)", "42701 column \"x\" specified more than once @24"),
         ("CREATE TABLE a (x int, PRIMARY KEY (y))", "42703 column \"y\" named in key does not exist @37"),
         (
@@ -264,10 +278,7 @@ fn refusals_say_where_and_what_to_do() {
         ("TRUNCATE t, log", "0A000 cannot truncate append-only table \"log\" @13"),
         ("UPDATE t SET id = 1, id = 2", "42601 multiple assignments to same column \"id\" @22"),
         ("UPDATE t SET flag = 1", "42804 column \"flag\" is of type boolean but expression is of type integer"),
-    ] {
-        let error = error(sql);
-        assert!(error.starts_with(expected), "{sql}\n  {error}\n  {expected}");
-    }
+    ]);
 }
 
 #[test]
