@@ -296,7 +296,8 @@ fn difference(ours: &Result<Vec<String>, String>, theirs: &Result<Vec<String>, S
         let (mark, row) = match (o.peek(), t.peek()) {
             (None, None) => return if text.is_empty() { "  (equal)\n".to_string() } else { text },
             (Some(left), Some(right)) if left == right => {
-                (o.next(), t.next());
+                o.next();
+                t.next();
                 continue;
             }
             (Some(left), right) if right.is_none_or(|right| left < right) => ('+', o.next()),
