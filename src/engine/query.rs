@@ -352,7 +352,8 @@ pub fn compile(state: &SessionState, expressions: Vec<Expr>, columns: &[Column])
     let named = expressions.into_iter().enumerate().map(|(i, e)| e.alias(format!("c{i}")));
     let plan = LogicalPlanBuilder::from(input).project(named).and_then(LogicalPlanBuilder::build);
     let plan = plan.map_err(from_datafusion)?;
-    let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(from_datafusion)?;
+    let analyzed =
+        state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(from_datafusion)?;
     // Some functions, as coalesce, are only there to be simplified.
     let simplified = SimplifyExpressions::new().rewrite(analyzed, state).map_err(from_datafusion)?;
     let LogicalPlan::Projection(projection) = simplified.data else {

@@ -67,20 +67,17 @@ impl Dialect for Millstream {
         self.0.prec_value(prec)
     }
 
-    fn parse_infix(
-        &self,
-        parser: &mut Parser,
-        expr: &Expr,
-        _precedence: u8,
-    ) -> Option<Result<Expr, ParserError>> {
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
         let equal = parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]);
         if !equal && !parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
             return None;
         }
         let left = Box::new(expr.clone());
-        Some(parser.parse_subexpr(self.prec_value(Precedence::Is)).map(Box::new).map(|right| {
-            if equal { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }
-        }))
+        Some(
+            parser.parse_subexpr(self.prec_value(Precedence::Is)).map(Box::new).map(|right| {
+                if equal { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }
+            }),
+        )
     }
 
     has! {
