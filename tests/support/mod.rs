@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::NoTls;
 use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::SimpleQueryRow;
 
 pub mod postgres;
 
@@ -120,11 +121,15 @@ pub async fn rows(client: &Client, sql: &str) -> Result<Vec<String>, tokio_postg
     let mut rows = Vec::new();
     for message in client.simple_query(sql).await? {
         if let SimpleQueryMessage::Row(row) = message {
-            let values = (0..row.len()).map(|i| row.get(i).unwrap_or("NULL")).collect::<Vec<_>>();
-            rows.push(values.join("|"));
+            rows.push(text_of(&row));
         }
     }
     Ok(rows)
+}
+
+/// A row's values, joined by `|`.
+pub fn text_of(row: &SimpleQueryRow) -> String {
+    (0..row.len()).map(|i| row.get(i).unwrap_or("NULL")).collect::<Vec<_>>().join("|")
 }
 
 /// The one value of a query.

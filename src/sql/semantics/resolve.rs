@@ -419,7 +419,10 @@ impl Resolver<'_> {
         let common = (0..width).map(|at| self.common("UNION", &types(at))).collect::<Result<Vec<_>>>()?;
         let agrees = |input: &LogicalPlan| (0..width).all(|at| output_type(input, at).as_ref() == Some(&common[at]));
         if union.inputs.iter().all(|input| agrees(input)) {
-            return Ok(Transformed::no(LogicalPlan::Union(union)));
+            // Its own schema is from before its inputs were resolved.
+            let stale = (0..width).any(|at| SqlType::of_field(union.schema.field(at)).as_ref() != Some(&common[at]));
+            let union = if stale { Union::try_new(union.inputs).map_err(from_datafusion)? } else { union };
+            return Ok(Transformed::new_transformed(LogicalPlan::Union(union), stale));
         }
         let cast_input = |input: &Arc<LogicalPlan>| -> Result<Arc<LogicalPlan>> {
             let columns = input.schema().columns();

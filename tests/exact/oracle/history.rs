@@ -34,12 +34,13 @@ pub fn step(random: &mut StdRng, tables: &[Table]) -> Step {
 
 fn statement(random: &mut StdRng, tables: &[Table]) -> String {
     let table = tables.choose(random).expect("there are tables").clone();
-    match random.random_range(0..100) {
+    let statement = match random.random_range(0..100) {
         0..50 => insert(random, &table),
         50..80 => update(random, &table, tables),
         80..98 => delete(random, &table, tables),
-        _ => format!("TRUNCATE {}", table.relation.name),
-    }
+        _ => return format!("TRUNCATE {}", table.relation.name),
+    };
+    if random.random_bool(0.2) { format!("{statement} RETURNING *") } else { statement }
 }
 
 /// Some rows.

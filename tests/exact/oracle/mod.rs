@@ -20,6 +20,7 @@ use self::schema::Table;
 use crate::support::Server;
 use crate::support::postgres::Postgres;
 use crate::support::rows;
+use crate::support::text_of;
 
 mod history;
 mod query;
@@ -31,8 +32,8 @@ const SEEDS: &[u64] = &[1, 2, 3, 4];
 /// How many steps a world's history has.
 const STEPS: usize = 30;
 
-/// How many views a world has at most.
-const VIEWS: usize = 8;
+/// How many views a world has before its data, while it changes, and after.
+const VIEWS: usize = 3;
 
 /// A view as both sides know it.
 struct View {
@@ -49,6 +50,8 @@ struct World {
     judge: Client,
     tables: Vec<Table>,
     views: Vec<View>,
+    /// How often arithmetic may fail.
+    fallible: f64,
     /// Every statement so far.
     script: String,
     outcome: Outcome,
@@ -59,6 +62,8 @@ struct World {
 struct Outcome {
     /// Comparisons of a view with its query on both sides.
     compared: usize,
+    /// Those among them with rows.
+    filled: usize,
     /// Comparisons that PostgreSQL could not make, since the query fails.
     failing: usize,
     /// Queries that the server does not maintain.
@@ -123,8 +128,20 @@ impl World {
         let judge = judge(postgres).await;
         let count = random.random_range(2..=3);
         let tables = (0..count).map(|number| Table::random(&mut random, number)).collect();
+        let fallible = if random.random_bool(0.3) { 0.2 } else { 0.005 };
         let (script, outcome) = (format!("-- {arguments:?}\n"), Outcome::default());
-        World { random, server, _directory: directory, client, judge, tables, views: Vec::new(), script, outcome }
+        World {
+            random,
+            server,
+            _directory: directory,
+            client,
+            judge,
+            tables,
+            views: Vec::new(),
+            fallible,
+            script,
+            outcome,
+        }
     }
 
     /// The whole history, with views created before, in between and after.
@@ -132,7 +149,7 @@ impl World {
         for table in self.tables.clone() {
             self.both(&table.create()).await?;
         }
-        for _ in 0..VIEWS / 3 {
+        for _ in 0..VIEWS {
             self.create_view().await?;
         }
         for table in self.tables.clone() {
@@ -140,7 +157,7 @@ impl World {
             self.both(&insert).await?;
         }
         for step in 0..STEPS {
-            if step % (STEPS / (VIEWS / 3)) == STEPS / VIEWS {
+            if step % (STEPS / VIEWS) == STEPS / VIEWS / 2 {
                 self.create_view().await?;
             }
             match history::step(&mut self.random, &self.tables) {
@@ -154,7 +171,7 @@ impl World {
             }
             self.compare().await?;
         }
-        for _ in 0..VIEWS / 3 {
+        for _ in 0..VIEWS {
             self.create_view().await?;
         }
         self.compare().await
@@ -200,7 +217,7 @@ impl World {
         let mut relations = self.tables.iter().map(|table| table.relation.clone()).collect::<Vec<_>>();
         relations.extend(self.views.iter().map(|view| view.relation.clone()));
         for _ in 0..5 {
-            let query = Writer::new(&mut self.random, &relations, 0.02).query();
+            let query = Writer::new(&mut self.random, &relations, self.fallible).query();
             let name = format!("v{}", self.views.len());
             let create = format!("VIEW {name} AS {}", query.sql);
             if let Err(error) = self.judge.batch_execute(&format!("CREATE {create}")).await {
@@ -214,7 +231,8 @@ impl World {
                     self.views.push(View { relation: Relation { name, columns: query.columns }, sql: query.sql });
                     return self.compare_view(self.views.len() - 1).await;
                 }
-                Err(error) if error.starts_with("0A000") => {
+                // A constant that fails does so here already when the view is created.
+                Err(error) if error.starts_with("0A000") || error.starts_with("22") => {
                     println!("refused: {error}: {}", query.sql);
                     self.outcome.refused += 1;
                     self.judge.batch_execute(&format!("DROP VIEW {name}")).await.expect("it was created");
@@ -251,10 +269,12 @@ impl World {
                 difference(&batch, &judged),
             ));
         }
-        if judged.is_ok() {
-            self.outcome.compared += 1;
-        } else {
-            self.outcome.failing += 1;
+        match judged {
+            Ok(rows) => {
+                self.outcome.compared += 1;
+                self.outcome.filled += !rows.is_empty() as usize;
+            }
+            Err(_) => self.outcome.failing += 1,
         }
         Ok(())
     }
@@ -268,14 +288,20 @@ fn failure(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// How many rows a statement changed, or why it failed.
-async fn affected(client: &Client, sql: &str) -> Result<u64, String> {
+/// How many rows a statement changed and which it returned, or why it failed.
+async fn affected(client: &Client, sql: &str) -> Result<(u64, Vec<String>), String> {
     let messages = client.simple_query(sql).await.map_err(|error| failure(&error))?;
-    let complete = messages.iter().map(|message| match message {
-        SimpleQueryMessage::CommandComplete(count) => *count,
-        _ => 0,
-    });
-    Ok(complete.sum())
+    let mut count = 0;
+    let mut rows = Vec::new();
+    for message in messages {
+        match message {
+            SimpleQueryMessage::CommandComplete(changed) => count += changed,
+            SimpleQueryMessage::Row(row) => rows.push(text_of(&row)),
+            _ => {}
+        }
+    }
+    rows.sort();
+    Ok((count, rows))
 }
 
 /// The sorted rows of a query.

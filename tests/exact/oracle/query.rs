@@ -53,10 +53,30 @@ impl<'a> Writer<'a> {
         if self.chance(0.12) {
             let types = (0..self.random.random_range(1..=3)).map(|_| self.one(TYPES)).collect::<Vec<_>>();
             let (first, second) = (self.projection(Some(&types)), self.projection(Some(&types)));
-            let word = if self.chance(0.3) { "UNION" } else { "UNION ALL" };
+            let word = self.one(&["UNION ALL", "UNION ALL", "UNION ALL", "UNION", "INTERSECT", "EXCEPT"]);
             return Query { sql: format!("{} {word} {}", first.sql, second.sql), columns: first.columns };
         }
+        if self.chance(0.1) {
+            return self.with();
+        }
         self.select(true)
+    }
+
+    /// A query over one that it names, and may use twice.
+    fn with(&mut self) -> Query {
+        let named = self.select(true);
+        let relation = Relation { name: "w".to_string(), columns: named.columns };
+        let (first, mut scope) = self.aliased("w".to_string(), &relation.columns);
+        let mut from = first;
+        if self.chance(0.5) {
+            let (second, new) = self.aliased("w".to_string(), &relation.columns);
+            if let Some(on) = self.equality(&scope, &new) {
+                from = format!("{from} {} {second} ON {on}", self.one(&["JOIN", "LEFT JOIN", "FULL JOIN"]));
+                scope.extend(new);
+            }
+        }
+        let query = if self.chance(0.5) { self.grouped(&from, &scope) } else { self.plain(&from, &scope, None) };
+        Query { sql: format!("WITH w AS ({}) {}", named.sql, query.sql), columns: query.columns }
     }
 
     /// One SELECT.
@@ -72,6 +92,7 @@ impl<'a> Writer<'a> {
     }
 
     fn plain(&mut self, from: &str, scope: &Scope, types: Option<&[Ty]>) -> Query {
+        let free = types.is_none();
         let types = match types {
             Some(types) => types.to_vec(),
             None => (0..self.random.random_range(1..=4)).map(|_| self.one(scope).1).collect(),
@@ -81,6 +102,13 @@ impl<'a> Writer<'a> {
         for (place, ty) in types.into_iter().enumerate() {
             items.push(format!("{} AS c{place}", self.output(scope, ty)));
             columns.push(Column { name: format!("c{place}"), ty });
+        }
+        if free
+            && self.chance(0.07)
+            && let Some((value, ty)) = self.scalar(scope)
+        {
+            items.push(format!("{value} AS c{}", columns.len()));
+            columns.push(Column { name: format!("c{}", columns.len()), ty });
         }
         let distinct = if self.chance(0.2) { "DISTINCT " } else { "" };
         let filter = self.filter(scope);
@@ -166,14 +194,29 @@ impl<'a> Writer<'a> {
 
     /// A relation with an alias, and its columns.
     fn relation(&mut self, derived: bool) -> (String, Scope) {
-        let alias = self.alias();
-        let (text, columns) = if derived && self.chance(0.12) {
+        if derived && self.chance(0.12) {
             let query = self.select(false);
-            (format!("({})", query.sql), query.columns)
-        } else {
-            let relation = self.one(self.relations);
-            (relation.name, relation.columns)
-        };
+            return self.aliased(format!("({})", query.sql), &query.columns);
+        }
+        if derived && self.chance(0.03) {
+            return self.constants();
+        }
+        let relation = self.one(self.relations);
+        self.aliased(relation.name, &relation.columns)
+    }
+
+    /// Rows of VALUES.
+    fn constants(&mut self) -> (String, Scope) {
+        let alias = self.alias();
+        let types = [Ty::Integer, self.one(TYPES)];
+        let rows = (0..self.random.random_range(1..4))
+            .map(|_| format!("({}, {})", types[0].literal(self.random), types[1].literal(self.random)));
+        let text = format!("(VALUES {}) AS {alias} (c0, c1)", rows.collect::<Vec<_>>().join(", "));
+        (text, (0..2).map(|place| (format!("{alias}.c{place}"), types[place])).collect())
+    }
+
+    fn aliased(&mut self, text: String, columns: &[Column]) -> (String, Scope) {
+        let alias = self.alias();
         let scope = columns.iter().map(|column| (format!("{alias}.{}", column.name), column.ty)).collect();
         (format!("{text} AS {alias}"), scope)
     }
@@ -195,7 +238,18 @@ impl<'a> Writer<'a> {
             conditions.push(self.condition(scope, 2));
         }
         if self.chance(0.3) {
-            conditions.extend(self.subquery(scope));
+            let condition = self.condition(scope, 1);
+            let shape = self.random.random_range(0..8);
+            conditions.extend(self.subquery(scope).map(|test| match shape {
+                0 => format!("({condition} OR {test})"),
+                1 => format!("NOT ({condition} AND {test})"),
+                _ => test,
+            }));
+        }
+        if self.chance(0.08) {
+            conditions.extend(self.scalar(scope).map(|(value, ty)| {
+                format!("{} {} {value}", ty.literal(self.random), self.one(&["<", ">=", "=", "<>"]))
+            }));
         }
         if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) }
     }
@@ -215,6 +269,17 @@ impl<'a> Writer<'a> {
         let (left, right) = (self.value(scope, ty, 1), self.column(&inner, ty)?);
         let condition = if self.chance(0.5) { format!(" WHERE {}", self.condition(&inner, 1)) } else { String::new() };
         Some(format!("{left} {not}IN (SELECT {right} FROM {from}{condition})"))
+    }
+
+    /// A subquery of one value, correlated or not.
+    fn scalar(&mut self, scope: &Scope) -> Option<(String, Ty)> {
+        let (from, inner) = self.relation(false);
+        let (call, ty) = self.aggregate(&inner);
+        if self.chance(0.3) {
+            return Some((format!("(SELECT {call} FROM {from})"), ty));
+        }
+        let equality = self.equality(scope, &inner)?;
+        Some((format!("(SELECT {call} FROM {from} WHERE {equality})"), ty))
     }
 
     /// A column of this type.
