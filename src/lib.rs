@@ -4,7 +4,7 @@
 //! # The life of a statement
 //!
 //! 1. [`server`] takes bytes off a socket, and hands statements to the client's [`session`].
-//! 2. [`sql::parse`] splits the text and makes a syntax tree; [`sql::bind()`](fn@sql::bind) resolves names against a
+//! 2. [`sql::parse()`](fn@sql::parse) splits the text and makes a syntax tree; [`sql::bind()`](fn@sql::bind) resolves names against a
 //!    [`catalog::Catalog`] snapshot and gives a [`sql::bound::Bound`] statement, whose queries are DataFusion's logical plans
 //!    under our rules ([`sql::semantics`]).
 //! 3. A SELECT goes to [`engine::Engine::read`]: DataFusion runs it over the [`state::Snapshot`] of the last committed epoch.

@@ -1,6 +1,6 @@
 //! The engine: owner of catalog, store and runtime. Sessions call it; it knows no client.
 //!
-//! [`coordinator`] is the thread that makes epochs, [`commit`] the one that writes them. [`write`] resolves DML before the
+//! [`coordinator`] is the thread that makes epochs, [`commit`] the one that writes them. [`mod@write`] resolves DML before the
 //! dataflow, [`table`] is what it works on; [`query`] answers reads; [`transaction`] holds what a client has not committed.
 
 use std::collections::BTreeMap;

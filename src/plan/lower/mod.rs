@@ -50,7 +50,7 @@ struct Lowering<'a> {
     builder: Builder,
 }
 
-/// See [`super::lower`].
+/// See [`super::lower()`].
 pub fn lower(query: &Query, view: ObjectId, catalog: &Catalog, next_table: TableId) -> Result<Lowered> {
     let optimized = rules::optimize(nullability::tell(query.plan.clone(), catalog)?)?;
     let mut lowering = Lowering { catalog, builder: Builder::default() };

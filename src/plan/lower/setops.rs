@@ -1,4 +1,4 @@
-//! UNION [ALL] and DISTINCT. EXCEPT and INTERSECT arrive as joins.
+//! `UNION [ALL]` and DISTINCT. EXCEPT and INTERSECT arrive as joins.
 
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::Union;
