@@ -339,7 +339,8 @@ impl Coordinator {
             let read = self.catalog.get(*id).and_then(|o| o.depends_on.iter().next().copied());
             read.map_or_else(String::new, |read| called(&read))
         };
-        let detail = others.iter().map(|id| format!("{} depends on {}", called(id), reads(id)));
+        let apart = |id: &&&ObjectId| !self.catalog.get(***id).is_some_and(|object| errors::is_errors(object));
+        let detail = others.iter().filter(apart).map(|id| format!("{} depends on {}", called(id), reads(id)));
         let named = objects.iter().map(called).collect::<Vec<_>>().join(", ");
         Error::new(Kind::DependentObjects, format!("cannot drop {named} because other objects depend on it"))
             .detail(detail.collect::<Vec<_>>().join("\n"))
