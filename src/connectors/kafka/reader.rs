@@ -64,7 +64,7 @@ pub(super) struct KafkaReader {
 enum Look {
     Partitions(Vec<i32>),
     Missing(Error),
-    Unreachable,
+    Unreachable(Error),
 }
 
 /// The polling thread.
@@ -173,7 +173,7 @@ fn keep_house(
         let look = match cluster.partitions(LOOK) {
             Ok(partitions) => Look::Partitions(partitions),
             Err(error) if error.kind == Kind::UndefinedObject => Look::Missing(error),
-            Err(_) => Look::Unreachable,
+            Err(error) => Look::Unreachable(error),
         };
         stop.send(looks, look)?;
     }
@@ -303,7 +303,11 @@ impl Poller {
                     return Err(Ending::Failed(error));
                 }
             }
-            Look::Unreachable => self.missing = 0,
+            // librdkafka does not always say so: a connection that was idle goes quietly.
+            Look::Unreachable(error) => {
+                self.missing = 0;
+                self.tell_trouble(error)?;
+            }
         }
         Ok(())
     }
