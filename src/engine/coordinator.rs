@@ -9,9 +9,7 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -23,8 +21,6 @@ use tokio::sync::oneshot;
 use crate::catalog::Catalog;
 use crate::catalog::Object;
 use crate::catalog::ObjectKind;
-use crate::catalog::system;
-use crate::catalog::system::SystemContext;
 use crate::connectors::EndQuestion;
 use crate::connectors::Positions;
 use crate::connectors::SourceBatch;
@@ -38,6 +34,9 @@ use crate::engine::Written;
 use crate::engine::commit::Commit;
 use crate::engine::commit::Waiter;
 use crate::engine::ddl::Prepared;
+use crate::engine::epoch::EPOCH_ROWS_MAX;
+use crate::engine::epoch::InFlight;
+use crate::engine::epoch::Open;
 use crate::engine::errors;
 use crate::engine::ingest;
 use crate::engine::ingest::Inputs;
@@ -46,29 +45,18 @@ use crate::engine::records::Counters;
 use crate::engine::table::Changes;
 use crate::engine::table::TableShape;
 use crate::engine::write::Conflict;
-use crate::engine::write::Resolved;
-use crate::engine::write::Resolver;
 use crate::engine::write::TableWrite;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
-use crate::state::Sealed;
 use crate::state::StateReader;
 use crate::state::Store;
 use crate::state::Writes;
 use crate::time::Clock;
 
-/// An epoch under load is closed at this age.
-const EPOCH_AGE_MAX: Duration = Duration::from_millis(200);
-/// An epoch that somebody waits for is closed at this age.
-const WAITED_AGE_MAX: Duration = Duration::from_millis(5);
-/// An epoch is closed at this many rows, even if it must wait for the commit before.
-const EPOCH_ROWS_MAX: usize = 1 << 20;
 /// How long the coordinator sleeps when nothing but news can wake it.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
-/// So many epoch numbers are reserved at once.
-const EPOCHS_RESERVED: u64 = 1 << 20;
 
 /// What sessions ask for.
 pub enum Request {
@@ -86,32 +74,10 @@ pub enum Request {
     Shutdown { reply: oneshot::Sender<Result<()>> },
 }
 
-/// The running epoch.
-struct Open {
-    epoch: Epoch,
-    /// What the epoch sees below its own changes.
-    base: StateReader,
-    begun: Instant,
-    /// Rows fed so far.
-    rows: usize,
-    /// Who waits for its commit.
-    waiters: Vec<Waiter>,
-    /// Whether it must be synced: it holds more than what sources can bring again.
-    sync: bool,
-}
-
-/// A sealed epoch on its way to disk.
-struct InFlight {
-    /// What the next epoch reads until it is there.
-    sealed: Arc<Sealed>,
-    /// What its sources may be told then.
-    positions: Vec<(ObjectId, Positions)>,
-}
-
 /// Somebody who waits for sources to come so far.
-struct Flush {
-    targets: BTreeMap<ObjectId, Positions>,
-    reply: oneshot::Sender<Result<()>>,
+pub(super) struct Flush {
+    pub(super) targets: BTreeMap<ObjectId, Positions>,
+    pub(super) reply: oneshot::Sender<Result<()>>,
 }
 
 /// The coordinator's state.
@@ -132,20 +98,20 @@ pub struct Coordinator {
     pub(super) writes: Writes,
     pub(super) changes: Changes,
     pub(super) epoch: Epoch,
-    requests: Receiver<Request>,
-    events: Receiver<SourceEvent>,
-    commits: Sender<Commit>,
-    done: Receiver<Result<()>>,
-    open: Option<Open>,
+    pub(super) requests: Receiver<Request>,
+    pub(super) events: Receiver<SourceEvent>,
+    pub(super) commits: Sender<Commit>,
+    pub(super) done: Receiver<Result<()>>,
+    pub(super) open: Option<Open>,
     /// The epoch whose commit is in flight.
-    in_flight: Option<InFlight>,
+    pub(super) in_flight: Option<InFlight>,
     /// Who waits for sources to come so far.
-    flushes: Vec<Flush>,
+    pub(super) flushes: Vec<Flush>,
     /// Source rows not yet fed, by source.
-    pending: Vec<(ObjectId, Delta)>,
-    pending_rows: usize,
+    pub(super) pending: Vec<(ObjectId, Delta)>,
+    pub(super) pending_rows: usize,
     /// Why nothing can be committed any more.
-    failed: Option<Error>,
+    pub(super) failed: Option<Error>,
 }
 
 /// The channels that join the coordinator to sessions, readers and the committer.
@@ -356,258 +322,12 @@ impl Coordinator {
     }
 
     /// Puts rows that could not be computed into their views' relations of errors.
-    fn count_errors(&mut self, base: &StateReader, failed: &[(ObjectId, RowError)]) -> Result<()> {
+    pub(super) fn count_errors(&mut self, base: &StateReader, failed: &[(ObjectId, RowError)]) -> Result<()> {
         for view in failed.iter().map(|(view, _)| *view).collect::<BTreeSet<_>>() {
             let errors = self.catalog.get(view).and_then(|view| errors::find(&self.catalog, view));
             let Some(shape) = errors.and_then(|errors| self.shapes.get(&errors.id)) else { continue };
             let rows = failed.iter().filter(|(of, _)| *of == view).map(|(_, row)| row).collect::<Vec<_>>();
             errors::count(shape, &mut self.changes, base, &rows)?;
-        }
-        Ok(())
-    }
-
-    /// Feeds the gathered source rows as one step.
-    fn feed_pending(&mut self) -> Result<()> {
-        let pending = std::mem::take(&mut self.pending);
-        self.pending_rows = 0;
-        self.feed(pending)
-    }
-
-    /// One step with these changes.
-    fn feed(&mut self, deltas: Vec<(ObjectId, Delta)>) -> Result<()> {
-        let rows = deltas.iter().map(|(_, delta)| delta.len()).sum::<usize>();
-        if rows == 0 {
-            return Ok(());
-        }
-        self.open()?.rows += rows;
-        self.runtime.step(deltas);
-        Ok(())
-    }
-
-    fn resolve(&mut self, write: &TableWrite) -> Result<Resolved> {
-        self.open()?;
-        let base = &self.open.as_ref().expect("just opened").base;
-        let inputs = &self.inputs;
-        let watermarks = |id: ObjectId| inputs.watermark(id);
-        let mut resolver = Resolver {
-            shapes: &self.shapes,
-            changes: &mut self.changes,
-            base,
-            row_ids: &self.row_ids,
-            watermarks: &watermarks,
-        };
-        resolver.resolve(write)
-    }
-
-    /// Feeds what a write came to, in steps.
-    fn apply(&mut self, resolved: Resolved) -> Result<()> {
-        self.open()?.sync = true;
-        for (table, delta) in resolved.deltas {
-            self.observe(table, &delta)?;
-            for from in (0..delta.len()).step_by(STEP_ROWS) {
-                let length = STEP_ROWS.min(delta.len() - from);
-                self.feed(vec![(table, delta.slice(from, length))])?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves the watermark of a table by the rows written to it.
-    fn observe(&mut self, table: ObjectId, delta: &Delta) -> Result<()> {
-        let (Some(expression), Some(shape)) = (self.watermarks.get(&table), self.shapes.get(&table)) else {
-            return Ok(());
-        };
-        let highest = ingest::highest(expression, &shape.declared_of(delta.batch())?)?;
-        self.inputs.wrote(table, highest);
-        Ok(())
-    }
-
-    /// 40001 unless every row that a transaction wrote is still as the transaction saw it.
-    fn validate(&mut self, changes: &Changes) -> Result<()> {
-        self.open()?;
-        let base = &self.open.as_ref().expect("just opened").base;
-        for table in changes.tables() {
-            if !self.shapes.contains_key(&table) {
-                return Err(Error::serialization("a table of the transaction was dropped"));
-            }
-            let keys = changes.of(table).map(|(key, _)| &key[..]).collect::<Vec<_>>();
-            let now = self.changes.get_many(base, table, &keys)?;
-            if changes.of(table).zip(now).any(|((_, change), now)| change.before != now) {
-                return Err(Error::serialization("could not serialize access due to concurrent update")
-                    .hint("The transaction might succeed if retried."));
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_transaction(&mut self, changes: Changes) -> Result<()> {
-        let mut resolved = Resolved::default();
-        for table in changes.tables() {
-            let codec = &self.shapes[&table].codec;
-            let entries = |pick: fn(&crate::engine::table::Change) -> Option<&Vec<u8>>| {
-                let chosen = changes.of(table).filter_map(|(key, c)| pick(c).map(|value| (&key[..], &value[..])));
-                codec.decode(&chosen.collect::<Vec<_>>())
-            };
-            let old = Delta::inserts(entries(|c| c.before.as_ref())?).negate();
-            let new = Delta::inserts(entries(|c| c.after.as_ref())?);
-            resolved.deltas.push((table, Delta::concat(&codec.schema, &[old, new])?));
-        }
-        for table in changes.tables().collect::<Vec<_>>() {
-            for (key, change) in changes.of(table) {
-                self.changes.set(table, key, change.before.clone(), change.after.clone());
-            }
-        }
-        self.apply(resolved)
-    }
-
-    /// Begins an epoch unless one is running.
-    pub(super) fn open_epoch(&mut self) -> Result<Epoch> {
-        self.open().map(|open| open.epoch)
-    }
-
-    fn open(&mut self) -> Result<&mut Open> {
-        if self.open.is_none() {
-            self.epoch = self.epoch.next();
-            let base = self.store.reader(self.in_flight.as_ref().map(|commit| commit.sealed.clone()));
-            self.runtime.begin(self.epoch, &base);
-            self.open = Some(Open {
-                epoch: self.epoch,
-                base,
-                begun: self.clock.instant(),
-                rows: 0,
-                waiters: Vec::new(),
-                sync: false,
-            });
-        }
-        Ok(self.open.as_mut().expect("just opened"))
-    }
-
-    /// The running epoch is to be on disk before anybody is told.
-    pub(super) fn must_sync(&mut self) {
-        if let Some(open) = &mut self.open {
-            open.sync = true;
-        }
-    }
-
-    /// The committed state below the running epoch.
-    pub(super) fn base(&mut self) -> Result<StateReader> {
-        Ok(self.open()?.base.clone())
-    }
-
-    /// Closes the epoch when it is time.
-    fn close_if_due(&mut self) -> Result<()> {
-        let Some(open) = &self.open else { return Ok(()) };
-        let age = self.clock.instant() - open.begun;
-        let waiting = !self.requests.is_empty() || !self.events.is_empty();
-        let due = match self.in_flight {
-            Some(_) => open.rows >= EPOCH_ROWS_MAX,
-            None if !waiting => true,
-            None => age >= if open.waiters.is_empty() { EPOCH_AGE_MAX } else { WAITED_AGE_MAX },
-        };
-        if due { self.close() } else { Ok(()) }
-    }
-
-    /// Ends the running epoch: the last pass, everything sealed, handed to the committer.
-    pub(super) fn close(&mut self) -> Result<()> {
-        self.feed_pending()?;
-        let Some(mut open) = self.open.take() else { return Ok(()) };
-        crate::fault::point("epoch.before_seal");
-        let shares = match self.runtime.finish() {
-            Ok(shares) => shares,
-            Err(error) => {
-                open.waiters.drain(..).for_each(|waiter| waiter(Err(error.clone())));
-                return Err(error);
-            }
-        };
-        self.count_errors(&open.base, &shares.errors)?;
-        let mut positions = Vec::new();
-        for (id, progress) in self.inputs.end_epoch() {
-            records::put_progress(&mut self.writes, id, &progress)?;
-            positions.push((id, self.inputs.positions(id)));
-        }
-        self.changes.write(&mut self.writes);
-        records::put_row_id(&mut self.writes, self.row_ids.load(Ordering::SeqCst));
-        if open.epoch.0 >= self.counters.epochs_reserved {
-            self.counters.epochs_reserved = open.epoch.0 + EPOCHS_RESERVED;
-            open.sync = true;
-        }
-        records::put_counters(&mut self.writes, &self.counters)?;
-        let parts = shares.writes.into_iter().chain([std::mem::take(&mut self.writes)]).collect();
-        let sealed = Arc::new(Sealed::new(open.epoch, parts));
-        self.settle()?;
-        self.flushes_reached(&mut open.waiters);
-        let commit = Commit {
-            epoch: open.epoch,
-            sealed: sealed.clone(),
-            sync: open.sync,
-            catalog: self.catalog.clone(),
-            system: self.system_context(open.epoch),
-            waiters: open.waiters,
-        };
-        self.in_flight = Some(InFlight { sealed, positions });
-        self.commits.send(commit).map_err(|_| Error::internal("the committer has died"))
-    }
-
-    /// Moves those whose flush the closing epoch fulfils to its waiters.
-    fn flushes_reached(&mut self, waiters: &mut Vec<Waiter>) {
-        for flush in std::mem::take(&mut self.flushes) {
-            let reached = flush.targets.iter().all(|(id, ends)| {
-                let there = self.inputs.positions(*id);
-                !self.inputs.is_running(*id)
-                    || ends.iter().all(|(partition, end)| there.get(partition).copied().unwrap_or(0) >= *end)
-            });
-            if reached {
-                waiters.push(Box::new(move |outcome| {
-                    let _ = flush.reply.send(outcome);
-                }));
-            } else {
-                self.flushes.push(flush);
-            }
-        }
-    }
-
-    /// What system relations will show of this epoch.
-    pub(super) fn system_context(&self, epoch: Epoch) -> SystemContext {
-        SystemContext {
-            database: system::DATABASE.to_string(),
-            user: system::DATABASE.to_string(),
-            epoch: epoch.0,
-            epoch_time: Some(self.clock.now()),
-            watermarks: self.inputs.watermarks(),
-            offsets: self.inputs.offsets(),
-            troubles: self.inputs.troubles().map(|(id, error)| (id, error.to_string())).collect(),
-            ..SystemContext::default()
-        }
-    }
-
-    /// Waits until no commit is in flight.
-    pub(super) fn settle(&mut self) -> Result<()> {
-        while self.in_flight.is_some() {
-            let outcome = self.done.recv().map_err(|_| Error::internal("the committer has died"))?;
-            self.committed(outcome)?;
-        }
-        Ok(())
-    }
-
-    fn committed(&mut self, outcome: Result<()>) -> Result<()> {
-        if let Some(commit) = self.in_flight.take() {
-            outcome?;
-            self.inputs.committed(&commit.positions);
-        }
-        Ok(())
-    }
-
-    /// Nothing was waiting: an idle partition may let a watermark move.
-    fn idle(&mut self) -> Result<()> {
-        self.feed_pending()?;
-        if self.open.is_none() && self.failed.is_none() {
-            let moved = self.inputs.end_epoch();
-            if !moved.is_empty() {
-                self.open()?;
-                for (id, progress) in moved {
-                    records::put_progress(&mut self.writes, id, &progress)?;
-                }
-            }
         }
         Ok(())
     }

@@ -42,6 +42,8 @@ use crate::time::Micros;
 pub mod commit;
 pub mod coordinator;
 pub mod ddl;
+pub mod dml;
+pub mod epoch;
 pub mod errors;
 pub mod ingest;
 pub mod query;

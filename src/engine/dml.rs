@@ -1,0 +1,91 @@
+//! Writes of sessions on their way into the running epoch: resolved, checked, fed.
+
+use crate::dataflow::runtime::STEP_ROWS;
+use crate::delta::Delta;
+use crate::engine::coordinator::Coordinator;
+use crate::engine::ingest;
+use crate::engine::table::Changes;
+use crate::engine::write::Resolved;
+use crate::engine::write::Resolver;
+use crate::engine::write::TableWrite;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::ObjectId;
+
+impl Coordinator {
+    pub(super) fn resolve(&mut self, write: &TableWrite) -> Result<Resolved> {
+        self.open()?;
+        let base = &self.open.as_ref().expect("just opened").base;
+        let inputs = &self.inputs;
+        let watermarks = |id: ObjectId| inputs.watermark(id);
+        let mut resolver = Resolver {
+            shapes: &self.shapes,
+            changes: &mut self.changes,
+            base,
+            row_ids: &self.row_ids,
+            watermarks: &watermarks,
+        };
+        resolver.resolve(write)
+    }
+
+    /// Feeds what a write came to, in steps.
+    pub(super) fn apply(&mut self, resolved: Resolved) -> Result<()> {
+        self.open()?.sync = true;
+        for (table, delta) in resolved.deltas {
+            self.observe(table, &delta)?;
+            for from in (0..delta.len()).step_by(STEP_ROWS) {
+                let length = STEP_ROWS.min(delta.len() - from);
+                self.feed(vec![(table, delta.slice(from, length))])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the watermark of a table by the rows written to it.
+    pub(super) fn observe(&mut self, table: ObjectId, delta: &Delta) -> Result<()> {
+        let (Some(expression), Some(shape)) = (self.watermarks.get(&table), self.shapes.get(&table)) else {
+            return Ok(());
+        };
+        let highest = ingest::highest(expression, &shape.declared_of(delta.batch())?)?;
+        self.inputs.wrote(table, highest);
+        Ok(())
+    }
+
+    /// 40001 unless every row that a transaction wrote is still as the transaction saw it.
+    pub(super) fn validate(&mut self, changes: &Changes) -> Result<()> {
+        self.open()?;
+        let base = &self.open.as_ref().expect("just opened").base;
+        for table in changes.tables() {
+            if !self.shapes.contains_key(&table) {
+                return Err(Error::serialization("a table of the transaction was dropped"));
+            }
+            let keys = changes.of(table).map(|(key, _)| &key[..]).collect::<Vec<_>>();
+            let now = self.changes.get_many(base, table, &keys)?;
+            if changes.of(table).zip(now).any(|((_, change), now)| change.before != now) {
+                return Err(Error::serialization("could not serialize access due to concurrent update")
+                    .hint("The transaction might succeed if retried."));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply_transaction(&mut self, changes: Changes) -> Result<()> {
+        let mut resolved = Resolved::default();
+        for table in changes.tables() {
+            let codec = &self.shapes[&table].codec;
+            let entries = |pick: fn(&crate::engine::table::Change) -> Option<&Vec<u8>>| {
+                let chosen = changes.of(table).filter_map(|(key, c)| pick(c).map(|value| (&key[..], &value[..])));
+                codec.decode(&chosen.collect::<Vec<_>>())
+            };
+            let old = Delta::inserts(entries(|c| c.before.as_ref())?).negate();
+            let new = Delta::inserts(entries(|c| c.after.as_ref())?);
+            resolved.deltas.push((table, Delta::concat(&codec.schema, &[old, new])?));
+        }
+        for table in changes.tables().collect::<Vec<_>>() {
+            for (key, change) in changes.of(table) {
+                self.changes.set(table, key, change.before.clone(), change.after.clone());
+            }
+        }
+        self.apply(resolved)
+    }
+}

@@ -1,0 +1,224 @@
+//! The running epoch: opened by the first news, fed in steps, closed when it is time, settled when it is on disk.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::catalog::system;
+use crate::catalog::system::SystemContext;
+use crate::connectors::Positions;
+use crate::delta::Delta;
+use crate::engine::commit::Commit;
+use crate::engine::commit::Waiter;
+use crate::engine::coordinator::Coordinator;
+use crate::engine::records;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::Epoch;
+use crate::ids::ObjectId;
+use crate::state::Sealed;
+use crate::state::StateReader;
+
+/// An epoch under load is closed at this age.
+const EPOCH_AGE_MAX: Duration = Duration::from_millis(200);
+/// An epoch that somebody waits for is closed at this age.
+const WAITED_AGE_MAX: Duration = Duration::from_millis(5);
+/// An epoch is closed at this many rows, even if it must wait for the commit before.
+pub(super) const EPOCH_ROWS_MAX: usize = 1 << 20;
+/// So many epoch numbers are reserved at once.
+const EPOCHS_RESERVED: u64 = 1 << 20;
+
+/// The running epoch.
+pub(super) struct Open {
+    pub(super) epoch: Epoch,
+    /// What the epoch sees below its own changes.
+    pub(super) base: StateReader,
+    pub(super) begun: Instant,
+    /// Rows fed so far.
+    pub(super) rows: usize,
+    /// Who waits for its commit.
+    pub(super) waiters: Vec<Waiter>,
+    /// Whether it must be synced: it holds more than what sources can bring again.
+    pub(super) sync: bool,
+}
+
+/// A sealed epoch on its way to disk.
+pub(super) struct InFlight {
+    /// What the next epoch reads until it is there.
+    pub(super) sealed: Arc<Sealed>,
+    /// What its sources may be told then.
+    pub(super) positions: Vec<(ObjectId, Positions)>,
+}
+
+impl Coordinator {
+    /// Feeds the gathered source rows as one step.
+    pub(super) fn feed_pending(&mut self) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_rows = 0;
+        self.feed(pending)
+    }
+
+    /// One step with these changes.
+    pub(super) fn feed(&mut self, deltas: Vec<(ObjectId, Delta)>) -> Result<()> {
+        let rows = deltas.iter().map(|(_, delta)| delta.len()).sum::<usize>();
+        if rows == 0 {
+            return Ok(());
+        }
+        self.open()?.rows += rows;
+        self.runtime.step(deltas);
+        Ok(())
+    }
+
+    /// Begins an epoch unless one is running.
+    pub(super) fn open_epoch(&mut self) -> Result<Epoch> {
+        self.open().map(|open| open.epoch)
+    }
+
+    pub(super) fn open(&mut self) -> Result<&mut Open> {
+        if self.open.is_none() {
+            self.epoch = self.epoch.next();
+            let base = self.store.reader(self.in_flight.as_ref().map(|commit| commit.sealed.clone()));
+            self.runtime.begin(self.epoch, &base);
+            self.open = Some(Open {
+                epoch: self.epoch,
+                base,
+                begun: self.clock.instant(),
+                rows: 0,
+                waiters: Vec::new(),
+                sync: false,
+            });
+        }
+        Ok(self.open.as_mut().expect("just opened"))
+    }
+
+    /// The running epoch is to be on disk before anybody is told.
+    pub(super) fn must_sync(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.sync = true;
+        }
+    }
+
+    /// The committed state below the running epoch.
+    pub(super) fn base(&mut self) -> Result<StateReader> {
+        Ok(self.open()?.base.clone())
+    }
+
+    /// Closes the epoch when it is time.
+    pub(super) fn close_if_due(&mut self) -> Result<()> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let age = self.clock.instant() - open.begun;
+        let waiting = !self.requests.is_empty() || !self.events.is_empty();
+        let due = match self.in_flight {
+            Some(_) => open.rows >= EPOCH_ROWS_MAX,
+            None if !waiting => true,
+            None => age >= if open.waiters.is_empty() { EPOCH_AGE_MAX } else { WAITED_AGE_MAX },
+        };
+        if due { self.close() } else { Ok(()) }
+    }
+
+    /// Ends the running epoch: the last pass, everything sealed, handed to the committer.
+    pub(super) fn close(&mut self) -> Result<()> {
+        self.feed_pending()?;
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        crate::fault::point("epoch.before_seal");
+        let shares = match self.runtime.finish() {
+            Ok(shares) => shares,
+            Err(error) => {
+                open.waiters.drain(..).for_each(|waiter| waiter(Err(error.clone())));
+                return Err(error);
+            }
+        };
+        self.count_errors(&open.base, &shares.errors)?;
+        let mut positions = Vec::new();
+        for (id, progress) in self.inputs.end_epoch() {
+            records::put_progress(&mut self.writes, id, &progress)?;
+            positions.push((id, self.inputs.positions(id)));
+        }
+        self.changes.write(&mut self.writes);
+        records::put_row_id(&mut self.writes, self.row_ids.load(Ordering::SeqCst));
+        if open.epoch.0 >= self.counters.epochs_reserved {
+            self.counters.epochs_reserved = open.epoch.0 + EPOCHS_RESERVED;
+            open.sync = true;
+        }
+        records::put_counters(&mut self.writes, &self.counters)?;
+        let parts = shares.writes.into_iter().chain([std::mem::take(&mut self.writes)]).collect();
+        let sealed = Arc::new(Sealed::new(open.epoch, parts));
+        self.settle()?;
+        self.flushes_reached(&mut open.waiters);
+        let commit = Commit {
+            epoch: open.epoch,
+            sealed: sealed.clone(),
+            sync: open.sync,
+            catalog: self.catalog.clone(),
+            system: self.system_context(open.epoch),
+            waiters: open.waiters,
+        };
+        self.in_flight = Some(InFlight { sealed, positions });
+        self.commits.send(commit).map_err(|_| Error::internal("the committer has died"))
+    }
+
+    /// Moves those whose flush the closing epoch fulfils to its waiters.
+    pub(super) fn flushes_reached(&mut self, waiters: &mut Vec<Waiter>) {
+        for flush in std::mem::take(&mut self.flushes) {
+            let reached = flush.targets.iter().all(|(id, ends)| {
+                let there = self.inputs.positions(*id);
+                !self.inputs.is_running(*id)
+                    || ends.iter().all(|(partition, end)| there.get(partition).copied().unwrap_or(0) >= *end)
+            });
+            if reached {
+                waiters.push(Box::new(move |outcome| {
+                    let _ = flush.reply.send(outcome);
+                }));
+            } else {
+                self.flushes.push(flush);
+            }
+        }
+    }
+
+    /// What system relations will show of this epoch.
+    pub(super) fn system_context(&self, epoch: Epoch) -> SystemContext {
+        SystemContext {
+            database: system::DATABASE.to_string(),
+            user: system::DATABASE.to_string(),
+            epoch: epoch.0,
+            epoch_time: Some(self.clock.now()),
+            watermarks: self.inputs.watermarks(),
+            offsets: self.inputs.offsets(),
+            troubles: self.inputs.troubles().map(|(id, error)| (id, error.to_string())).collect(),
+            ..SystemContext::default()
+        }
+    }
+
+    /// Waits until no commit is in flight.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        while self.in_flight.is_some() {
+            let outcome = self.done.recv().map_err(|_| Error::internal("the committer has died"))?;
+            self.committed(outcome)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn committed(&mut self, outcome: Result<()>) -> Result<()> {
+        if let Some(commit) = self.in_flight.take() {
+            outcome?;
+            self.inputs.committed(&commit.positions);
+        }
+        Ok(())
+    }
+
+    /// Nothing was waiting: an idle partition may let a watermark move.
+    pub(super) fn idle(&mut self) -> Result<()> {
+        self.feed_pending()?;
+        if self.open.is_none() && self.failed.is_none() {
+            let moved = self.inputs.end_epoch();
+            if !moved.is_empty() {
+                self.open()?;
+                for (id, progress) in moved {
+                    records::put_progress(&mut self.writes, id, &progress)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
