@@ -13,6 +13,7 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::ScalarFunctionArgs;
 use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::lit;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -23,6 +24,7 @@ use crate::functions::columns::type_of;
 use crate::functions::columns::unary;
 use crate::functions::define::call;
 use crate::functions::define::function;
+use crate::functions::operator::Operator;
 use crate::functions::operator::Symbol;
 use crate::functions::operator::resolve;
 use crate::functions::operator::scale_of;
@@ -33,6 +35,7 @@ use crate::types::cast::is_number;
 use crate::types::interval::Interval;
 use crate::types::numeric::PRECISION_MAX;
 use crate::types::numeric::rescale_decimal;
+use crate::types::zone::Zone;
 
 /// The functions of this file.
 pub fn functions() -> Vec<ScalarUDF> {
@@ -60,6 +63,15 @@ pub fn negate(operand: Expr) -> Expr {
 
 fn negate_function() -> ScalarUDF {
     function("op_negate", &[], same_or_interval, |args| sign_aware(args, Signs::Negated))
+}
+
+/// A float, in which the two zeros are one: adding zero to the negative one gives the other.
+pub fn without_negative_zero(operand: Expr, ty: &SqlType) -> Expr {
+    let zero = match ty {
+        SqlType::Real => lit(0f32),
+        _ => lit(0f64),
+    };
+    Operator::resolved_expr(Symbol::Add, vec![operand, zero], ty, Zone::UTC)
 }
 
 fn one(types: &[Option<SqlType>]) -> Option<SqlType> {

@@ -2,7 +2,8 @@
 //!
 //! What DataFusion would read wrongly is changed in the syntax tree first ([`prepare`]). SQL then becomes a logical plan with operators of ours ([`planner`]) and types of ours ([`names`]). The analyzer then resolves types
 //! from the leaves up ([`resolve`]), DataFusion's own coercion finds the little that is left, its casts are replaced where
-//! they would answer otherwise ([`casts`]), and what can fail is guarded, so that a row's outcome is its own ([`guard`]).
+//! they would answer otherwise ([`casts`]), and what can fail is guarded, so that a row's outcome is its own ([`guard`]). Reads
+//! then go through DataFusion's optimizer with a few rules changed ([`reads`]).
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub mod guard;
 pub mod names;
 pub mod planner;
 pub mod prepare;
+pub mod reads;
 pub mod resolve;
 
 #[cfg(test)]
@@ -42,6 +44,7 @@ pub fn session_state(time_zone: &str) -> SessionStateBuilder {
         .with_aggregate_functions(aggregates)
         .with_type_planner(Arc::new(names::Types))
         .with_analyzer_rules(analyzer_rules())
+        .with_optimizer_rules(reads::optimizer_rules())
 }
 
 /// The settings without which DataFusion answers otherwise.

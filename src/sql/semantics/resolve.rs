@@ -23,6 +23,7 @@ use datafusion::logical_expr::Operator as DfOperator;
 use datafusion::logical_expr::Projection;
 use datafusion::logical_expr::Union;
 use datafusion::logical_expr::Values;
+use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -139,8 +140,21 @@ impl Resolver<'_> {
             Expr::SimilarTo(like) => self.similar(like),
             Expr::Not(operand) => Ok(Expr::Not(Box::new(self.boolean("NOT", *operand)?))),
             Expr::ScalarFunction(function) => self.function(function),
+            Expr::AggregateFunction(call) if call.params.distinct && call.func.name() == "count" => {
+                self.count_distinct(call)
+            }
             other => Ok(other),
         }
+    }
+
+    /// `count(DISTINCT x)` of intervals, which are equal however they are written.
+    fn count_distinct(&self, mut call: AggregateFunction) -> Result<Expr> {
+        for arg in &mut call.params.args {
+            if self.type_of(arg)? == Some(SqlType::Interval) {
+                *arg = functions::moments::span(std::mem::take(arg));
+            }
+        }
+        Ok(Expr::AggregateFunction(call))
     }
 
     fn type_of(&self, expr: &Expr) -> Result<Option<SqlType>> {
