@@ -47,6 +47,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::functions::from_datafusion;
 use crate::functions::now::set_now;
+use crate::plan::not_in;
 use crate::sql::bound::Query;
 use crate::sql::bound::RelationRef;
 use crate::sql::bound::RelationSource;
@@ -95,7 +96,9 @@ impl View {
         let mut state = state.clone();
         set_now(state.config_mut().options_mut(), self.now);
         // The binder has run the analyzer. A second run would take a parameter's value for a literal, and type it anew.
+        let plan = not_in::rewrite(plan)?;
         let plan = state.optimizer().optimize(plan, &state, |_, _| {}).map_err(from_datafusion)?;
+        let plan = not_in::plain_joins(plan)?;
         let plan = state.query_planner().create_physical_plan(&plan, &state).await;
         plan.and_then(yielding).map_err(from_datafusion)
     }

@@ -21,7 +21,7 @@ pub mod explain;
 mod objects;
 mod nullability;
 mod refuse;
-mod not_in;
+pub mod not_in;
 mod rules;
 mod builder;
 mod lower;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Distinct, Expr, Join, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned,
-    TableFactor, UnaryOperator, Visit, Visitor,
+    TableFactor, Visit, Visitor,
 };
 use sqlparser::tokenizer::Span;
 
@@ -13,7 +13,7 @@ use crate::sql::parse::text::Text;
 
 /// Looks through a tree.
 pub fn check<T: Visit>(tree: &T, text: Option<&Text>) -> Result<()> {
-    match tree.visit(&mut Refusal { conjuncts: Vec::new() }) {
+    match tree.visit(&mut Refusal { conditions: Vec::new() }) {
         ControlFlow::Break(refused) => {
             let (mut error, span) = *refused;
             error.position = text.and_then(|text| text.position(span));
@@ -24,8 +24,8 @@ pub fn check<T: Visit>(tree: &T, text: Option<&Text>) -> Result<()> {
 }
 
 struct Refusal {
-    /// `IN (subquery)` where NULL and false make no difference, by address: there DataFusion's joins are right.
-    conjuncts: Vec<*const Expr>,
+    /// Each `IN (subquery)` that is part of a condition, by address: there DataFusion makes joins of it.
+    conditions: Vec<*const Expr>,
 }
 
 type Flow = ControlFlow<Box<(Error, Span)>>;
@@ -57,7 +57,11 @@ impl Visitor for Refusal {
             return refuse("SELECT INTO is not supported", "Create the table, then INSERT into it.", into.name.span());
         }
         let clauses = select.selection.iter().chain(&select.having).chain(&select.qualify);
-        clauses.for_each(|clause| self.conjuncts(clause, true));
+        for clause in clauses {
+            let mut tests = Tests { depth: 0, found: Vec::new() };
+            let _ = clause.visit(&mut tests);
+            self.conditions.append(&mut tests.found);
+        }
         for table in &select.from {
             for join in &table.joins {
                 outer_using(join)?;
@@ -83,11 +87,11 @@ impl Visitor for Refusal {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
         if let Expr::InSubquery { .. } = expr
-            && !self.conjuncts.contains(&std::ptr::from_ref(expr))
+            && !self.conditions.contains(&std::ptr::from_ref(expr))
         {
             return refuse(
-                "IN (subquery) is supported as a condition only, and NOT IN (subquery) only beside AND",
-                "Use EXISTS, or a join.",
+                "IN (subquery) is supported as a condition only",
+                "Use it in WHERE or HAVING, or join with the subquery.",
                 expr.span(),
             );
         }
@@ -95,26 +99,31 @@ impl Visitor for Refusal {
     }
 }
 
-impl Refusal {
-    /// Remembers the IN subqueries of a condition that are in the right place: anywhere under AND and OR, the negated ones
-    /// (`top`) under AND only.
-    fn conjuncts(&mut self, condition: &Expr, top: bool) {
-        use sqlparser::ast::BinaryOperator::{And, Or};
-        match condition {
-            Expr::BinaryOp { left, op: op @ (And | Or), right } => {
-                let top = top && *op == And;
-                self.conjuncts(left, top);
-                self.conjuncts(right, top);
-            }
-            Expr::Nested(inner) => self.conjuncts(inner, top),
-            Expr::UnaryOp { op: UnaryOperator::Not, expr } if top => {
-                if let Expr::InSubquery { negated: false, .. } = expr.as_ref() {
-                    self.conjuncts.push(std::ptr::from_ref(expr.as_ref()));
-                }
-            }
-            Expr::InSubquery { negated, .. } if top || !negated => self.conjuncts.push(std::ptr::from_ref(condition)),
-            _ => {}
+/// Finds the IN subqueries of a condition, not those of its subqueries.
+struct Tests {
+    /// How many subqueries deep the visitor is.
+    depth: usize,
+    found: Vec<*const Expr>,
+}
+
+impl Visitor for Tests {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if self.depth == 0 && matches!(expr, Expr::InSubquery { .. }) {
+            self.found.push(std::ptr::from_ref(expr));
         }
+        ControlFlow::Continue(())
     }
 }
 

@@ -1,7 +1,8 @@
 //! A row's outcome is its own: `false AND error` is false, `true OR error` is true.
 //!
 //! DataFusion evaluates both sides of AND and OR for every row of a batch. Where one side can fail, it goes under a CASE, whose
-//! branches are evaluated for chosen rows only.
+//! branches are evaluated for chosen rows only. A test with IN (subquery) becomes a join, which evaluates its operand for every
+//! row wherever the test stands, so the CASE goes around the operand.
 
 use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
@@ -57,7 +58,11 @@ fn guard(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
         Expr::Case(case) if can_fail(&expr)? && expr.get_type(schema)? == DataType::Boolean => {
             let branches =
                 case.when_then_expr.iter().map(|(when, then)| (when.as_ref().clone(), then.as_ref().clone()));
-            let branches = branches.map(|(when, then)| Ok((guard(when, schema).data()?, guard(then, schema).data()?)));
+            let branches = branches.map(|(when, then)| {
+                let when = guard(when, schema).data()?;
+                let then = tested_where(guard(then, schema).data()?, &when)?;
+                Ok((when, then))
+            });
             let otherwise = case.else_expr.as_ref().map(|otherwise| guard(otherwise.as_ref().clone(), schema).data());
             let sealed = sealed_case(branches.collect::<DfResult<_>>()?, otherwise.transpose()?);
             Ok(Transformed::new(sealed, true, TreeNodeRecursion::Jump))
@@ -74,7 +79,7 @@ fn guard(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
             }
             let fallible =
                 fallible.into_iter().map(|operand| guard(operand, schema).data()).collect::<DfResult<Vec<_>>>()?;
-            let guarded = chain(safe, fallible, op);
+            let guarded = chain(safe, fallible, op)?;
             Ok(Transformed::new(guarded, true, TreeNodeRecursion::Jump))
         }
         _ => Ok(Transformed::no(expr)),
@@ -94,30 +99,62 @@ fn operands(expr: Expr, op: DfOperator) -> Vec<Expr> {
 }
 
 /// The safe operands stay as they are, so that the optimizer can still move each to where it belongs; the others follow in
-/// order, each only where those before it leave the answer open.
-fn chain(safe: Vec<Expr>, fallible: Vec<Expr>, op: DfOperator) -> Expr {
+/// order, each only where those before it leave the answer open, and at last the tests that become joins.
+fn chain(safe: Vec<Expr>, fallible: Vec<Expr>, op: DfOperator) -> DfResult<Expr> {
     let join = |left: Expr, right: Expr| Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)));
+    let (tests, fallible): (Vec<_>, Vec<_>) = fallible.into_iter().partition(is_test);
     let mut rest = fallible.into_iter().rev();
-    let last = rest.next();
-    let tail = rest.fold(last, |tail, operand| tail.map(|tail| only_if_open(operand.clone(), join(operand, tail), op)));
+    let mut tail = rest.next();
+    for operand in rest {
+        tail = tail.map(|tail| only_if_open(operand.clone(), join(operand, tail), op)).transpose()?;
+    }
     let head = safe.into_iter().reduce(join);
-    match (head, tail) {
+    let all = match (head, tail) {
         (Some(head), Some(tail)) => {
-            let open = only_if_open(head.clone(), tail, op);
-            join(head, open)
+            let open = only_if_open(head.clone(), tail, op)?;
+            Some(join(head, open))
         }
-        (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => lit(op == DfOperator::And),
+        (head, tail) => head.or(tail),
+    };
+    let Some(all) = all else { return Ok(tests.into_iter().reduce(join).unwrap_or(lit(op == DfOperator::And))) };
+    let open = is_open(all.clone(), op);
+    tests.into_iter().try_fold(all, |all, test| Ok(join(all, tested_where(test, &open)?)))
+}
+
+/// `x IN (subquery)`, or its opposite.
+fn is_test(expr: &Expr) -> bool {
+    match expr {
+        Expr::Not(inner) => is_test(inner),
+        expr => matches!(expr, Expr::InSubquery(_)),
     }
 }
 
 /// `then` where `condition` does not decide the answer by itself.
-fn only_if_open(condition: Expr, then: Expr, op: DfOperator) -> Expr {
-    let (open, decided) = match op {
-        DfOperator::And => (Expr::IsNotFalse(Box::new(condition)), false),
-        _ => (Expr::IsNotTrue(Box::new(condition)), true),
-    };
-    sealed_case(vec![(open, then)], Some(lit(decided)))
+fn only_if_open(condition: Expr, then: Expr, op: DfOperator) -> DfResult<Expr> {
+    let open = is_open(condition, op);
+    let then = tested_where(then, &open)?;
+    Ok(sealed_case(vec![(open, then)], Some(lit(op == DfOperator::Or))))
+}
+
+/// Whether an operand leaves the answer open.
+fn is_open(operand: Expr, op: DfOperator) -> Expr {
+    match op {
+        DfOperator::And => Expr::IsNotFalse(Box::new(operand)),
+        _ => Expr::IsNotTrue(Box::new(operand)),
+    }
+}
+
+/// The expression, whose IN subqueries look for operands that can fail only where this condition holds, and else for NULL.
+fn tested_where(expr: Expr, condition: &Expr) -> DfResult<Expr> {
+    expr.transform_up(|part| match part {
+        Expr::InSubquery(mut test) if can_fail(&test.expr)? => {
+            let branch = (Box::new(condition.clone()), test.expr);
+            test.expr = Box::new(Expr::Case(Case::new(None, vec![branch], None)));
+            Ok(Transformed::yes(Expr::InSubquery(test)))
+        }
+        part => Ok(Transformed::no(part)),
+    })
+    .data()
 }
 
 /// A boolean CASE in numbers, `CASE ... THEN then::int ... END = 1`: out of a boolean one DataFusion's simplifier makes ANDs and ORs,

@@ -171,7 +171,7 @@ impl World {
         for _ in 0..VIEWS {
             self.create_view().await?;
         }
-        for table in self.tables.clone() {
+        for table in [self.tables.clone(), self.tables.clone()].concat() {
             let insert = history::insert(&mut self.random, &table);
             self.both(&insert).await?;
         }

@@ -201,7 +201,9 @@ impl<'a> Writer<'a> {
         if derived && self.chance(0.03) {
             return self.constants();
         }
-        let relation = self.one(self.relations);
+        // Tables come first, and have more rows.
+        let among = if self.chance(0.5) { self.relations.len() } else { self.relations.len().min(3) };
+        let relation = self.one(&self.relations[..among]);
         self.aliased(relation.name, &relation.columns)
     }
 
@@ -234,10 +236,10 @@ impl<'a> Writer<'a> {
 
     fn filter(&mut self, scope: &Scope) -> String {
         let mut conditions = Vec::new();
-        if self.chance(0.5) {
+        if self.chance(0.35) {
             conditions.push(self.condition(scope, 2));
         }
-        if self.chance(0.3) {
+        if self.chance(0.25) {
             let condition = self.condition(scope, 1);
             let shape = self.random.random_range(0..8);
             conditions.extend(self.subquery(scope).map(|test| match shape {
@@ -431,7 +433,7 @@ impl<'a> Writer<'a> {
                 format!("{column} IS {}", self.one(&["TRUE", "NOT TRUE", "FALSE", "NOT FALSE", "UNKNOWN"]))
             }
             6 if ty == Ty::Boolean => column,
-            _ => format!("{column} {} {value}", self.one(&["=", "<>", "<", "<=", ">", ">="])),
+            _ => format!("{column} {} {value}", self.one(&["=", "<>", "<>", "<", "<=", "<=", ">", ">=", ">="])),
         }
     }
 }

@@ -65,7 +65,7 @@ impl Ty {
     pub fn value(self, random: &mut StdRng) -> String {
         match self {
             Ty::Smallint | Ty::Integer | Ty::Bigint => random.random_range(-2..7).to_string(),
-            Ty::Text => format!("'{}'", ["", "a", "b", "ab", "Ab", "é", "zz%", "a b"].choose(random).expect("some")),
+            Ty::Text => format!("'{}'", ["", "a", "b", "ab", "Ab", "日本", "zz%", "a b"].choose(random).expect("some")),
             Ty::Boolean => random.random_bool(0.5).to_string(),
             Ty::Double => ["-1.5", "0", "0.25", "2", "1024.5", "10000000000"].choose(random).expect("some").to_string(),
             Ty::Numeric => ["-12.50", "0", "0.01", "1.25", "7", "99999.99"].choose(random).expect("some").to_string(),
