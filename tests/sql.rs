@@ -106,7 +106,8 @@ fn scripts(folder: &str) -> Vec<PathBuf> {
 /// Runs one script against a server of its own, restarting it with `kill -9` after each so many records.
 async fn run_script(script: &Path, arguments: &[&str], restart_every: Option<usize>) -> Vec<String> {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let mut server = Server::start(directory.path(), arguments);
+    let arguments = [arguments, &["--file-root", concat!(env!("CARGO_MANIFEST_DIR"), "/sql-tests/data")]].concat();
+    let mut server = Server::start(directory.path(), &arguments);
     let records = sqllogictest::parse_file::<DefaultColumnType>(script).expect("the script parses");
     let mut failures = Vec::new();
     let mut runner = runner(server.port, false);

@@ -3,10 +3,12 @@
 //! A snapshot is what one statement sees from beginning to end; it belongs to an epoch, as the rows do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::formats::Encode;
 use crate::ids::{ObjectId, TableId};
 use crate::time::Micros;
 use crate::types::{Column, ROW_ID_COLUMN, SqlType, WATERMARK_COLUMN};
@@ -108,15 +110,27 @@ pub enum Fill {
     Timestamp,
     /// The headers, as the text of a JSON object.
     Headers,
+    /// The name of the file (`text`).
+    File,
     /// A computed column: this expression, as SQL, over the others.
     Computed(String),
 }
 
 /// `FORMAT ... ENCODE ...`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    /// What a message means.
+    pub envelope: Envelope,
+    /// How fields lie in its payload.
+    pub encode: Encode,
+}
+
+/// `FORMAT ...`: what a message does to the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Format {
-    PlainJson,
+pub enum Envelope {
+    /// It is a row.
+    Plain,
 }
 
 /// `WATERMARK FOR column AS expression`.
@@ -162,6 +176,18 @@ pub enum Storage {
     Hashed,
     /// Rows that are only ever added, in pages in order of arrival.
     Log,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.envelope {
+            Envelope::Plain => "PLAIN",
+        })?;
+        f.write_str(match self.encode {
+            Encode::Json => " JSON",
+            Encode::Csv { .. } => " CSV",
+        })
+    }
 }
 
 impl Object {

@@ -44,6 +44,9 @@ pub struct ServeOptions {
     /// What is logged: a level (error, warn, info, debug, trace), or levels by module (`info,millstream::engine=debug`).
     #[arg(long, env = "MILLSTREAM_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+    /// A directory whose files sources may read (connector = 'file'); may be given several times. Without it none may.
+    #[arg(long, env = "MILLSTREAM_FILE_ROOT", value_delimiter = ':', value_name = "DIRECTORY")]
+    pub file_root: Vec<PathBuf>,
     /// Statements to execute before clients are served, each in a transaction of its own.
     #[arg(long, env = "MILLSTREAM_INIT_SQL", value_name = "FILE")]
     pub init_sql: Option<PathBuf>,

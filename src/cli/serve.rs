@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -13,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::catalog::system::DATABASE;
 use crate::cli::ServeOptions;
+use crate::connectors::Environment;
 use crate::engine::Engine;
 use crate::engine::EngineOptions;
 use crate::error::Error;
@@ -107,11 +109,25 @@ async fn open(options: &ServeOptions) -> Result<Engine> {
         workers,
         memory_limit_bytes: options.memory_limit,
         clock: Arc::new(SystemClock),
+        environment: Environment { file_roots: file_roots(&options.file_root)? },
     };
     let opened = tokio::task::spawn_blocking(move || Engine::open(engine_options)).await;
     let engine = opened.map_err(|error| Error::internal(format!("opening the database failed: {error}")))??;
     tracing::info!(data_dir = %options.data_dir.display(), workers, "the database is open");
     Ok(engine)
+}
+
+/// The real paths of the directories that sources may read.
+fn file_roots(directories: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let real = |directory: &PathBuf| match directory.canonicalize() {
+        Ok(real) if real.is_dir() => Ok(real),
+        Ok(_) => Err(Error::invalid_parameter(format!("--file-root {} is no directory", directory.display()))),
+        Err(error) => {
+            let message = format!("--file-root {} cannot be used: {error}", directory.display());
+            Err(Error::new(Kind::Io, message).hint("Create the directory, or name another one."))
+        }
+    };
+    directories.iter().map(real).collect()
 }
 
 fn create_directory(directory: &Path) -> Result<()> {

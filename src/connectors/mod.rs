@@ -5,6 +5,7 @@
 //! nothing grows without limit.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -12,11 +13,13 @@ use crossbeam_channel::Sender;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::Encode;
 use crate::ids::ObjectId;
 use crate::time::Clock;
 use crate::types::Column;
 
 pub mod options;
+mod file;
 mod generator;
 mod kafka;
 mod worker;
@@ -39,6 +42,15 @@ pub enum Part {
     Timestamp,
     /// The headers, as the text of a JSON object.
     Headers,
+    /// The name of the file.
+    File,
+}
+
+/// What the server lets its connectors touch.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// The directories that files may be read from, as real paths.
+    pub file_roots: Vec<PathBuf>,
 }
 
 /// A source as its connector sees it.
@@ -50,10 +62,16 @@ pub struct SourceSpec {
     pub name: String,
     /// The columns wanted, in this order, each with what fills it.
     pub columns: Vec<(Column, Part)>,
+    /// The names of all fields that the source declares, wanted or not, in their order.
+    pub fields: Vec<String>,
+    /// How fields lie in a payload; `None` for a connector that makes rows itself.
+    pub encode: Option<Encode>,
     /// The connector's options as given.
     pub options: BTreeMap<String, String>,
     /// Reads what lies before these offsets and nothing else, as fast as it goes: it was there already.
     pub until: Option<Positions>,
+    /// What may be touched.
+    pub environment: Arc<Environment>,
 }
 
 /// Decoded rows of one partition.
@@ -137,7 +155,7 @@ pub trait Reader: Send {
 }
 
 /// Every connector there is.
-static ALL: &[&dyn Connector] = &[&generator::Generator, &kafka::Kafka];
+static ALL: &[&dyn Connector] = &[&file::Files, &generator::Generator, &kafka::Kafka];
 
 /// The connector of this name; an unknown name is refused, naming the nearest.
 pub fn find(name: &str) -> Result<&'static dyn Connector> {

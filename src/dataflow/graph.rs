@@ -116,6 +116,12 @@ impl Graph {
         self.inputs_of(object).next().is_some()
     }
 
+    /// Which of an object's stored columns the running plans read.
+    pub fn columns_read(&self, object: ObjectId) -> BTreeSet<usize> {
+        let nodes = self.inputs_of(object).map(|index| &self.vertex(index).node);
+        nodes.flat_map(|node| node.op.columns_of(object)).copied().collect()
+    }
+
     /// The vertices of a view, in order.
     pub fn view(&self, view: ObjectId) -> &[Index] {
         self.views.get(&view).map_or(&[], Vec::as_slice)

@@ -104,6 +104,11 @@ impl Runtime {
         self.graph.is_read(object)
     }
 
+    /// Which of an object's stored columns any plan reads.
+    pub fn columns_read(&self, object: ObjectId) -> BTreeSet<usize> {
+        self.graph.columns_read(object)
+    }
+
     /// Begins an epoch, which sees this state.
     pub fn begin(&mut self, epoch: Epoch, state: &StateReader) {
         self.touched.clear();

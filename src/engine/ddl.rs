@@ -204,6 +204,7 @@ impl Coordinator {
         let plan = Arc::new(lowered.plan);
         build::check(&plan)?;
         let inputs = inputs_of(&plan);
+        self.widen_readers(&plan, &inputs)?;
         self.runtime.install(id, plan, lowered.storage, true);
         let filled = self.open_epoch().and_then(|_| inputs.iter().try_for_each(|&input| self.fill(input)));
         if let Err(error) = filled {
@@ -238,8 +239,9 @@ impl Coordinator {
         let until = self.inputs.positions(object.id);
         let mut missing = until.clone();
         missing.retain(|partition, end| source.start.get(partition).copied().unwrap_or(0) < *end);
-        let maker = RowMaker::new(object, source, &self.state)?;
-        let spec = SourceSpec { until: Some(until), ..ingest::spec(object.id, &object.name, source) };
+        let maker = RowMaker::new(object, source, &self.columns_read(object), &self.state)?;
+        let columns = maker.carried();
+        let spec = SourceSpec { columns, until: Some(until), ..self.inputs.spec(object, source) };
         let (sender, events) = crossbeam_channel::bounded(REPLAY_BATCHES_MAX);
         let connector = connectors::find(&source.connector)?;
         let _reader = connector.read(spec, source.start.clone(), self.clock.clone(), sender)?;
@@ -267,8 +269,34 @@ impl Coordinator {
         if self.inputs.is_running(id) {
             return Ok(());
         }
+        let (wanted, state) = (self.columns_read(&object), self.state.clone());
+        self.inputs.start(&object, wanted, &state)
+    }
+
+    /// The declared columns of a source that any plan reads.
+    fn columns_read(&self, source: &Object) -> BTreeSet<usize> {
+        let mut read = self.runtime.columns_read(source.id);
+        read.retain(|column| *column < source.columns().len());
+        read
+    }
+
+    /// Readers decode what is read. Those of sources of which a new plan reads more go on from where they are with more.
+    fn widen_readers(&mut self, plan: &Plan, inputs: &BTreeSet<ObjectId>) -> Result<()> {
+        let mut widened = Vec::new();
+        for object in inputs.iter().filter_map(|id| self.catalog.get(*id)) {
+            let read = plan.nodes.iter().flat_map(|node| node.op.columns_of(object.id)).copied();
+            let declared = read.filter(|column| *column < object.columns().len()).collect();
+            widened.extend(self.inputs.stop_narrower(object.id, &declared).map(|wanted| (object.clone(), wanted)));
+        }
+        if widened.is_empty() {
+            return Ok(());
+        }
+        // No batch of the old readers may be left for the new ones.
+        self.take_waiting_events()?;
+        self.close()?;
+        self.settle()?;
         let state = self.state.clone();
-        self.inputs.start(&object, &state)
+        widened.into_iter().try_for_each(|(object, wanted)| self.inputs.start(&object, wanted, &state))
     }
 
     fn drop_objects(

@@ -1,6 +1,7 @@
 //! Inputs that are read: starts their readers, turns what they bring into stored rows, keeps how far each has come.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,13 @@ use arrow::array::Array;
 use arrow::array::ArrayRef;
 use arrow::array::RecordBatch;
 use arrow::array::TimestampMicrosecondArray;
+use arrow::array::new_null_array;
 use arrow::compute::concat_batches;
 use arrow::compute::max;
 use crossbeam_channel::Sender;
 use datafusion::execution::SessionState;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
 
 use crate::catalog::Fill;
 use crate::catalog::Object;
@@ -22,6 +25,7 @@ use crate::catalog::Watermark;
 use crate::catalog::system::DATABASE;
 use crate::connectors;
 use crate::connectors::EndQuestion;
+use crate::connectors::Environment;
 use crate::connectors::MessageError;
 use crate::connectors::Part;
 use crate::connectors::Positions;
@@ -47,10 +51,15 @@ use crate::types::Column;
 use crate::types::UTC;
 use crate::types::schema_of;
 
+/// Unread columns of a batch no longer than this share their NULLs.
+const SHARED_NULLS: usize = 4096;
+
 /// What turns a connector's rows into those of the source.
 pub struct RowMaker {
     /// For each declared column, where it comes from.
     columns: Vec<Origin>,
+    /// What the connector is asked for: no more than the wanted columns need.
+    carried: Vec<(Column, Part)>,
     /// The declared columns.
     declared: Vec<Column>,
     /// The watermark expression over the declared columns.
@@ -78,25 +87,41 @@ enum Origin {
     Carried(usize),
     /// An expression over the carried columns.
     Computed(Arc<dyn PhysicalExpr>),
+    /// Nobody reads it: these NULLs.
+    Unread(ArrayRef),
 }
 
 impl RowMaker {
-    /// The row maker of a source.
-    pub fn new(object: &Object, source: &Source, state: &SessionState) -> Result<RowMaker> {
-        let carried = carried_columns(source);
+    /// The row maker of a source of which these columns are wanted, besides what its watermark needs.
+    pub fn new(object: &Object, source: &Source, wanted: &BTreeSet<usize>, state: &SessionState) -> Result<RowMaker> {
+        let watermark = watermark_expression(object, state)?;
+        let mut wanted = wanted.clone();
+        wanted.extend(watermark.iter().flat_map(columns_of));
+        let carried = carried_columns(source, &wanted, state)?;
         let names = carried.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>();
         let mut columns = Vec::new();
-        for (column, fill) in source.columns.iter().zip(&source.fills) {
+        for (index, (column, fill)) in source.columns.iter().zip(&source.fills).enumerate() {
             columns.push(match fill {
+                _ if !wanted.contains(&index) => Origin::Unread(new_null_array(&column.ty.arrow(), SHARED_NULLS)),
                 Fill::Computed(sql) => Origin::Computed(compiled(sql, &names, Some(column), state)?),
-                Fill::Payload(_) | Fill::Key | Fill::Partition | Fill::Offset | Fill::Timestamp | Fill::Headers => {
+                Fill::Payload(_)
+                | Fill::Key
+                | Fill::Partition
+                | Fill::Offset
+                | Fill::Timestamp
+                | Fill::Headers
+                | Fill::File => {
                     let place = names.iter().position(|c| c.name == column.name);
                     Origin::Carried(place.expect("every column that is not computed is carried"))
                 }
             });
         }
-        let watermark = watermark_expression(object, state)?;
-        Ok(RowMaker { columns, declared: source.columns.clone(), watermark })
+        Ok(RowMaker { columns, carried, declared: source.columns.clone(), watermark })
+    }
+
+    /// The columns that its batches must have.
+    pub fn carried(&self) -> Vec<(Column, Part)> {
+        self.carried.clone()
     }
 
     /// The source's rows of a batch. Where a value cannot be computed, its row becomes an error and the others stay.
@@ -112,6 +137,8 @@ impl RowMaker {
     fn make_all(&self, carried: &RecordBatch) -> Result<Made, Fault> {
         let make = |(origin, column): (&Origin, &Column)| match origin {
             Origin::Carried(index) => Ok(carried.column(*index).clone()),
+            Origin::Unread(nulls) if carried.num_rows() <= SHARED_NULLS => Ok(nulls.slice(0, carried.num_rows())),
+            Origin::Unread(nulls) => Ok(new_null_array(nulls.data_type(), carried.num_rows())),
             Origin::Computed(expression) => {
                 evaluate(expression, carried).map_err(|error| Fault { error, column: Some(column.name.clone()) })
             }
@@ -177,8 +204,31 @@ fn compiled(
     compile(state, vec![expr], columns)?.pop().ok_or_else(|| Error::internal("no expression was compiled"))
 }
 
-/// The columns that a connector fills.
-fn carried_columns(source: &Source) -> Vec<(Column, Part)> {
+/// The columns that an expression reads.
+fn columns_of(expression: &Arc<dyn PhysicalExpr>) -> Vec<usize> {
+    collect_columns(expression).iter().map(|column| column.index()).collect()
+}
+
+/// The columns that a connector must fill for these to be had.
+fn carried_columns(source: &Source, wanted: &BTreeSet<usize>, state: &SessionState) -> Result<Vec<(Column, Part)>> {
+    let all = all_carried(source);
+    let names = all.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>();
+    let mut needed = BTreeSet::new();
+    for index in wanted {
+        let column = &source.columns[*index];
+        match &source.fills[*index] {
+            Fill::Computed(sql) => needed.extend(columns_of(&compiled(sql, &names, Some(column), state)?)),
+            Fill::Payload(_) | Fill::Key | Fill::Partition => needed.extend(names.iter().position(|c| c == column)),
+            Fill::Offset | Fill::Timestamp | Fill::Headers | Fill::File => {
+                needed.extend(names.iter().position(|c| c == column))
+            }
+        }
+    }
+    Ok(needed.into_iter().map(|index| all[index].clone()).collect())
+}
+
+/// The columns that a connector can fill.
+fn all_carried(source: &Source) -> Vec<(Column, Part)> {
     let part = |fill: &Fill| match fill {
         Fill::Payload(field) => Some(Part::Field(field.clone())),
         Fill::Key => Some(Part::Key),
@@ -186,20 +236,29 @@ fn carried_columns(source: &Source) -> Vec<(Column, Part)> {
         Fill::Offset => Some(Part::Offset),
         Fill::Timestamp => Some(Part::Timestamp),
         Fill::Headers => Some(Part::Headers),
+        Fill::File => Some(Part::File),
         Fill::Computed(_) => None,
     };
     let columns = source.columns.iter().zip(&source.fills);
     columns.filter_map(|(column, fill)| Some((column.clone(), part(fill)?))).collect()
 }
 
-/// A source as its connector sees it.
-pub fn spec(object: ObjectId, name: &str, source: &Source) -> SourceSpec {
+/// A source as its connector sees it, with all of its columns wanted.
+pub fn spec(object: ObjectId, name: &str, source: &Source, environment: &Arc<Environment>) -> SourceSpec {
+    let columns = all_carried(source);
+    let field = |(_, part): &(Column, Part)| match part {
+        Part::Field(field) => Some(field.clone()),
+        Part::Key | Part::Partition | Part::Offset | Part::Timestamp | Part::Headers | Part::File => None,
+    };
     SourceSpec {
         source: object,
         name: name.to_string(),
-        columns: carried_columns(source),
+        fields: columns.iter().filter_map(field).collect(),
+        columns,
+        encode: source.format.as_ref().map(|format| format.encode.clone()),
         options: source.options.clone(),
         until: None,
+        environment: environment.clone(),
     }
 }
 
@@ -217,6 +276,8 @@ pub fn with_watermark(object: &Object, rows: RecordBatch, watermark: Option<Micr
 struct Running {
     object: Arc<Object>,
     maker: RowMaker,
+    /// The columns that are decoded.
+    wanted: BTreeSet<usize>,
     reader: Box<dyn Reader>,
     /// What users are told of it, while it cannot be read.
     trouble: Option<Error>,
@@ -231,12 +292,13 @@ pub struct Inputs {
     /// Where readers put what they bring.
     events: Sender<SourceEvent>,
     clock: Arc<dyn Clock>,
+    environment: Arc<Environment>,
 }
 
 impl Inputs {
     /// No inputs yet.
-    pub fn new(events: Sender<SourceEvent>, clock: Arc<dyn Clock>) -> Inputs {
-        Inputs { running: BTreeMap::new(), clocks: BTreeMap::new(), events, clock }
+    pub fn new(events: Sender<SourceEvent>, clock: Arc<dyn Clock>, environment: Arc<Environment>) -> Inputs {
+        Inputs { running: BTreeMap::new(), clocks: BTreeMap::new(), events, clock, environment }
     }
 
     /// Keeps time for a table or source from where it had come.
@@ -252,8 +314,8 @@ impl Inputs {
         self.clocks.remove(&id);
     }
 
-    /// Starts the one reader of a source, from where it had come or from its start.
-    pub fn start(&mut self, object: &Arc<Object>, state: &SessionState) -> Result<()> {
+    /// Starts the one reader of a source, from where it had come or from its start, for these of its columns.
+    pub fn start(&mut self, object: &Arc<Object>, wanted: BTreeSet<usize>, state: &SessionState) -> Result<()> {
         let ObjectKind::Source(source) = &object.kind else { return Ok(()) };
         let connector = connectors::find(&source.connector)?;
         let mut from = source.start.clone();
@@ -264,11 +326,26 @@ impl Inputs {
             from.extend(clock.positions());
             clock.expect(&from);
         }
-        let maker = RowMaker::new(object, source, state)?;
-        let spec = spec(object.id, &object.name, source);
+        let maker = RowMaker::new(object, source, &wanted, state)?;
+        let spec = SourceSpec { columns: maker.carried(), ..self.spec(object, source) };
         let reader = connector.read(spec, from, self.clock.clone(), self.events.clone())?;
-        self.running.insert(object.id, Running { object: object.clone(), maker, reader, trouble: None, failed: false });
+        let running = Running { object: object.clone(), maker, wanted, reader, trouble: None, failed: false };
+        self.running.insert(object.id, running);
         Ok(())
+    }
+
+    /// A source as its connector sees it.
+    pub fn spec(&self, object: &Object, source: &Source) -> SourceSpec {
+        spec(object.id, &object.name, source, &self.environment)
+    }
+
+    /// Ends a source's reader if it does not decode all of these columns; it is to be started again with those returned. What
+    /// it brought last may still wait to be taken.
+    pub fn stop_narrower(&mut self, id: ObjectId, wanted: &BTreeSet<usize>) -> Option<BTreeSet<usize>> {
+        let decoded = &self.running.get(&id).filter(|running| !wanted.is_subset(&running.wanted))?.wanted;
+        let all = decoded | wanted;
+        self.running.remove(&id);
+        Some(all)
     }
 
     /// Stops reading a source and forgets how far it had come: the next view over it begins at its start.

@@ -23,6 +23,7 @@ use crate::catalog::Catalog;
 use crate::catalog::ObjectKind;
 use crate::catalog::system::SystemContext;
 use crate::connectors;
+use crate::connectors::Environment;
 use crate::connectors::Positions;
 use crate::engine::coordinator::Request;
 use crate::engine::ddl::Prepared;
@@ -73,6 +74,8 @@ pub struct EngineOptions {
     pub memory_limit_bytes: usize,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// What connectors may touch.
+    pub environment: Environment,
 }
 
 /// A running database. Cheap to clone.
@@ -93,6 +96,8 @@ struct Shared {
     row_ids: Arc<AtomicI64>,
     /// Where the time comes from.
     clock: Arc<dyn Clock>,
+    /// What connectors may touch.
+    environment: Arc<Environment>,
     /// The coordinator's thread, until it was waited for.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -194,7 +199,7 @@ impl Engine {
             start: Positions::new(),
         };
         let connector = connectors::find(connector)?;
-        let spec = ingest::spec(ObjectId(0), &name.name, &source);
+        let spec = ingest::spec(ObjectId(0), &name.name, &source, &self.shared.environment);
         connector.validate(&spec)?;
         let asked = tokio::task::spawn_blocking(move || connector.start(&spec)).await;
         asked.map_err(|_| Error::internal("a connector panicked; see the log"))?

@@ -53,7 +53,8 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
     let (told, done) = bounded(1);
     let runtime = Runtime::start(options.workers, memory / 4)?;
     let epoch = store.committed_epoch()?.unwrap_or(Epoch(0));
-    let inputs = Inputs::new(event, options.clock.clone());
+    let environment = Arc::new(options.environment);
+    let inputs = Inputs::new(event, options.clock.clone(), environment.clone());
     let channels = Channels { requests, events, commits: commit, done };
     let mut coordinator = Coordinator::new(
         store.clone(),
@@ -80,6 +81,7 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
         state,
         row_ids,
         clock: options.clock,
+        environment,
         thread: parking_lot::Mutex::new(Some(thread)),
     };
     Ok(Engine { shared: Arc::new(shared) })

@@ -130,6 +130,18 @@ pub struct Literal {
     pub text: Option<String>,
 }
 
+impl Op {
+    /// The stored columns of an object that the node takes from outside.
+    pub fn columns_of(&self, of: ObjectId) -> &[usize] {
+        match self {
+            Op::Input { object, columns } if *object == of => columns,
+            Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => &[],
+            Op::Union | Op::Negate | Op::Join | Op::Materialize { .. } => &[],
+            Op::Arrange { .. } | Op::Aggregate { .. } => &[],
+        }
+    }
+}
+
 impl Plan {
     /// The state tables that the plan owns.
     pub fn tables(&self) -> Vec<TableId> {

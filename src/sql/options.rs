@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::Format;
+use crate::catalog::{Envelope, Format};
 use crate::error::{Error, Result};
+use crate::formats::Encode;
 use crate::sql::parse::ast::{FormatClause, OptionValue};
 
 /// The idle timeout of a watermark that says none, in milliseconds.
@@ -44,6 +45,18 @@ impl Options {
         }
     }
 
+    /// Takes `true` or `false`.
+    pub fn boolean(&mut self, key: &'static str) -> Result<Option<bool>> {
+        let Some(option) = self.take(key) else { return Ok(None) };
+        match option.value.to_lowercase().as_str() {
+            "true" | "on" => Ok(Some(true)),
+            "false" | "off" => Ok(Some(false)),
+            _ => Err(Error::invalid_parameter(format!("invalid value for option \"{key}\": \"{}\"", option.value))
+                .at(option.position)
+                .hint("Write true or false.")),
+        }
+    }
+
     /// The rest, for a connector.
     pub fn rest(self) -> BTreeMap<String, String> {
         self.values.into_iter().map(|option| (option.key, option.value)).collect()
@@ -70,13 +83,36 @@ pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
 
 /// What FORMAT and ENCODE mean.
 pub fn format(clause: &FormatClause) -> Result<Format> {
-    match (clause.format.as_str(), clause.encode.as_str()) {
-        ("plain", "json") => Ok(Format::PlainJson),
+    let mut options = Options::new(&clause.options);
+    let format = match (clause.format.as_str(), clause.encode.as_str()) {
+        ("plain", "json") => Format { envelope: Envelope::Plain, encode: Encode::Json },
+        ("plain", "csv") => Format { envelope: Envelope::Plain, encode: csv(&mut options)? },
         (format, encode) => {
             let message = format!("FORMAT {} ENCODE {} is not supported", format.to_uppercase(), encode.to_uppercase());
-            Err(Error::unsupported(message).at(clause.position).hint("FORMAT PLAIN ENCODE JSON is."))
+            let error = Error::unsupported(message).at(clause.position);
+            return Err(error.hint("FORMAT PLAIN ENCODE JSON and FORMAT PLAIN ENCODE CSV are."));
         }
-    }
+    };
+    options.finish()?;
+    Ok(format)
+}
+
+/// The options of ENCODE CSV; `without_header` is RisingWave's word.
+fn csv(options: &mut Options) -> Result<Encode> {
+    let header = options.boolean("header")?;
+    let without = options.boolean("without_header")?;
+    let header = header.or(without.map(|without| !without)).unwrap_or(true);
+    let Some(delimiter) = options.take("delimiter") else { return Ok(Encode::Csv { header, delimiter: b',' }) };
+    let delimiter = match delimiter.value.as_str() {
+        "\\t" | "tab" => b'\t',
+        text if text.len() == 1 && !matches!(text.as_bytes()[0], b'"' | b'\r' | b'\n' | 0) => text.as_bytes()[0],
+        text => {
+            return Err(Error::invalid_parameter(format!("invalid value for option \"delimiter\": \"{text}\""))
+                .at(delimiter.position)
+                .hint("It must be one ASCII character other than a quote or newline; 'tab' is one, too."));
+        }
+    };
+    Ok(Encode::Csv { header, delimiter })
 }
 
 fn duration_ms(text: &str) -> Option<u64> {

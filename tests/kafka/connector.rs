@@ -44,7 +44,16 @@ fn source(broker: &Broker, topic: &str, options: &[(&str, &str)]) -> SourceSpec 
     ]);
     all.extend(options.iter().map(|(k, v)| (k.to_string(), v.to_string())));
     let columns = vec![(Column::new("n", SqlType::BigInt), Part::Field("n".into()))];
-    SourceSpec { source: ObjectId(16384), name: topic.into(), columns, options: all, until: None }
+    SourceSpec {
+        source: ObjectId(16384),
+        name: topic.into(),
+        columns,
+        options: all,
+        until: None,
+        fields: Vec::new(),
+        encode: None,
+        environment: Arc::default(),
+    }
 }
 
 fn number(partition: i32, n: i64) -> Record {

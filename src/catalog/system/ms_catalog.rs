@@ -48,15 +48,13 @@ fn sources(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
     for (object, source) in all_sources(catalog) {
         let trouble = context.troubles.iter().find(|(id, _)| *id == object.id).map(|(_, text)| text.as_str());
         let options: Vec<String> = source.options.iter().map(|(name, value)| format!("{name} = '{value}'")).collect();
-        let format = source.format.as_ref().map(|format| match format {
-            Format::PlainJson => "PLAIN JSON",
-        });
+        let format = source.format.as_ref().map(Format::to_string);
         rows.push([
             ("id", object.id.0.into()),
             ("schema_name", object.schema.as_str().into()),
             ("name", object.name.as_str().into()),
             ("connector", source.connector.as_str().into()),
-            ("format", format.into()),
+            ("format", format.as_deref().into()),
             ("options", options.join(", ").into()),
             ("trouble", trouble.into()),
         ]);

@@ -248,7 +248,7 @@ impl Run {
         let rows = until.or(options.integer("rows").map(|rows| rows as u64));
         let fields = spec.columns.iter().filter_map(|(_, part)| match part {
             Part::Field(field) => Some(field.clone()),
-            Part::Key | Part::Partition | Part::Offset | Part::Timestamp | Part::Headers => None,
+            Part::Key | Part::Partition | Part::Offset | Part::Timestamp | Part::Headers | Part::File => None,
         });
         let fields = fields.collect();
         let schema = schema_of(&spec.columns.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>());

@@ -14,7 +14,16 @@ fn spec(options: &[(&str, &str)]) -> SourceSpec {
     let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let columns = Generator.columns(&options).unwrap().unwrap();
     let columns = columns.into_iter().map(|c| (c.clone(), Part::Field(c.name))).collect();
-    SourceSpec { source: ObjectId(1), name: "s".into(), columns, options, until: None }
+    SourceSpec {
+        source: ObjectId(1),
+        name: "s".into(),
+        columns,
+        options,
+        until: None,
+        fields: Vec::new(),
+        encode: None,
+        environment: Arc::default(),
+    }
 }
 
 fn run(spec: &SourceSpec) -> Run {

@@ -208,6 +208,9 @@ fn check_column(column: &Column, part: &Part) -> Result<()> {
         Part::Offset => ("OFFSET", &[SqlType::BigInt]),
         Part::Timestamp => ("TIMESTAMP", &[SqlType::Timestamptz]),
         Part::Headers => ("HEADERS", &[SqlType::Text]),
+        Part::File => {
+            return Err(Error::unsupported("a message of a topic lies in no file that INCLUDE FILE could name"));
+        }
     };
     if types.contains(&column.ty) {
         return Ok(());

@@ -19,14 +19,15 @@ use crate::connectors::MessageError;
 use crate::connectors::Part;
 use crate::connectors::SourceSpec;
 use crate::error::Result;
-use crate::formats::json::JsonDecoder;
+use crate::formats::Decoder;
+use crate::formats::Encode;
 use crate::types::SqlType;
 use crate::types::schema_of;
 
 /// Rows of one partition, growing.
 pub(super) struct RowsBuilder {
     schema: SchemaRef,
-    decoder: JsonDecoder,
+    decoder: Decoder,
     /// The names of the decoder's columns.
     payload_columns: Vec<String>,
     /// Where each column of the source comes from.
@@ -70,7 +71,7 @@ impl RowsBuilder {
                 payload_columns.push(column.name.clone());
             }
         }
-        let decoder = JsonDecoder::new(fields)?;
+        let decoder = Decoder::new(spec.encode.as_ref().unwrap_or(&Encode::Json), &fields, &spec.fields)?;
         let columns = spec.columns.iter().map(|(column, part)| match part {
             Part::Field(_) => Origin::Payload,
             Part::Key if column.ty == SqlType::Text => {
@@ -82,7 +83,7 @@ impl RowsBuilder {
             Part::Timestamp => {
                 Origin::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(SqlType::Timestamptz.arrow()))
             }
-            Part::Headers => Origin::Headers(StringBuilder::new()),
+            Part::Headers | Part::File => Origin::Headers(StringBuilder::new()),
         });
         let columns = columns.collect();
         let schema = schema_of(&spec.columns.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>());

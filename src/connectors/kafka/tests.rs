@@ -11,7 +11,16 @@ fn spec(options: &[(&str, &str)]) -> SourceSpec {
     ]);
     all.extend(options.iter().map(|(k, v)| (k.to_string(), v.to_string())));
     let columns = vec![(Column::new("a", SqlType::BigInt), Part::Field("a".into()))];
-    SourceSpec { source: ObjectId(1), name: "s".into(), columns, options: all, until: None }
+    SourceSpec {
+        source: ObjectId(1),
+        name: "s".into(),
+        columns,
+        options: all,
+        until: None,
+        fields: Vec::new(),
+        encode: None,
+        environment: Arc::default(),
+    }
 }
 
 #[track_caller]

@@ -12,6 +12,7 @@ use self::column::ColumnBuilder;
 use self::scan::Kind;
 use self::scan::Value;
 use crate::error::Result;
+use crate::formats::DecodeError;
 use crate::types::SqlType;
 
 mod scan;
@@ -33,15 +34,6 @@ pub struct JsonDecoder {
 
 /// For how many fields of a message the column is remembered.
 const GUESSES: usize = 32;
-
-/// Why a message became no row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecodeError {
-    /// What is wrong.
-    pub reason: String,
-    /// The column, counted from 0, that its value does not fit; `None`: the whole message is broken.
-    pub column: Option<usize>,
-}
 
 impl JsonDecoder {
     /// A decoder for columns of these types, each filled by the field of this name.

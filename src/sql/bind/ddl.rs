@@ -251,6 +251,7 @@ fn include_column(
         "partition" => (Fill::Partition, SqlType::Integer),
         "offset" => (Fill::Offset, SqlType::BigInt),
         "timestamp" => (Fill::Timestamp, SqlType::Timestamptz),
+        "file" => (Fill::File, SqlType::Text),
         _ => (Fill::Headers, SqlType::Text),
     };
     let name = include.name.clone().unwrap_or_else(|| Ident::new(include.what));

@@ -72,11 +72,13 @@ pub struct CreateSource {
     pub format: Option<FormatClause>,
 }
 
-/// `FORMAT f ENCODE e`, in lower case.
+/// `FORMAT f ENCODE e [(...)]`, in lower case.
 #[derive(Clone, Debug)]
 pub struct FormatClause {
     pub format: String,
     pub encode: String,
+    /// What follows in parentheses.
+    pub options: Vec<OptionValue>,
     /// 1-based position of FORMAT, in characters of the statement.
     pub position: usize,
 }
@@ -112,7 +114,7 @@ pub struct WatermarkDefinition {
 /// One item of `INCLUDE`.
 #[derive(Clone, Debug)]
 pub struct Include {
-    /// `key`, `partition`, `offset`, `timestamp` or `headers`.
+    /// `key`, `partition`, `offset`, `timestamp`, `headers` or `file`.
     pub what: &'static str,
     pub name: Option<Ident>,
 }

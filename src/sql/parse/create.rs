@@ -13,7 +13,7 @@ use crate::sql::parse::ast::{
 use crate::sql::parse::grammar::{Grammar, Parse};
 
 /// What `INCLUDE` can name.
-const INCLUDES: [&str; 5] = ["key", "partition", "offset", "timestamp", "headers"];
+const INCLUDES: [&str; 6] = ["key", "partition", "offset", "timestamp", "headers", "file"];
 
 /// What CREATE makes in Postgres or elsewhere, and not here.
 const UNSUPPORTED: [&str; 18] = [
@@ -226,13 +226,13 @@ impl Grammar<'_> {
 
     fn include(&mut self) -> Parse<Include> {
         let Some(what) = INCLUDES.into_iter().find(|what| self.word(what)) else {
-            return self.unexpected("KEY, PARTITION, OFFSET, TIMESTAMP or HEADERS");
+            return self.unexpected("KEY, PARTITION, OFFSET, TIMESTAMP, HEADERS or FILE");
         };
         let name = if self.parser.parse_keyword(Keyword::AS) { Some(self.parser.parse_identifier()?) } else { None };
         Ok(Include { what, name })
     }
 
-    /// `FORMAT f ENCODE e`.
+    /// `FORMAT f ENCODE e [(key = value, ...)]`.
     fn format(&mut self) -> Parse<Option<FormatClause>> {
         let position = self.position();
         if !self.word("format") {
@@ -241,7 +241,9 @@ impl Grammar<'_> {
         let format = self.identifier()?;
         self.expect("encode")?;
         let encode = self.identifier()?;
-        Ok(Some(FormatClause { format, encode, position }))
+        let has_options = self.parser.peek_token_ref().token == Token::LParen;
+        let options = if has_options { self.options()? } else { Vec::new() };
+        Ok(Some(FormatClause { format, encode, options, position }))
     }
 
     /// `(key = value, ...)`: keys are dotted or quoted, values are strings, numbers or words.
