@@ -19,6 +19,8 @@ pub struct Error {
     pub hint: Option<String>,
     /// 1-based position in the statement's text, in characters.
     pub position: Option<usize>,
+    /// Where in the data that came with the statement (`COPY t, line 3`).
+    pub context: Option<Box<str>>,
 }
 
 macro_rules! kinds {
@@ -77,6 +79,8 @@ kinds! {
     InvalidText = "22P02", invalid_text;
     /// Text that is not UTF-8.
     InvalidEncoding = "22021", invalid_encoding;
+    /// Data of a COPY that are not in the format it says.
+    BadCopyFormat = "22P04", bad_copy_format;
     /// Binary data that is no value of the type asked for.
     InvalidBinary = "22P03", invalid_binary;
     /// A statement that needs a transaction, or none, in the wrong place.
@@ -170,7 +174,7 @@ kinds! {
 impl Error {
     /// An error of the given kind with its primary message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), detail: None, hint: None, position: None }
+        Error { kind, message: message.into(), detail: None, hint: None, position: None, context: None }
     }
 
     /// Adds the DETAIL line.
@@ -182,6 +186,12 @@ impl Error {
     /// Adds the HINT line.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds where in the data that came with the statement.
+    pub fn context(mut self, context: impl Into<Box<str>>) -> Error {
+        self.context = Some(context.into());
         self
     }
 

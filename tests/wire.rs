@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a test fails by panicking, and lives in real time
 
 mod support;
+#[path = "wire/copy.rs"]
+mod copy;
+#[path = "wire/cursors.rs"]
+mod cursors;
 #[path = "wire/raw.rs"]
 mod raw;
 

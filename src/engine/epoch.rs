@@ -180,7 +180,6 @@ impl Coordinator {
     pub(super) fn system_context(&self, epoch: Epoch) -> SystemContext {
         SystemContext {
             database: system::DATABASE.to_string(),
-            user: system::DATABASE.to_string(),
             epoch: epoch.0,
             epoch_time: Some(self.clock.now()),
             watermarks: self.inputs.watermarks(),

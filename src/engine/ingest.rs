@@ -78,8 +78,14 @@ pub struct Made {
 
 /// Why a row could not be made, and of which computed column.
 struct Fault {
-    error: Error,
+    error: Box<Error>,
     column: Option<String>,
+}
+
+impl Fault {
+    fn new(error: Error, column: Option<String>) -> Fault {
+        Fault { error: Box::new(error), column }
+    }
 }
 
 enum Origin {
@@ -128,7 +134,7 @@ impl RowMaker {
     pub fn make(&self, batch: &SourceBatch) -> Result<Made> {
         match self.make_all(&batch.batch) {
             Ok(made) => Ok(made),
-            Err(Fault { error, .. }) if error.kind == Kind::Internal => Err(error),
+            Err(Fault { error, .. }) if error.kind == Kind::Internal => Err(*error),
             Err(_) => self.make_each(batch),
         }
     }
@@ -140,15 +146,15 @@ impl RowMaker {
             Origin::Unread(nulls) if carried.num_rows() <= SHARED_NULLS => Ok(nulls.slice(0, carried.num_rows())),
             Origin::Unread(nulls) => Ok(new_null_array(nulls.data_type(), carried.num_rows())),
             Origin::Computed(expression) => {
-                evaluate(expression, carried).map_err(|error| Fault { error, column: Some(column.name.clone()) })
+                evaluate(expression, carried).map_err(|error| Fault::new(error, Some(column.name.clone())))
             }
         };
         let columns = self.columns.iter().zip(&self.declared).map(make).collect::<Result<Vec<_>, Fault>>()?;
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(carried.num_rows()));
         let rows = RecordBatch::try_new_with_options(schema_of(&self.declared), columns, &options);
-        let rows = rows.map_err(|error| Fault { error: arrow_error(error), column: None })?;
+        let rows = rows.map_err(|error| Fault::new(arrow_error(error), None))?;
         let highest = match &self.watermark {
-            Some(expression) => highest(expression, &rows).map_err(|error| Fault { error, column: None })?,
+            Some(expression) => highest(expression, &rows).map_err(|error| Fault::new(error, None))?,
             None => None,
         };
         Ok(Made { rows, highest, errors: Vec::new() })
@@ -164,7 +170,7 @@ impl RowMaker {
                     highest = highest.max(made.highest);
                     rows.push(made.rows);
                 }
-                Err(Fault { error, .. }) if error.kind == Kind::Internal => return Err(error),
+                Err(Fault { error, .. }) if error.kind == Kind::Internal => return Err(*error),
                 Err(Fault { error, column }) => {
                     errors.push(MessageError { offset, payload: None, reason: error.message, column });
                 }

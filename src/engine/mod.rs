@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
 use crate::catalog::ObjectKind;
+use crate::catalog::system::SessionFacts;
 use crate::catalog::system::SystemContext;
 use crate::connectors;
 use crate::connectors::Environment;
@@ -205,13 +206,18 @@ impl Engine {
         asked.map_err(|_| Error::internal("a connector panicked; see the log"))?
     }
 
-    /// Reads at the last committed epoch.
-    pub async fn read(&self, query: &Query, parameters: &[Parameter]) -> Result<Rows> {
-        self.view().read(&self.shared.state, query, parameters).await
+    /// Reads at the last committed epoch. `session` is who asks, where that matters.
+    pub async fn read(
+        &self,
+        query: &Query,
+        parameters: &[Parameter],
+        session: Option<Arc<SessionFacts>>,
+    ) -> Result<Rows> {
+        View { session, ..self.view() }.read(&self.shared.state, query, parameters).await
     }
 
     fn view(&self) -> View {
-        View { published: self.published(), changes: None, now: self.shared.clock.now() }
+        View { published: self.published(), changes: None, given: None, session: None, now: self.shared.clock.now() }
     }
 
     /// Writes and waits until the write is committed and visible.

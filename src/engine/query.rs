@@ -38,6 +38,8 @@ use datafusion::physical_plan::streaming::StreamingTableExec;
 
 use crate::catalog::Object;
 use crate::catalog::system;
+use crate::catalog::system::SessionFacts;
+use crate::catalog::system::SystemContext;
 use crate::dataflow::relation::RelationCodec;
 use crate::engine::Published;
 use crate::engine::Rows;
@@ -66,6 +68,10 @@ pub struct View {
     pub published: Arc<Published>,
     /// The transaction's writes.
     pub changes: Option<Arc<Changes>>,
+    /// The rows that came with the statement.
+    pub given: Option<RecordBatch>,
+    /// The session that asks, where that matters (see [`Query::reads_session`]).
+    pub session: Option<Arc<SessionFacts>>,
     /// What `now()` answers.
     pub now: Micros,
 }
@@ -124,24 +130,35 @@ impl View {
                 let object = self.published.catalog.get(*id).ok_or_else(gone)?;
                 Ok(Arc::new(Relation::new(object, source.schema.clone(), self.clone())?))
             }
+            RelationRef::Given => {
+                let batch = self.given.clone().ok_or_else(|| Error::internal("no rows came with the statement"))?;
+                Ok(Arc::new(Fixed { batch }))
+            }
             RelationRef::System(schema, name) => {
                 let gone = || Error::undefined_table(format!("relation \"{schema}.{name}\" does not exist"));
                 let relation = system::find(schema, name).ok_or_else(gone)?;
-                let batch = system::rows(&relation, &self.published.catalog, &self.published.system)?;
-                Ok(Arc::new(SystemTable { batch }))
+                let published = &self.published;
+                let batch = match &self.session {
+                    None => system::rows(&relation, &published.catalog, &published.system)?,
+                    Some(session) => {
+                        let context = SystemContext { session: session.clone(), ..published.system.clone() };
+                        system::rows(&relation, &published.catalog, &context)?
+                    }
+                };
+                Ok(Arc::new(Fixed { batch }))
             }
         }
     }
 }
 
-/// A system relation: its rows as they are at the read's epoch.
+/// Rows that are there: those of a system relation as they are at the read's epoch, or those of the statement.
 #[derive(Debug)]
-struct SystemTable {
+struct Fixed {
     batch: RecordBatch,
 }
 
 #[async_trait]
-impl TableProvider for SystemTable {
+impl TableProvider for Fixed {
     fn schema(&self) -> SchemaRef {
         self.batch.schema()
     }

@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 
+use crate::catalog::system::SessionFacts;
 use crate::engine::Engine;
 use crate::engine::Published;
 use crate::engine::Rows;
@@ -16,6 +18,7 @@ use crate::engine::statement;
 use crate::engine::table::Changes;
 use crate::engine::table::TableShape;
 use crate::engine::write::Resolver;
+use crate::engine::write::TableWrite;
 use crate::error::Result;
 use crate::ids::ObjectId;
 use crate::sql::bound::Dml;
@@ -49,36 +52,53 @@ impl Transaction {
     }
 
     fn view(&self) -> View {
-        View { published: self.published.clone(), changes: Some(self.changes.clone()), now: self.now }
+        let changes = Some(self.changes.clone());
+        View { published: self.published.clone(), changes, given: None, session: None, now: self.now }
     }
 
     /// Reads on the transaction's snapshot with its own writes.
-    pub async fn read(&self, query: &Query, parameters: &[ScalarValue]) -> Result<Rows> {
-        self.view().read(&self.engine.shared.state, query, parameters).await
+    pub async fn read(
+        &self,
+        query: &Query,
+        parameters: &[ScalarValue],
+        session: Option<Arc<SessionFacts>>,
+    ) -> Result<Rows> {
+        View { session, ..self.view() }.read(&self.engine.shared.state, query, parameters).await
     }
 
     /// Writes into the transaction; nobody else sees it before COMMIT.
     pub async fn write(&mut self, dml: &Dml, parameters: &[ScalarValue]) -> Result<Written> {
+        let write = statement::evaluate(&self.view(), &self.engine.shared.state, dml, parameters).await?;
+        self.resolve(&write)
+    }
+
+    /// Writes rows that came with the statement (see [`crate::sql::bound::RelationRef::Given`]).
+    pub async fn write_given(&mut self, dml: &Dml, rows: RecordBatch) -> Result<Written> {
+        let view = View { given: Some(rows), ..self.view() };
+        let write = statement::evaluate(&view, &self.engine.shared.state, dml, &[]).await?;
+        drop(view);
+        self.resolve(&write)
+    }
+
+    fn resolve(&mut self, write: &TableWrite) -> Result<Written> {
         let shared = &self.engine.shared;
-        let write = statement::evaluate(&self.view(), &shared.state, dml, parameters).await?;
         let mut shapes: HashMap<ObjectId, Arc<TableShape>> = HashMap::new();
-        for id in statement::tables(&write) {
+        for id in statement::tables(write) {
             if let Some(object) = self.published.catalog.get(id) {
                 shapes.insert(id, Arc::new(TableShape::of(object)?));
             }
         }
         let watermarks = |id: ObjectId| self.published.watermark(id);
-        let mut changes = (*self.changes).clone();
+        // Copied only while a cursor or a savepoint still wants them as they are. On an error nothing was changed.
+        let changes = Arc::make_mut(&mut self.changes);
         let mut resolver = Resolver {
             shapes: &shapes,
-            changes: &mut changes,
+            changes,
             base: &self.published.snapshot,
             row_ids: &shared.row_ids,
             watermarks: &watermarks,
         };
-        let resolved = resolver.resolve(&write)?;
-        self.changes = Arc::new(changes);
-        Ok(resolved.written)
+        Ok(resolver.resolve(write)?.written)
     }
 
     /// Marks a place to go back to.

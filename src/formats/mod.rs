@@ -10,6 +10,7 @@ use self::json::JsonDecoder;
 use crate::error::Result;
 use crate::types::SqlType;
 
+pub mod copy;
 pub mod csv;
 pub mod json;
 

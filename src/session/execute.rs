@@ -42,6 +42,11 @@ pub(super) fn ends_failure(bound: &Bound) -> bool {
         | Bound::Execute { .. }
         | Bound::Deallocate(_)
         | Bound::DiscardAll
+        | Bound::Declare { .. }
+        | Bound::Fetch(_)
+        | Bound::Close(_)
+        | Bound::CopyTo { .. }
+        | Bound::CopyFrom(_)
         | Bound::Nothing { .. } => false,
     }
 }
@@ -73,7 +78,7 @@ impl Session {
             Bound::Explain { query, analyze } => self.explain(query, *analyze).await,
             Bound::ExplainView(view) => outcome::table(&["QUERY PLAN"], vec![self.engine.explain_view(*view)?]),
             Bound::Prepare { name, types, statement } => {
-                self.prepare(name, statement, types.clone())?;
+                self.prepare_from(name, statement, types.clone(), true)?;
                 Ok(Outcome::Command("PREPARE".into()))
             }
             Bound::Execute { name, arguments } => {
@@ -86,8 +91,17 @@ impl Session {
                 self.outside_block("DISCARD ALL").await?;
                 self.settings.reset_all();
                 self.statements.clear();
+                self.cursors.clear();
                 Ok(Outcome::Command("DISCARD ALL".into()))
             }
+            Bound::Declare { .. } => self.declare(bound, parameters, alone).await,
+            Bound::Fetch(fetch) => {
+                self.share(alone);
+                self.fetch(fetch).await
+            }
+            Bound::Close(name) => self.close_cursors(name.as_deref()),
+            Bound::CopyTo { source, options } => self.copy_to(source, options, parameters, alone).await,
+            Bound::CopyFrom(copy) => self.copy_from(copy, alone),
             Bound::Nothing { tag, notice } => {
                 self.notices.extend(notice.iter().map(Notice::info));
                 Ok(Outcome::Command(tag.to_string()))
@@ -96,7 +110,7 @@ impl Session {
     }
 
     /// A statement beside others shares their transaction.
-    fn share(&mut self, alone: bool) {
+    pub(super) fn share(&mut self, alone: bool) {
         if !alone {
             self.begin_implicit();
         }
@@ -104,24 +118,22 @@ impl Session {
 
     async fn read(&mut self, query: &Query, parameters: &[Parameter]) -> Result<Outcome> {
         let interrupt = self.interrupt.clone();
+        let facts = query.reads_session().then(|| Arc::new(self.facts()));
         let rows = match self.state.open() {
-            Some(open) => interrupt.guard(open.transaction.read(query, parameters)).await?,
-            None => interrupt.guard(self.engine.read(query, parameters)).await?,
+            Some(open) => interrupt.guard(open.transaction.read(query, parameters, facts)).await?,
+            None => interrupt.guard(self.engine.read(query, parameters, facts)).await?,
         };
         Ok(Outcome::Rows {
             columns: query.columns.as_slice().into(),
             rows: outcome::stream(rows),
             tag: Tag::Count("SELECT"),
+            binary: false,
         })
     }
 
     async fn write(&mut self, dml: &Dml, parameters: &[Parameter]) -> Result<Outcome> {
         let verb = verb(dml);
-        let default = matches!(self.state, State::None) && self.settings.is_on("default_transaction_read_only");
-        if default || self.settings.is_on("transaction_read_only") {
-            let message = format!("cannot execute {verb} in a read-only transaction");
-            return Err(Error::read_only_transaction(message));
-        }
+        self.refuse_read_only(verb)?;
         let interrupt = self.interrupt.clone();
         let written = match self.state.open() {
             Some(open) => interrupt.guard(open.transaction.write(dml, parameters)).await?,
@@ -133,9 +145,20 @@ impl Session {
             Dml::Truncate { .. } => "TRUNCATE TABLE".to_string(),
         };
         Ok(match (written.returning, returning_columns(dml)) {
-            (Some(batch), Some(columns)) => Outcome::Rows { columns, rows: outcome::once(batch), tag: Tag::Fixed(tag) },
+            (Some(batch), Some(columns)) => {
+                Outcome::Rows { columns, rows: outcome::once(batch), tag: Tag::Fixed(tag), binary: false }
+            }
             _ => Outcome::Command(tag),
         })
+    }
+
+    /// Refuses what writes in a transaction that is only to read.
+    pub(super) fn refuse_read_only(&self, verb: &str) -> Result<()> {
+        let default = matches!(self.state, State::None) && self.settings.is_on("default_transaction_read_only");
+        if default || self.settings.is_on("transaction_read_only") {
+            return Err(Error::read_only_transaction(format!("cannot execute {verb} in a read-only transaction")));
+        }
+        Ok(())
     }
 
     async fn ddl(&mut self, ddl: &Ddl) -> Result<Outcome> {

@@ -14,6 +14,9 @@ use std::sync::Arc;
 
 use crate::catalog::Catalog;
 use crate::catalog::system::DATABASE;
+use crate::catalog::system::SessionFacts;
+use crate::catalog::system::session::CursorFacts;
+use crate::catalog::system::session::StatementFacts;
 use crate::engine::Engine;
 use crate::engine::Parameter;
 use crate::error::Error;
@@ -24,6 +27,8 @@ use crate::sql::Parsed;
 use crate::sql::bound::Bound;
 use crate::types::SqlType;
 
+mod copy;
+mod cursor;
 mod execute;
 pub mod interrupt;
 pub mod outcome;
@@ -31,6 +36,7 @@ pub mod prepared;
 pub mod settings;
 mod transaction;
 
+pub use copy::CopyIn;
 pub use interrupt::Cause;
 pub use interrupt::Interrupt;
 pub use outcome::Notice;
@@ -41,6 +47,7 @@ pub use outcome::Tag;
 pub use prepared::Prepared;
 pub use transaction::Status;
 
+use cursor::Cursors;
 use prepared::Cached;
 use settings::Settings;
 use transaction::State;
@@ -66,6 +73,8 @@ pub struct Session {
     state: State,
     /// Prepared statements by name, those of PREPARE and those of the protocol.
     statements: HashMap<String, Arc<Prepared>>,
+    /// Its cursors by name.
+    cursors: Cursors,
     /// What the client has not been told yet.
     notices: Vec<Notice>,
     /// The values of reported settings that the client knows.
@@ -97,6 +106,7 @@ impl Session {
             settings,
             state: State::None,
             statements: HashMap::new(),
+            cursors: Cursors::new(),
             notices: Vec::new(),
             told: BTreeMap::new(),
             interrupt,
@@ -116,6 +126,16 @@ impl Session {
 
     /// Prepares a statement under a name; the empty name is free to be used again.
     pub fn prepare(&mut self, name: &str, text: &str, given: Vec<Option<SqlType>>) -> Result<Arc<Prepared>> {
+        self.prepare_from(name, text, given, false)
+    }
+
+    fn prepare_from(
+        &mut self,
+        name: &str,
+        text: &str,
+        given: Vec<Option<SqlType>>,
+        from_sql: bool,
+    ) -> Result<Arc<Prepared>> {
         if !name.is_empty() && self.statements.contains_key(name) {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(Error::duplicate_statement(message));
@@ -131,7 +151,8 @@ impl Session {
                 let catalog = self.catalog();
                 let bound = Arc::new(self.bind(&parsed, &given)?);
                 let columns = self.columns(&bound);
-                Prepared::new(parsed, given, Cached { catalog, settings: self.settings.version(), bound }, columns)
+                let cached = Cached { catalog, settings: self.settings.version(), bound };
+                Prepared { from_sql, ..Prepared::new(parsed, given, cached, columns) }
             }
         };
         let prepared = Arc::new(prepared);
@@ -165,7 +186,9 @@ impl Session {
             Some(bound) => self.refuse_after_failure(&bound).map(|()| bound)?,
             None => {
                 let bound = Arc::new(self.bind(parsed, &prepared.given)?);
-                prepared.check_columns(&self.columns(&bound))?;
+                if !matches!(*bound, Bound::Fetch(_)) {
+                    prepared.check_columns(&self.columns(&bound))?;
+                }
                 *prepared.bound.lock() = Some(Cached { catalog, settings: version, bound: bound.clone() });
                 bound
             }
@@ -203,6 +226,35 @@ impl Session {
     /// What ends its waits.
     pub fn interrupt(&self) -> &Arc<Interrupt> {
         &self.interrupt
+    }
+
+    /// The session as the system relations show it.
+    fn facts(&self) -> SessionFacts {
+        let changed = self.settings.all().filter(|(definition, value)| definition.default != *value);
+        let cursors = self.cursors.iter().map(|(name, cursor)| CursorFacts {
+            name: name.clone(),
+            sql: cursor.sql.clone(),
+            hold: cursor.hold,
+            binary: cursor.binary,
+        });
+        let mut statements: Vec<StatementFacts> = self
+            .statements
+            .iter()
+            .filter(|(name, _)| !name.is_empty())
+            .map(|(name, prepared)| StatementFacts {
+                name: name.clone(),
+                sql: prepared.parsed.as_ref().map_or_else(String::new, |parsed| parsed.text.clone()),
+                parameters: prepared.parameters.clone(),
+                from_sql: prepared.from_sql,
+            })
+            .collect();
+        statements.sort_by(|a, b| a.name.cmp(&b.name));
+        SessionFacts {
+            user: self.identity.user.clone(),
+            settings: changed.map(|(definition, value)| (definition.name.to_string(), value.to_string())).collect(),
+            cursors: cursors.collect(),
+            statements,
+        }
     }
 
     fn notify(&mut self, notice: Notice) {
@@ -250,6 +302,7 @@ impl Session {
     fn columns(&self, bound: &Bound) -> prepared::Columns {
         match bound {
             Bound::Execute { name, .. } => self.statements.get(name).and_then(|prepared| prepared.columns.clone()),
+            Bound::Fetch(fetch) if !fetch.moves => self.cursor_columns(&fetch.cursor),
             other => prepared::columns(other),
         }
     }

@@ -17,7 +17,9 @@ use crate::engine::Rows;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::formats::copy::Options;
 use crate::functions::from_datafusion;
+use crate::session::copy::CopyIn;
 use crate::types::Column;
 use crate::types::SqlType;
 use crate::types::schema_of;
@@ -40,7 +42,13 @@ pub enum Outcome {
         rows: RowStream,
         /// What is said at the end.
         tag: Tag,
+        /// Whether a simple query, which cannot say it, gets them in binary.
+        binary: bool,
     },
+    /// The rows of a COPY, to be written so.
+    CopyOut { columns: Arc<[Column]>, rows: RowStream, options: Options },
+    /// A COPY that waits for its data.
+    CopyIn(Box<CopyIn>),
     /// Done; the command tag.
     Command(String),
 }
@@ -150,7 +158,7 @@ pub(super) fn table(names: &[&str], columns: Vec<Vec<String>>) -> Result<Outcome
     let described: Arc<[Column]> = text_columns(names);
     let arrays = columns.into_iter().map(|values| Arc::new(StringArray::from(values)) as ArrayRef).collect();
     let batch = RecordBatch::try_new(schema_of(&described), arrays).map_err(|e| Error::internal(e.to_string()))?;
-    Ok(Outcome::Rows { columns: described, rows: once(batch), tag: Tag::Count("SELECT") })
+    Ok(Outcome::Rows { columns: described, rows: once(batch), tag: Tag::Count("SELECT"), binary: false })
 }
 
 /// Columns of text with these names.

@@ -28,6 +28,8 @@ pub struct Prepared {
     pub parameters: Vec<SqlType>,
     /// The columns of its rows; `None`: it gives none.
     pub columns: Option<Arc<[Column]>>,
+    /// Whether PREPARE made it, not the protocol.
+    pub(super) from_sql: bool,
     /// The statement as it was bound last.
     pub(super) bound: Mutex<Option<Cached>>,
 }
@@ -46,7 +48,14 @@ pub(super) struct Cached {
 impl Prepared {
     /// A statement of nothing.
     pub(super) fn empty() -> Prepared {
-        Prepared { parsed: None, given: Vec::new(), parameters: Vec::new(), columns: None, bound: Mutex::new(None) }
+        Prepared {
+            parsed: None,
+            given: Vec::new(),
+            parameters: Vec::new(),
+            columns: None,
+            from_sql: false,
+            bound: Mutex::new(None),
+        }
     }
 
     /// A statement with what binding it told.
@@ -56,6 +65,7 @@ impl Prepared {
             given,
             parameters: parameters(&cached.bound),
             columns,
+            from_sql: false,
             bound: Mutex::new(Some(cached)),
         }
     }
@@ -82,16 +92,9 @@ impl Prepared {
 /// The columns of a statement's rows, if it gives rows.
 pub(super) type Columns = Option<Arc<[Column]>>;
 
-/// The columns of a bound statement's rows. Those of EXECUTE are those of what it executes, which the session knows.
+/// The columns of a bound statement's rows. Those of EXECUTE and FETCH are those of what they name, which the session knows.
 pub(super) fn columns(bound: &Bound) -> Columns {
     match bound {
-        Bound::Query(query) => Some(query.columns.as_slice().into()),
-        Bound::Dml(dml) => match dml {
-            Dml::Insert { returning, .. } | Dml::Update { returning, .. } | Dml::Delete { returning, .. } => {
-                returning.as_ref().map(|r| r.columns.as_slice().into())
-            }
-            Dml::Truncate { .. } => None,
-        },
         Bound::Setting(setting) => match setting {
             SettingStatement::Show(name) => {
                 let shown = crate::catalog::system::settings::find(name).map_or(name.as_str(), |d| d.name);
@@ -101,15 +104,7 @@ pub(super) fn columns(bound: &Bound) -> Columns {
             SettingStatement::Set { .. } | SettingStatement::Reset(_) => None,
         },
         Bound::Explain { .. } | Bound::ExplainView(_) => Some(text_columns(&["QUERY PLAN"])),
-        Bound::Empty
-        | Bound::Ddl(_)
-        | Bound::Transaction(_)
-        | Bound::Flush
-        | Bound::Prepare { .. }
-        | Bound::Execute { .. }
-        | Bound::Deallocate(_)
-        | Bound::DiscardAll
-        | Bound::Nothing { .. } => None,
+        other => other.columns().map(Arc::from),
     }
 }
 
@@ -117,6 +112,7 @@ pub(super) fn columns(bound: &Bound) -> Columns {
 fn parameters(bound: &Bound) -> Vec<SqlType> {
     let query: Option<&Query> = match bound {
         Bound::Query(query) => Some(query),
+        Bound::Declare { query, .. } => return parameters(query),
         Bound::Explain { query, .. } => Some(query),
         Bound::Dml(dml) => match dml {
             Dml::Insert { source, .. } => Some(source),
@@ -136,6 +132,10 @@ fn parameters(bound: &Bound) -> Vec<SqlType> {
         | Bound::Execute { .. }
         | Bound::Deallocate(_)
         | Bound::DiscardAll
+        | Bound::Fetch(_)
+        | Bound::Close(_)
+        | Bound::CopyTo { .. }
+        | Bound::CopyFrom(_)
         | Bound::Nothing { .. } => None,
     };
     query.map_or_else(Vec::new, |query| query.parameters.clone())

@@ -171,10 +171,12 @@ impl Session {
         match open.transaction.commit().await {
             Ok(()) => {
                 self.settings.end_transaction();
+                self.hold_cursors();
                 Ok(())
             }
             Err(error) => {
                 self.settings.restore(open.settings);
+                self.drop_cursors(0);
                 Err(error)
             }
         }
@@ -193,6 +195,7 @@ impl Session {
     }
 
     fn undo(&mut self, open: Open) {
+        self.drop_cursors(0);
         self.settings.restore(open.settings);
     }
 
@@ -232,11 +235,17 @@ impl Session {
         open.failed = false;
         let settings = open.savepoints[index].settings.clone();
         self.settings.restore(settings);
+        self.drop_cursors(index + 1);
         Ok("ROLLBACK")
     }
 }
 
 impl Open {
+    /// How many savepoints there are.
+    pub(super) fn level(&self) -> usize {
+        self.savepoints.len()
+    }
+
     /// Where the youngest savepoint of this name is.
     fn find(&self, name: &str) -> Result<usize> {
         self.savepoints

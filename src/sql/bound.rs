@@ -7,14 +7,17 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableProviderFilterPushDown, TableSource};
 use datafusion::physical_expr::create_physical_expr;
 
+use crate::catalog::system;
 use crate::catalog::{Fill, Format, Watermark};
 use crate::error::{Error, Result};
+use crate::formats::copy;
 use crate::functions::from_datafusion;
 use crate::ids::ObjectId;
 use crate::types::{Column, SqlType};
@@ -53,11 +56,87 @@ pub enum Bound {
     Deallocate(Option<String>),
     /// `DISCARD ALL`.
     DiscardAll,
+    /// `DECLARE c CURSOR FOR query`: `query` is any statement that gives rows.
+    Declare {
+        name: String,
+        binary: bool,
+        hold: bool,
+        query: Box<Bound>,
+        /// The whole statement's text.
+        sql: String,
+    },
+    /// `FETCH` and `MOVE`.
+    Fetch(Fetch),
+    /// `CLOSE c`, or of all.
+    Close(Option<String>),
+    /// `COPY ... TO STDOUT`: `source` is any statement that gives rows.
+    CopyTo {
+        source: Box<Bound>,
+        options: copy::Options,
+    },
+    /// `COPY t FROM STDIN`.
+    CopyFrom(CopyFrom),
     /// A statement that is accepted and does nothing (`LISTEN`, say); its command tag.
     Nothing {
         tag: &'static str,
         notice: Option<String>,
     },
+}
+
+impl Bound {
+    /// The columns of the rows that the statement gives by itself; `None`: it gives none.
+    pub fn columns(&self) -> Option<&[Column]> {
+        match self {
+            Bound::Query(query) => Some(&query.columns),
+            Bound::Dml(dml) => match dml {
+                Dml::Insert { returning, .. } | Dml::Update { returning, .. } | Dml::Delete { returning, .. } => {
+                    returning.as_ref().map(|returning| returning.columns.as_slice())
+                }
+                Dml::Truncate { .. } => None,
+            },
+            Bound::Empty
+            | Bound::Ddl(_)
+            | Bound::Transaction(_)
+            | Bound::Setting(_)
+            | Bound::Flush
+            | Bound::Explain { .. }
+            | Bound::ExplainView(_)
+            | Bound::Prepare { .. }
+            | Bound::Execute { .. }
+            | Bound::Deallocate(_)
+            | Bound::DiscardAll
+            | Bound::Declare { .. }
+            | Bound::Fetch(_)
+            | Bound::Close(_)
+            | Bound::CopyTo { .. }
+            | Bound::CopyFrom(_)
+            | Bound::Nothing { .. } => None,
+        }
+    }
+}
+
+/// `FETCH` or `MOVE`, forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    pub cursor: String,
+    /// How many rows; `None`: all.
+    pub count: Option<u64>,
+    /// `MOVE`: the rows are counted only.
+    pub moves: bool,
+    /// What has not come by then does not come any more.
+    pub timeout_ms: Option<u64>,
+}
+
+/// `COPY t FROM STDIN`.
+#[derive(Clone, Debug)]
+pub struct CopyFrom {
+    /// The table's name, for messages.
+    pub table: String,
+    /// The columns that the data have.
+    pub columns: Vec<Column>,
+    /// The write of each batch: its source reads [`RelationRef::Given`], rows of these columns.
+    pub insert: Dml,
+    pub options: copy::Options,
 }
 
 /// A read.
@@ -71,6 +150,25 @@ pub struct Query {
     pub reads: BTreeSet<ObjectId>,
     /// The types of `$1`, `$2`, ... as inferred or given.
     pub parameters: Vec<SqlType>,
+}
+
+impl Query {
+    /// Whether it reads what differs from session to session.
+    pub fn reads_session(&self) -> bool {
+        let mut found = false;
+        let of_session = |plan: &LogicalPlan| {
+            if let LogicalPlan::TableScan(scan) = plan
+                && let Some(source) = RelationSource::of(&scan.source)
+                && let RelationRef::System(schema, name) = source.relation
+                && system::session::is_of_session(schema, name)
+            {
+                found = true;
+                return Ok(TreeNodeRecursion::Stop);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        };
+        self.plan.apply_with_subqueries(of_session).is_ok() && found
+    }
 }
 
 /// A change to a table.
@@ -220,6 +318,8 @@ pub enum RelationRef {
     Object(ObjectId),
     /// A relation of `pg_catalog`, `information_schema` or `ms_catalog`: schema and name.
     System(&'static str, &'static str),
+    /// The rows that come with the statement (see [`CopyFrom`]).
+    Given,
 }
 
 impl TableSource for RelationSource {

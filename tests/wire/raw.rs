@@ -101,6 +101,14 @@ impl Raw {
         }
     }
 
+    /// Sends a COPY FROM STDIN and its data in these pieces; the answers.
+    pub fn copy_in(&mut self, sql: &str, pieces: &[&str]) -> Vec<String> {
+        let data = pieces.iter().flat_map(|piece| message('d', piece.as_bytes()));
+        let query = message('Q', &[sql.as_bytes(), b"\0"].concat());
+        self.send(&query.into_iter().chain(data).chain(message('c', b"")).collect::<Vec<_>>());
+        self.until_ready().iter().map(Message::show).collect()
+    }
+
     /// What a text of statements is answered, each message as a word: see [`Message::show`].
     pub fn query(&mut self, sql: &str) -> Vec<String> {
         self.send(&message('Q', &[sql.as_bytes(), b"\0"].concat()));
@@ -131,10 +139,11 @@ pub fn pipeline(sql: &str, rows_max: u32) -> Vec<u8> {
 }
 
 impl Message {
-    /// `C:SELECT 1`, `D:1|NULL`, `E:42601 ...`, `Z:I`, and for all others the tag alone.
+    /// `C:SELECT 1`, `D:1|NULL`, `d:...`, `E:42601 ...`, `Z:I`, and for all others the tag alone.
     pub fn show(&self) -> String {
         match self.tag {
             'C' => format!("C:{}", text(&self.body)),
+            'd' => format!("d:{}", text(&self.body)),
             'D' => format!("D:{}", self.values().join("|")),
             'E' | 'N' => format!("{}:{} {}", self.tag, self.field('C'), self.field('M')),
             'S' => format!("S:{}", text(&self.body).replace('\0', "=")),

@@ -5,6 +5,7 @@ use crate::catalog::system::describe;
 use crate::catalog::system::numbers;
 use crate::catalog::system::rows::Rows;
 use crate::catalog::system::rows::Value;
+use crate::catalog::system::session;
 use crate::catalog::system::settings::Access;
 use crate::catalog::system::settings::Definition;
 use crate::catalog::system::settings::SETTINGS;
@@ -22,6 +23,8 @@ pub(super) fn fill(name: &str, context: &SystemContext, rows: &mut Rows) {
         "pg_authid" | "pg_roles" => roles(context, name == "pg_roles", rows),
         "pg_user" => users(context, rows),
         "pg_settings" => SETTINGS.iter().for_each(|definition| setting(definition, context, rows)),
+        "pg_cursors" => session::cursors(&context.session, rows),
+        "pg_prepared_statements" => session::statements(&context.session, rows),
         "pg_tablespace" => rows.push([
             ("oid", numbers::TABLESPACE.into()),
             ("spcname", "pg_default".into()),
@@ -80,8 +83,9 @@ fn database(context: &SystemContext, rows: &mut Rows) {
 /// The owner of everything, and who asks, when that is somebody else.
 fn role_names(context: &SystemContext) -> Vec<(u32, &str)> {
     let mut roles = vec![(numbers::OWNER, describe::OWNER)];
-    if !context.user.is_empty() && context.user != describe::OWNER {
-        roles.push((numbers::OWNER + 6, context.user.as_str()));
+    let user = context.session.user.as_str();
+    if !user.is_empty() && user != describe::OWNER {
+        roles.push((numbers::OWNER + 6, user));
     }
     roles
 }
@@ -136,7 +140,7 @@ fn collations(rows: &mut Rows) {
 }
 
 fn setting(definition: &Definition, context: &SystemContext, rows: &mut Rows) {
-    let set = context.settings.get(definition.name);
+    let set = context.session.settings.get(definition.name);
     let value = set.map_or(definition.default, String::as_str);
     let kind = match definition.kind {
         SettingKind::Bool => "bool",

@@ -6,7 +6,7 @@
 //! OIDs are persistent: an object's is its id. What Postgres numbers besides (the index of a primary key, its constraint)
 //! is derived from the object's id in a range of its own, see [`numbers`].
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::OnceLock;
 
 use arrow::array::RecordBatch;
@@ -24,11 +24,13 @@ mod ms_catalog;
 pub mod numbers;
 mod relations;
 mod rows;
+pub mod session;
 pub mod settings;
 mod shapes;
 mod types;
 
 pub use describe::CatalogNames;
+pub use session::SessionFacts;
 
 /// The name of the one database.
 pub const DATABASE: &str = "millstream";
@@ -61,10 +63,8 @@ pub struct SystemRelation {
 pub struct SystemContext {
     /// The database's name.
     pub database: String,
-    /// The user who asks; owner of everything.
-    pub user: String,
-    /// Values of settings that differ from their defaults.
-    pub settings: BTreeMap<String, String>,
+    /// The session that asks.
+    pub session: Arc<SessionFacts>,
     /// The last committed epoch.
     pub epoch: u64,
     /// When it was.

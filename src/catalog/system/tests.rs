@@ -48,7 +48,8 @@ fn catalog() -> Catalog {
 
 fn read(schema: &str, name: &str) -> RecordBatch {
     let relation = find(schema, name).expect("the relation exists");
-    rows(&relation, &catalog(), &SystemContext { user: "me".into(), ..SystemContext::default() }).unwrap()
+    let session = SessionFacts { user: "me".into(), ..SessionFacts::default() };
+    rows(&relation, &catalog(), &SystemContext { session: Arc::new(session), ..SystemContext::default() }).unwrap()
 }
 
 #[test]

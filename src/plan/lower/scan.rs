@@ -25,6 +25,7 @@ impl Lowering<'_> {
             .ok_or_else(|| Error::internal(format!("{} is not a relation of ours", scan.table_name)))?;
         let id = match &source.relation {
             RelationRef::Object(id) => *id,
+            RelationRef::Given => return Err(Error::internal("the rows of a statement are not kept")),
             RelationRef::System(schema, name) => {
                 return Err(Error::unsupported(format!("a materialized view over {schema}.{name} is not supported"))
                     .hint("System relations can be queried, but not maintained."));

@@ -87,7 +87,8 @@ impl Connection {
             Frontend::Terminate => return Ok(Next::End),
             Frontend::Sync => return self.sync().await,
             Frontend::Flush => return self.flush().await,
-            Frontend::Copy => Ok(()),
+            // The rest of a COPY that failed.
+            Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail(_) => Ok(()),
             Frontend::FunctionCall => {
                 let error = Error::unsupported("the function call protocol is not supported");
                 return self.end_query(Err(error)).await;
@@ -160,8 +161,11 @@ impl Connection {
         match outcome {
             Outcome::Empty => self.wire.put(Message::EmptyQueryResponse(EmptyQueryResponse::new())),
             Outcome::Command(tag) => self.wire.put(reply::complete(tag)),
-            Outcome::Rows { columns, rows, tag } => {
-                let formats = vec![Format::Text; columns.len()];
+            Outcome::CopyOut { columns, rows, options } => self.copy_out(columns, rows, options, interrupt).await,
+            Outcome::CopyIn(copy) => self.copy_in(*copy, interrupt).await,
+            Outcome::Rows { columns, rows, tag, binary } => {
+                let format = if binary { Format::Binary } else { Format::Text };
+                let formats = vec![format; columns.len()];
                 self.wire.put(reply::row_description(&columns, &formats))?;
                 let mut sender = Sender::new(columns, formats, self.zone()?, rows);
                 match sender.send(&mut self.wire, interrupt, 0).await? {

@@ -37,7 +37,8 @@ const UNKNOWN: u32 = 705;
 pub(super) struct Portal {
     prepared: Arc<Prepared>,
     parameters: Vec<Parameter>,
-    formats: Vec<Format>,
+    /// The formats of the result's columns, as Bind gives them.
+    formats: Vec<i16>,
     progress: Progress,
 }
 
@@ -83,26 +84,33 @@ impl Connection {
                     .map_err(|error| error.detail(format!("The value is that of parameter ${}.", i + 1)))
             })
             .collect::<Result<_>>()?;
-        let columns = prepared.columns.as_ref().map_or(0, |columns| columns.len());
-        let formats = formats(&bind.result_formats, columns, "result")?;
-        self.portals.insert(bind.portal, Portal { prepared, parameters, formats, progress: Progress::Fresh });
+        if let Some(columns) = &prepared.columns {
+            formats(&bind.result_formats, columns.len(), "result")?;
+        }
+        let portal = Portal { prepared, parameters, formats: bind.result_formats, progress: Progress::Fresh };
+        self.portals.insert(bind.portal, portal);
         self.wire.put(Message::BindComplete(BindComplete::new()))
     }
 
     pub(super) fn describe(&mut self, target: Target, name: &str) -> Result<()> {
-        let (prepared, formats) = match target {
-            Target::Statement => {
+        let (columns, codes) = match (target, self.portals.get(name)) {
+            (Target::Statement, _) => {
                 let prepared = self.session.prepared(name)?;
                 self.wire.put(reply::parameter_description(&prepared.parameters))?;
-                (prepared, Vec::new())
+                (prepared.columns.clone(), Vec::new())
             }
-            Target::Portal => {
-                let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
-                (portal.prepared.clone(), portal.formats.clone())
+            (Target::Portal, Some(portal)) => (portal.prepared.columns.clone(), portal.formats.clone()),
+            // A cursor is a portal too.
+            (Target::Portal, None) => {
+                let columns = self.session.cursor_columns(name).ok_or_else(|| no_portal(name))?;
+                (Some(columns), Vec::new())
             }
         };
-        match &prepared.columns {
-            Some(columns) => self.wire.put(reply::row_description(columns, &formats)),
+        match &columns {
+            Some(columns) => {
+                let formats = formats(&codes, columns.len(), "result")?;
+                self.wire.put(reply::row_description(columns, &formats))
+            }
             None => self.wire.put(reply::no_data()),
         }
     }
@@ -110,7 +118,8 @@ impl Connection {
     pub(super) fn close(&mut self, target: Target, name: &str) -> Result<()> {
         match target {
             Target::Statement => self.session.close(name),
-            Target::Portal => drop(self.portals.remove(name)),
+            Target::Portal if self.portals.remove(name).is_none() => self.session.close_cursor(name),
+            Target::Portal => {}
         }
         self.wire.put(Message::CloseComplete(CloseComplete::new()))
     }
@@ -140,8 +149,17 @@ impl Connection {
                     portal.progress = Progress::Ran;
                     return self.wire.put(reply::complete(tag));
                 }
-                Outcome::Rows { columns, rows, tag } => {
-                    Progress::Rows(Sender::new(columns, portal.formats.clone(), self.zone()?, rows), tag)
+                Outcome::CopyOut { columns, rows, options } => {
+                    portal.progress = Progress::Ran;
+                    return self.copy_out(columns, rows, options, &interrupt).await;
+                }
+                Outcome::CopyIn(copy) => {
+                    portal.progress = Progress::Ran;
+                    return self.copy_in(*copy, &interrupt).await;
+                }
+                Outcome::Rows { columns, rows, tag, .. } => {
+                    let formats = formats(&portal.formats, columns.len(), "result")?;
+                    Progress::Rows(Sender::new(columns, formats, self.zone()?, rows), tag)
                 }
             };
         }

@@ -40,8 +40,12 @@ pub(super) enum Frontend {
     Flush,
     Sync,
     Terminate,
-    /// A part of COPY IN that nobody asked for: the rest of one that failed. Ignored, as in Postgres.
-    Copy,
+    /// A part of the data of COPY FROM STDIN.
+    CopyData(Bytes),
+    /// Their end.
+    CopyDone,
+    /// The client gives up, and says why.
+    CopyFail(String),
     /// The old function call protocol.
     FunctionCall,
     /// A message whose frame is sound and whose inside is not: the next one can be read.
@@ -180,7 +184,9 @@ fn decode(tag: u8, mut fields: Fields) -> Result<Frontend> {
         b'S' => Frontend::Sync,
         b'X' => Frontend::Terminate,
         b'F' => return Ok(Frontend::FunctionCall),
-        _ => return Ok(Frontend::Copy),
+        b'd' => return Ok(Frontend::CopyData(fields.0)),
+        b'f' => Frontend::CopyFail(fields.string()?),
+        _ => Frontend::CopyDone,
     };
     if fields.0.has_remaining() {
         return Err(Error::protocol("invalid message format"));

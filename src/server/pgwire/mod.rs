@@ -1,7 +1,7 @@
 //! The Postgres protocol, version 3.0: psql, tokio-postgres and their kin.
 //!
 //! A connection is a task: [`startup`] greets the client, [`connection`] serves it message by message, [`extended`] has the
-//! messages of the extended protocol, [`rows`] sends rows as they come. [`frontend`] decodes what clients say; [`reply`]
+//! messages of the extended protocol, [`rows`] sends rows as they come, [`copy`] has the data of COPY. [`frontend`] decodes what clients say; [`reply`]
 //! is what we say, in the message types of the crate pgwire. That crate's own server loop is not used: it gathers a whole
 //! result before it sends the first row, cannot cancel a running stream, and does not notice a client that is gone.
 
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::engine::Engine;
 
 mod connection;
+mod copy;
 mod extended;
 mod frontend;
 mod registry;

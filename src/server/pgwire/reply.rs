@@ -1,6 +1,9 @@
 //! What the server says, as messages of the crate pgwire.
 
 use pgwire::messages::PgWireBackendMessage as Message;
+use pgwire::messages::copy::CopyDone;
+use pgwire::messages::copy::CopyInResponse;
+use pgwire::messages::copy::CopyOutResponse;
 use pgwire::messages::data::FieldDescription;
 use pgwire::messages::data::NoData;
 use pgwire::messages::data::ParameterDescription;
@@ -46,6 +49,9 @@ pub(super) fn error(error: &Error, gravity: Gravity) -> Message {
     }
     if let Some(hint) = &error.hint {
         fields.push((b'H', clean(hint)));
+    }
+    if let Some(context) = &error.context {
+        fields.push((b'W', clean(context)));
     }
     if let Some(position) = error.position {
         fields.push((b'P', position.to_string()));
@@ -99,6 +105,28 @@ pub(super) fn no_data() -> Message {
 /// The types of parameters.
 pub(super) fn parameter_description(types: &[SqlType]) -> Message {
     Message::ParameterDescription(ParameterDescription::new(types.iter().map(SqlType::oid).collect()))
+}
+
+/// The format of each column's values in a COPY.
+fn copy_formats(width: usize, binary: bool) -> (i8, i16, Vec<i16>) {
+    (i8::from(binary), width as i16, vec![i16::from(binary); width])
+}
+
+/// The client is to send the data of a COPY.
+pub(super) fn copy_in(width: usize, binary: bool) -> Message {
+    let (format, columns, formats) = copy_formats(width, binary);
+    Message::CopyInResponse(CopyInResponse::new(format, columns, formats))
+}
+
+/// The data of a COPY follow.
+pub(super) fn copy_out(width: usize, binary: bool) -> Message {
+    let (format, columns, formats) = copy_formats(width, binary);
+    Message::CopyOutResponse(CopyOutResponse::new(format, columns, formats))
+}
+
+/// The data of a COPY have ended.
+pub(super) fn copy_done() -> Message {
+    Message::CopyDone(CopyDone::new())
 }
 
 /// A statement is done.

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use arrow::array::ArrayRef;
 use arrow::array::RecordBatch;
+use arrow::array::RecordBatchOptions;
 use bytes::BufMut;
 use bytes::BytesMut;
 use futures::StreamExt;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::copy::Writer;
+use crate::server::pgwire::copy::put_data;
 use crate::server::pgwire::reply::Format;
 use crate::server::pgwire::wire::Wire;
 use crate::session::Cause;
@@ -19,6 +22,7 @@ use crate::session::RowStream;
 use crate::types::Column;
 use crate::types::SqlType;
 use crate::types::binary::BinaryColumn;
+use crate::types::schema_of;
 use crate::types::text::TextColumn;
 use crate::types::zone::Zone;
 
@@ -32,8 +36,7 @@ const ROWS_AT_ONCE: usize = 256;
 /// The rows of one statement, sent in one go or, through a portal, in several.
 pub(super) struct Sender {
     columns: Arc<[Column]>,
-    formats: Vec<Format>,
-    zone: Zone,
+    encoding: Encoding,
     rows: RowStream,
     /// A batch that was sent in part, and the row to go on with.
     rest: Option<(RecordBatch, usize)>,
@@ -41,6 +44,14 @@ pub(super) struct Sender {
     text: String,
     /// The same in binary.
     bytes: Vec<u8>,
+}
+
+/// What a row becomes.
+enum Encoding {
+    /// A DataRow, with a format for each column.
+    Row { formats: Vec<Format>, zone: Zone },
+    /// A CopyData.
+    Copy(Box<Writer>),
 }
 
 /// How sending ended.
@@ -55,7 +66,23 @@ pub(super) enum Sent {
 impl Sender {
     /// A sender of these rows; `formats` has one for each column.
     pub(super) fn new(columns: Arc<[Column]>, formats: Vec<Format>, zone: Zone, rows: RowStream) -> Sender {
-        Sender { columns, formats, zone, rows, rest: None, text: String::new(), bytes: Vec::new() }
+        Sender::encoded(columns, Encoding::Row { formats, zone }, rows)
+    }
+
+    /// A sender of these rows as the data of a COPY.
+    pub(super) fn for_copy(writer: Writer, rows: RowStream) -> Sender {
+        Sender::encoded(writer.columns().clone(), Encoding::Copy(Box::new(writer)), rows)
+    }
+
+    fn encoded(columns: Arc<[Column]>, encoding: Encoding, rows: RowStream) -> Sender {
+        Sender { columns, encoding, rows, rest: None, text: String::new(), bytes: Vec::new() }
+    }
+
+    /// What comes after the rows of a COPY.
+    pub(super) fn end(&mut self, wire: &mut Wire) {
+        if let Encoding::Copy(writer) = &mut self.encoding {
+            writer.end(|bytes| put_data(&mut wire.output, bytes));
+        }
     }
 
     /// Sends rows until they end, or as many as `limit` says (0: all). Ends early by the interrupt.
@@ -101,13 +128,22 @@ impl Sender {
         }
     }
 
-    /// Appends one DataRow for each row of the batch.
+    /// Appends one message for each row of the batch.
     fn encode(&mut self, batch: &RecordBatch, output: &mut BytesMut) -> Result<()> {
         let arrays = self.arrays(batch)?;
+        let (formats, zone) = match &mut self.encoding {
+            Encoding::Row { formats, zone } => (formats, *zone),
+            Encoding::Copy(writer) => {
+                let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                let batch = RecordBatch::try_new_with_options(schema_of(&self.columns), arrays, &options)
+                    .map_err(|error| Error::internal(error.to_string()))?;
+                return writer.write(&batch, |bytes| put_data(output, bytes));
+            }
+        };
         let columns = arrays
             .iter()
-            .zip(self.columns.iter().zip(&self.formats))
-            .map(|(array, (column, format))| Encoder::new(array, &column.ty, *format, self.zone))
+            .zip(self.columns.iter().zip(formats.iter()))
+            .map(|(array, (column, format))| Encoder::new(array, &column.ty, *format, zone))
             .collect::<Result<Vec<_>>>()?;
         let before = output.len();
         for row in 0..batch.num_rows() {

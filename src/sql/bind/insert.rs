@@ -18,10 +18,10 @@ use crate::sql::bind::expression::{analyze_over, bind_over, expression_for, row_
 use crate::sql::bind::names::{column_index, resolve_object};
 use crate::sql::bind::provider::Provider;
 use crate::sql::bind::query::{analyze, columns as plan_columns, normalized, plan_query, reads, refuse_sources};
-use crate::sql::bound::{Dml, EXCLUDED, OLD, OnConflict, Query};
+use crate::sql::bound::{Dml, EXCLUDED, OLD, OnConflict, Query, RelationRef, RelationSource};
 use crate::sql::parse::grammar::folded;
 use crate::sql::parse::parse_expression;
-use crate::types::Column;
+use crate::types::{Column, schema_of};
 
 /// Binds INSERT.
 pub fn bind_insert(provider: &Provider, insert: &Insert) -> Result<Dml> {
@@ -49,6 +49,16 @@ pub fn bind_insert(provider: &Provider, insert: &Insert) -> Result<Dml> {
     refuse_sources(provider, &source)?;
     let returning = bind_returning(provider, insert.returning.as_deref(), &table.columns, &alias)?;
     Ok(Dml::Insert { table: object.id, source, conflict, returning })
+}
+
+/// Binds the write of rows that come with the statement: [`RelationRef::Given`], with these columns of the table.
+pub fn bind_given(provider: &Provider, object: &Object, table: &Table, targets: &[usize]) -> Result<Dml> {
+    let columns: Vec<Column> = targets.iter().map(|&target| table.columns[target].clone()).collect();
+    let given = Arc::new(RelationSource { relation: RelationRef::Given, schema: schema_of(&columns) });
+    let plan = LogicalPlanBuilder::scan("given", given, None).and_then(LogicalPlanBuilder::build);
+    let plan = table_rows(provider, plan.map_err(|error| provider.fail(error))?, targets, table)?;
+    let source = Query { columns: plan_columns(&plan)?, reads: reads(provider, &plan)?, parameters: Vec::new(), plan };
+    Ok(Dml::Insert { table: object.id, source, conflict: OnConflict::Error, returning: None })
 }
 
 /// The columns that the source's values go to.

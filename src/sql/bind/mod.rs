@@ -15,7 +15,7 @@ use crate::sql::bind::query::{Purpose, bind_query};
 use crate::sql::bind::state::session_state;
 use crate::sql::bind::types::sql_type;
 use crate::sql::bound::Bound;
-use crate::sql::parse::ast::Statement;
+use crate::sql::parse::ast::{Copied, Statement};
 use crate::sql::parse::text::Text;
 use crate::sql::stack::{is_deep, on_large_stack};
 use crate::sql::{BindContext, Parsed};
@@ -26,6 +26,7 @@ pub mod expression;
 mod assign;
 mod catalog_queries;
 mod catalog_subqueries;
+mod copy;
 mod ddl;
 mod dml;
 mod drop;
@@ -60,23 +61,24 @@ pub fn bind(statement: &Parsed, context: &BindContext) -> Result<Bound> {
 fn bind_here(statement: &Parsed, context: &BindContext) -> Result<Bound> {
     let text = Text::new(&statement.text);
     let provider = Provider::new(context, session_state(context), Some(&text));
-    let bound = dispatch(statement, &provider);
+    let bound = bind_statement(&statement.ast, &statement.text, &provider);
     bound.map_err(|error| place(error, &statement.ast, &text))
 }
 
-fn dispatch(statement: &Parsed, provider: &Provider) -> Result<Bound> {
+/// Resolves a statement of this text, or one inside it.
+fn bind_statement(statement: &Statement, text: &str, provider: &Provider) -> Result<Bound> {
     let context = provider.context;
-    Ok(match &statement.ast {
+    Ok(match statement {
         Statement::Empty => Bound::Empty,
         Statement::Query(query) => Bound::Query(bind_query(provider, query, Purpose::Read)?),
         Statement::Insert(insert) => Bound::Dml(insert::bind_insert(provider, insert)?),
         Statement::Update(update) => Bound::Dml(dml::bind_update(provider, update)?),
         Statement::Delete(delete) => Bound::Dml(dml::bind_delete(provider, delete)?),
         Statement::Truncate(tables) => Bound::Dml(dml::bind_truncate(context, tables)?),
-        Statement::CreateTable(table) => Bound::Ddl(ddl::bind_table(provider, table, &statement.text)?),
-        Statement::CreateSource(source) => Bound::Ddl(ddl::bind_source(provider, source, &statement.text)?),
-        Statement::CreateView(view) => Bound::Ddl(ddl::bind_view(provider, view, &statement.text, false)?),
-        Statement::CreateMaterializedView(view) => Bound::Ddl(ddl::bind_view(provider, view, &statement.text, true)?),
+        Statement::CreateTable(table) => Bound::Ddl(ddl::bind_table(provider, table, text)?),
+        Statement::CreateSource(source) => Bound::Ddl(ddl::bind_source(provider, source, text)?),
+        Statement::CreateView(view) => Bound::Ddl(ddl::bind_view(provider, view, text, false)?),
+        Statement::CreateMaterializedView(view) => Bound::Ddl(ddl::bind_view(provider, view, text, true)?),
         Statement::Drop(drop) => Bound::Ddl(drop::bind_drop(context, drop)?),
         Statement::Explain { query, analyze } => {
             Bound::Explain { query: Box::new(bind_query(provider, query, Purpose::Read)?), analyze: *analyze }
@@ -104,6 +106,17 @@ fn dispatch(statement: &Parsed, provider: &Provider) -> Result<Bound> {
         }
         Statement::Deallocate(name) => Bound::Deallocate(name.clone()),
         Statement::DiscardAll => Bound::DiscardAll,
+        Statement::Declare(declare) => Bound::Declare {
+            name: declare.name.clone(),
+            binary: declare.binary,
+            hold: declare.hold,
+            query: Box::new(bind_statement(&declare.query, text, provider)?),
+            sql: text.to_string(),
+        },
+        Statement::Fetch(fetch) => Bound::Fetch(fetch.clone()),
+        Statement::Close(cursor) => Bound::Close(cursor.clone()),
+        Statement::CopyTo(copy) => copy::bind_copy_to(provider, copy, text)?,
+        Statement::CopyFrom(copy) => Bound::CopyFrom(copy::bind_copy_from(provider, copy)?),
         Statement::Nothing { tag, notice } => Bound::Nothing { tag, notice: notice.clone() },
     })
 }
@@ -127,12 +140,19 @@ fn place(error: Error, statement: &Statement, text: &Text) -> Error {
         Statement::Truncate(names) => error::locate_name(error, names, text),
         Statement::Drop(drop) => error::locate_name(error, &drop.names, text),
         Statement::ExplainView(name) => error::locate_name(error, std::slice::from_ref(name), text),
+        Statement::Declare(declare) => place(error, &declare.query, text),
+        Statement::CopyTo(copy) | Statement::CopyFrom(copy) => match &copy.what {
+            Copied::Table { name, .. } => error::locate_name(error, std::slice::from_ref(name), text),
+            Copied::Statement(statement) => place(error, statement, text),
+        },
         Statement::Empty
         | Statement::CreateTable(_)
         | Statement::CreateSource(_)
         | Statement::Transaction(_)
         | Statement::Setting(_)
         | Statement::Flush
+        | Statement::Fetch(_)
+        | Statement::Close(_)
         | Statement::Prepare { .. }
         | Statement::Deallocate(_)
         | Statement::DiscardAll

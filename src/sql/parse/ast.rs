@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{DataType, Delete, Expr, Ident, Insert, ObjectName, Query, Update};
 
-use crate::sql::bound::{SettingStatement, TransactionStatement};
+use crate::sql::bound::{Fetch, SettingStatement, TransactionStatement};
 
 /// A parsed statement.
 #[derive(Clone, Debug)]
@@ -39,10 +39,62 @@ pub enum Statement {
     },
     Deallocate(Option<String>),
     DiscardAll,
+    Declare(Declare),
+    Fetch(Fetch),
+    /// `None`: all cursors.
+    Close(Option<String>),
+    CopyTo(Box<Copy>),
+    CopyFrom(Box<Copy>),
     Nothing {
         tag: &'static str,
         notice: Option<String>,
     },
+}
+
+/// `DECLARE name [BINARY] CURSOR [WITH HOLD] FOR query`.
+#[derive(Clone, Debug)]
+pub struct Declare {
+    pub name: String,
+    pub binary: bool,
+    pub hold: bool,
+    pub query: Box<Statement>,
+}
+
+/// `COPY ... TO STDOUT` or `COPY ... FROM STDIN`.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    pub what: Copied,
+    pub options: Vec<CopyOption>,
+}
+
+/// What COPY copies.
+#[derive(Clone, Debug)]
+pub enum Copied {
+    /// No columns: all of them.
+    Table {
+        name: ObjectName,
+        columns: Vec<Ident>,
+    },
+    Statement(Box<Statement>),
+}
+
+/// An option of COPY.
+#[derive(Clone, Debug)]
+pub struct CopyOption {
+    pub name: String,
+    pub value: CopyValue,
+    /// 1-based position, in characters of the statement.
+    pub position: usize,
+}
+
+/// The value of an option of COPY.
+#[derive(Clone, Debug)]
+pub enum CopyValue {
+    None,
+    Text(String),
+    Columns(Vec<Ident>),
+    /// `*`
+    All,
 }
 
 /// `CREATE TABLE`.

@@ -9,7 +9,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::error::Result;
 use crate::sql::dialect::keyword;
 use crate::sql::parse::DEPTH_MAX;
-use crate::sql::parse::ast::Statement;
+use crate::sql::parse::ast::{Copied, Statement};
 use crate::sql::parse::error::too_complex;
 
 /// How many set operations (UNION and the like) a text may have in one statement.
@@ -49,7 +49,15 @@ pub fn balance(statement: &mut Statement) -> Result<()> {
         Statement::Update(update) => balanced(update.as_mut()),
         Statement::Delete(delete) => balanced(delete.as_mut()),
         Statement::Execute { arguments, .. } => balanced(arguments),
+        Statement::Declare(declare) => return balance(&mut declare.query),
+        Statement::CopyTo(copy) => match &mut copy.what {
+            Copied::Statement(statement) => return balance(statement),
+            Copied::Table { .. } => ControlFlow::Continue(()),
+        },
         Statement::Empty
+        | Statement::Fetch(_)
+        | Statement::Close(_)
+        | Statement::CopyFrom(_)
         | Statement::Truncate(_)
         | Statement::CreateTable(_)
         | Statement::CreateSource(_)

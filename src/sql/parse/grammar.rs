@@ -75,6 +75,11 @@ impl Grammar<'_> {
         found
     }
 
+    /// Whether this unquoted word comes next.
+    pub fn is_next(&self, word: &str) -> bool {
+        is_word(&self.parser.peek_token_ref().token, word)
+    }
+
     /// Takes these words or none of them.
     pub fn words(&mut self, words: &[&str]) -> bool {
         let found = words.iter().enumerate().all(|(n, word)| is_word(&self.parser.peek_nth_token_ref(n).token, word));

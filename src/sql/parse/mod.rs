@@ -20,7 +20,9 @@ use crate::sql::stack::{is_deep, on_large_stack};
 
 pub mod ast;
 pub mod text;
+mod copy;
 mod create;
+mod cursor;
 mod depth;
 mod error;
 pub mod grammar;

@@ -12,24 +12,19 @@ use crate::sql::parse::ast::{Drop, DropKind, Statement};
 use crate::sql::parse::grammar::{Grammar, Parse};
 
 /// The first words of Postgres' statements that there are none of here.
-const UNSUPPORTED: [&str; 27] = [
+const UNSUPPORTED: [&str; 22] = [
     "alter",
     "analyze",
     "call",
     "checkpoint",
-    "close",
     "cluster",
     "comment",
-    "copy",
-    "declare",
     "do",
-    "fetch",
     "grant",
     "import",
     "load",
     "lock",
     "merge",
-    "move",
     "reassign",
     "refresh",
     "reindex",
@@ -85,6 +80,11 @@ impl Grammar<'_> {
             "execute" => self.execute(),
             "deallocate" => self.deallocate(),
             "discard" => self.discard(),
+            "declare" => self.declare(),
+            "fetch" => self.fetch(false),
+            "move" => self.fetch(true),
+            "close" => self.close(),
+            "copy" => self.copy(),
             "listen" | "unlisten" | "notify" => self.nothing(&word),
             word if UNSUPPORTED.contains(&word) => {
                 Err(Error::unsupported(format!("{} is not supported", word.to_uppercase())).at(position).into())
@@ -96,7 +96,8 @@ impl Grammar<'_> {
         }
     }
 
-    fn query(&mut self) -> Parse<Statement> {
+    /// A query.
+    pub(super) fn query(&mut self) -> Parse<Statement> {
         Ok(Statement::Query(self.parser.parse_query()?))
     }
 
@@ -178,7 +179,7 @@ impl Grammar<'_> {
     }
 
     /// Whether a query begins at the `nth` token from here.
-    fn starts_query(&self, nth: usize) -> bool {
+    pub(super) fn starts_query(&self, nth: usize) -> bool {
         let token = &self.parser.peek_nth_token_ref(nth).token;
         *token == Token::LParen || ["select", "with", "values", "table"].iter().any(|word| is_word(token, word))
     }
