@@ -29,6 +29,8 @@ pub struct Materialize {
     pending: Vec<Delta>,
     /// Rows in `pending`.
     pending_rows: usize,
+    /// Bytes in `pending`.
+    pending_bytes: usize,
     /// `pending_rows` at which they are consolidated again.
     consolidate_at: usize,
     /// What `on_epoch` made of it, for `seal`.
@@ -49,6 +51,7 @@ impl Materialize {
             worker,
             pending: Vec::new(),
             pending_rows: 0,
+            pending_bytes: 0,
             consolidate_at: CONSOLIDATE_ROWS,
             entries,
         }
@@ -57,7 +60,7 @@ impl Materialize {
     /// Everything pending as one consolidated delta.
     fn take(&mut self) -> Result<Delta> {
         let pending = std::mem::take(&mut self.pending);
-        self.pending_rows = 0;
+        (self.pending_rows, self.pending_bytes) = (0, 0);
         let delta = Delta::concat(&self.codec.schema, &pending)?;
         match self.codec.storage {
             Storage::Log => Ok(delta),
@@ -133,11 +136,12 @@ impl Materialize {
 impl Operator for Materialize {
     fn on_delta(&mut self, _port: usize, delta: Delta, cx: &mut Context<'_>) -> Result<()> {
         self.pending_rows += delta.len();
+        self.pending_bytes += delta.memory_bytes();
         self.pending.push(delta.clone());
         cx.out.push(delta);
         if self.pending_rows > self.consolidate_at && self.codec.storage != Storage::Log {
             let sum = self.take()?;
-            self.pending_rows = sum.len();
+            (self.pending_rows, self.pending_bytes) = (sum.len(), sum.memory_bytes());
             self.consolidate_at = CONSOLIDATE_ROWS.max(2 * sum.len());
             self.pending.push(sum);
         }
@@ -152,6 +156,10 @@ impl Operator for Materialize {
             Storage::Hashed => self.hashed(&delta, cx.state),
             Storage::Log => self.log(&delta, cx.epoch),
         }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.pending_bytes
     }
 
     fn seal(&mut self, writes: &mut Writes) -> Result<()> {

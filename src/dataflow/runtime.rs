@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
@@ -44,6 +46,8 @@ pub struct Runtime {
     touched: BTreeSet<ObjectId>,
     /// The view that is filled alone in this epoch.
     filling: Option<ObjectId>,
+    /// What the running epoch has added to operator state so far, in bytes.
+    growth: Arc<AtomicUsize>,
     /// Memory for the operator state of one worker, in bytes.
     memory_bytes: usize,
     threads: Vec<JoinHandle<()>>,
@@ -64,13 +68,14 @@ impl Runtime {
     pub fn start(workers: usize, memory_bytes: usize) -> Result<Runtime> {
         let (answer, answers) = unbounded();
         let (peers, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
+        let growth = Arc::<AtomicUsize>::default();
         let mut commands = Vec::new();
         let mut threads = Vec::new();
         for (number, inbox) in inboxes.into_iter().enumerate() {
             let (command, receiver) = bounded(COMMANDS_MAX);
             commands.push(command);
-            let (answer, peers) = (answer.clone(), peers.clone());
-            let work = move || Worker::new(WorkerId(number as u16), receiver, answer, peers, inbox).run();
+            let (answer, peers, growth) = (answer.clone(), peers.clone(), growth.clone());
+            let work = move || Worker::new(WorkerId(number as u16), receiver, answer, peers, inbox, growth).run();
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
             threads.push(thread.stack_size(8 << 20).spawn(work)?);
         }
@@ -80,6 +85,7 @@ impl Runtime {
             graph: Graph::default(),
             touched: BTreeSet::new(),
             filling: None,
+            growth,
             memory_bytes: memory_bytes / workers,
             threads,
         })
@@ -99,6 +105,11 @@ impl Runtime {
         self.tell(|_| Command::Remove { view });
     }
 
+    /// By how much the running epoch has made operator state grow so far, in bytes.
+    pub fn growth_bytes(&self) -> usize {
+        self.growth.load(Ordering::Relaxed)
+    }
+
     /// Whether any plan reads this object.
     pub fn is_read(&self, object: ObjectId) -> bool {
         self.graph.is_read(object)
@@ -112,6 +123,7 @@ impl Runtime {
     /// Begins an epoch, which sees this state.
     pub fn begin(&mut self, epoch: Epoch, state: &StateReader) {
         self.touched.clear();
+        self.growth.store(0, Ordering::Relaxed);
         self.tell(|_| Command::Begin { epoch, state: state.clone() });
         if let Some(view) = self.filling {
             self.tell(|_| Command::Step { deltas: Vec::new(), scope: Scope::View { view, create: true } });

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -108,6 +110,12 @@ pub struct Worker {
     epoch: Option<(Epoch, StateReader)>,
     /// Vertices reached in this epoch.
     reached: BTreeSet<Index>,
+    /// What each operator's state took when it was last called, in bytes.
+    memory: BTreeMap<Index, usize>,
+    /// The sum of `memory`.
+    memory_bytes: usize,
+    /// What the running epoch has added on all workers.
+    growth: Arc<AtomicUsize>,
     errors: Vec<(ObjectId, RowError)>,
 }
 
@@ -119,6 +127,7 @@ impl Worker {
         answers: Sender<Result<Finished>>,
         peers: Vec<Sender<Parcel>>,
         parcels: Receiver<Parcel>,
+        growth: Arc<AtomicUsize>,
     ) -> Worker {
         Worker {
             id,
@@ -133,6 +142,9 @@ impl Worker {
             pass: 0,
             epoch: None,
             reached: BTreeSet::new(),
+            memory: BTreeMap::new(),
+            memory_bytes: 0,
+            growth,
             errors: Vec::new(),
         }
     }
@@ -184,6 +196,7 @@ impl Worker {
                     self.operators.remove(&index);
                     self.reached.remove(&index);
                     self.arrangements.remove(&index);
+                    self.memory_bytes -= self.memory.remove(&index).unwrap_or(0);
                 }
             }
             Command::Begin { epoch, state } => self.epoch = Some((epoch, state)),
@@ -271,8 +284,18 @@ impl Worker {
         for &index in &called {
             self.operator(index).after_step()?;
         }
+        let before = self.memory_bytes;
+        called.iter().for_each(|&index| self.measure(index));
+        self.growth.fetch_add(self.memory_bytes.saturating_sub(before), Ordering::Relaxed);
         self.reached.extend(called);
         Ok(())
+    }
+
+    /// Notes what an operator's state takes now.
+    fn measure(&mut self, index: Index) {
+        let now = self.operator(index).memory_bytes();
+        let before = self.memory.insert(index, now).unwrap_or(0);
+        self.memory_bytes = self.memory_bytes + now - before;
     }
 
     /// Whether a vertex is called even if no delta came: when it is created, and at the end of an epoch that reached it.
@@ -361,6 +384,7 @@ impl Worker {
         let mut writes = Writes::default();
         for index in std::mem::take(&mut self.reached) {
             self.operator(index).seal(&mut writes)?;
+            self.measure(index);
         }
         self.epoch = None;
         let state_bytes = self.shrink(memory_bytes);
@@ -369,15 +393,15 @@ impl Worker {
 
     /// Holds operator state under its budget: each operator gives up in proportion to what it takes.
     fn shrink(&mut self, budget: usize) -> usize {
-        let total = self.operators.values().map(|o| o.memory_bytes()).sum::<usize>();
-        if total <= budget {
-            return total;
+        if self.memory_bytes > budget {
+            let (total, target) = (self.memory_bytes, budget / 4 * 3);
+            let indices = self.memory.keys().copied().collect::<Vec<_>>();
+            for index in indices {
+                let share = (self.memory[&index] as u128 * target as u128 / total as u128) as usize;
+                self.operator(index).shrink(share);
+                self.measure(index);
+            }
         }
-        let target = budget / 4 * 3;
-        for operator in self.operators.values_mut() {
-            let bytes = operator.memory_bytes();
-            operator.shrink((bytes as u128 * target as u128 / total as u128) as usize);
-        }
-        self.operators.values().map(|o| o.memory_bytes()).sum()
+        self.memory_bytes
     }
 }

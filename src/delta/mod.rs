@@ -59,6 +59,12 @@ impl Delta {
         self.batch.num_rows()
     }
 
+    /// About how much memory the rows take, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let column = |column: &arrow::array::ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
+        8 * self.len() + self.batch.columns().iter().map(column).sum::<usize>()
+    }
+
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

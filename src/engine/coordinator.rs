@@ -32,7 +32,6 @@ use crate::delta::Delta;
 use crate::engine::DdlOutcome;
 use crate::engine::Written;
 use crate::engine::commit::Commit;
-use crate::engine::commit::Waiter;
 use crate::engine::ddl::Prepared;
 use crate::engine::epoch::EPOCH_ROWS_MAX;
 use crate::engine::epoch::InFlight;
@@ -74,6 +73,31 @@ pub enum Request {
     Shutdown { reply: oneshot::Sender<Result<()>> },
 }
 
+/// A write that a session waits for. The running epoch keeps it, to take it in once more should the epoch be lost.
+pub(super) enum Work {
+    /// A statement's.
+    Write(TableWrite, Question<(Written, bool)>),
+    /// A transaction's.
+    Commit(Changes, Question<()>),
+}
+
+/// What a session asked, with the answer it gets when the epoch is committed.
+pub(super) struct Question<T> {
+    pub(super) reply: oneshot::Sender<Result<T>>,
+    pub(super) answer: Result<T>,
+}
+
+/// What the engine may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Worker threads.
+    pub workers: usize,
+    /// Memory for operator state between epochs, in bytes.
+    pub state_bytes: usize,
+    /// Memory for what one epoch changes, in bytes.
+    pub epoch_bytes: usize,
+}
+
 /// Somebody who waits for sources to come so far.
 pub(super) struct Flush {
     pub(super) targets: BTreeMap<ObjectId, Positions>,
@@ -82,6 +106,7 @@ pub(super) struct Flush {
 
 /// The coordinator's state.
 pub struct Coordinator {
+    pub(super) limits: Limits,
     pub(super) store: Arc<Store>,
     pub(super) runtime: Runtime,
     /// What exists, with the changes of the running epoch.
@@ -110,6 +135,8 @@ pub struct Coordinator {
     /// Source rows not yet fed, by source.
     pub(super) pending: Vec<(ObjectId, Delta)>,
     pub(super) pending_rows: usize,
+    /// Epochs lost since the last that was committed.
+    pub(super) lost: u32,
     /// Why nothing can be committed any more.
     pub(super) failed: Option<Error>,
 }
@@ -123,34 +150,33 @@ pub struct Channels {
 }
 
 impl Coordinator {
-    /// A coordinator of an opened database; `recover` has filled in what was there.
-    #[allow(clippy::too_many_arguments)] // the one place where all parts meet
+    /// A coordinator of an opened database; `recover` brings in what is there.
     pub fn new(
+        limits: Limits,
         store: Arc<Store>,
-        runtime: Runtime,
-        catalog: Catalog,
         state: Arc<SessionState>,
         inputs: Inputs,
         clock: Arc<dyn Clock>,
-        counters: Counters,
         row_ids: Arc<AtomicI64>,
         channels: Channels,
-    ) -> Coordinator {
-        let epoch = Epoch(counters.epochs_reserved);
-        Coordinator {
+    ) -> Result<Coordinator> {
+        let runtime = Runtime::start(limits.workers, limits.state_bytes)?;
+        Ok(Coordinator {
+            limits,
             store,
             runtime,
-            catalog: Arc::new(catalog),
+            catalog: Arc::new(Catalog::new()),
             state,
             inputs,
             shapes: HashMap::new(),
             watermarks: HashMap::new(),
             clock,
-            counters,
+            counters: Counters::default(),
             row_ids,
             writes: Writes::default(),
             changes: Changes::default(),
-            epoch,
+            epoch: Epoch(0),
+            lost: 0,
             requests: channels.requests,
             events: channels.events,
             commits: channels.commits,
@@ -161,7 +187,7 @@ impl Coordinator {
             pending: Vec::new(),
             pending_rows: 0,
             failed: None,
-        }
+        })
     }
 
     /// Works until it is told to end.
@@ -179,7 +205,7 @@ impl Coordinator {
                 Turn::Idle => self.idle(),
             };
             if let Err(error) = outcome.and_then(|()| self.close_if_due()) {
-                self.fail(error);
+                self.lose_epoch(error);
             }
         }
     }
@@ -210,25 +236,8 @@ impl Coordinator {
             return Ok(());
         }
         match request {
-            Request::Write { write, reply } => {
-                self.feed_pending()?;
-                match self.resolve(&write) {
-                    Ok(resolved) => {
-                        let (written, stale) = (resolved.written.clone(), resolved.stale);
-                        self.apply(resolved)?;
-                        self.wait_for_epoch(reply, Ok((written, stale)));
-                    }
-                    Err(error) => self.wait_for_epoch(reply, Err(error)),
-                }
-            }
-            Request::Commit { changes, reply } => {
-                self.feed_pending()?;
-                let outcome = match self.validate(&changes) {
-                    Ok(()) => self.apply_transaction(changes).map(Ok)?,
-                    Err(error) => Err(error),
-                };
-                self.wait_for_epoch(reply, outcome);
-            }
+            Request::Write { write, reply } => self.admit(Work::Write(write, Question::new(reply)))?,
+            Request::Commit { changes, reply } => self.admit(Work::Commit(changes, Question::new(reply)))?,
             Request::Ddl { ddl, reply } => {
                 self.close()?;
                 self.settle()?;
@@ -250,17 +259,6 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Answers when the running epoch is committed; an error of the commit goes before the answer.
-    fn wait_for_epoch<T: Send + 'static>(&mut self, reply: oneshot::Sender<Result<T>>, answer: Result<T>) {
-        let waiter: Waiter = Box::new(move |outcome| {
-            let _ = reply.send(outcome.and(answer));
-        });
-        match &mut self.open {
-            Some(open) => open.waiters.push(waiter),
-            None => waiter(Ok(())),
-        }
-    }
-
     fn event(&mut self, event: SourceEvent) -> Result<()> {
         match event {
             SourceEvent::Batch(batch) => self.batch(batch),
@@ -277,6 +275,11 @@ impl Coordinator {
                 self.open().map(drop)
             }
         }
+    }
+
+    /// Forgets what readers had brought that were stopped.
+    pub(super) fn drop_waiting_events(&mut self) {
+        while self.events.try_recv().is_ok() {}
     }
 
     /// Takes in what readers had brought so far. After this nothing is left of a reader that was stopped before, which a new
@@ -333,15 +336,16 @@ impl Coordinator {
     }
 
     /// Stops epochs, not reads: whoever waits, and whoever writes from now on, is told why.
-    fn fail(&mut self, error: Error) {
+    pub(super) fn stop(&mut self, error: Error) {
         tracing::error!(%error, "the engine has stopped: reads go on, writes are refused until a restart");
-        if let Some(open) = self.open.take() {
-            open.waiters.into_iter().for_each(|waiter| waiter(Err(error.clone())));
+        let error = error.hint("Restart the server; it goes on from the last committed epoch.");
+        for work in self.open.take().into_iter().flat_map(|open| open.work) {
+            work.tell(Err(error.clone()));
         }
         for flush in self.flushes.drain(..) {
             let _ = flush.reply.send(Err(error.clone()));
         }
-        self.failed = Some(error.hint("Restart the server; it goes on from the last committed epoch."));
+        self.failed = Some(error);
     }
 
     /// A new object that takes writes or is read as an input.
@@ -365,6 +369,22 @@ enum Turn {
     Event(SourceEvent),
     Committed(Result<()>),
     Idle,
+}
+
+impl<T> Question<T> {
+    fn new(reply: oneshot::Sender<Result<T>>) -> Question<T> {
+        Question { reply, answer: Err(Error::internal("a write was not answered")) }
+    }
+}
+
+impl Work {
+    /// Tells whoever waits: what came of the commit, then the answer.
+    pub(super) fn tell(self, outcome: Result<()>) {
+        match self {
+            Work::Write(_, Question { reply, answer }) => drop(reply.send(outcome.and(answer))),
+            Work::Commit(_, Question { reply, answer }) => drop(reply.send(outcome.and(answer))),
+        }
+    }
 }
 
 impl Request {

@@ -146,8 +146,10 @@ impl Coordinator {
         self.catalog = Arc::new(catalog);
         self.must_sync();
         crate::fault::point("ddl.before_commit");
-        self.close()?;
-        self.settle()?;
+        if let Err(error) = self.close().and_then(|()| self.settle()) {
+            self.return_to_commit();
+            return Err(error);
+        }
         crate::fault::point("ddl.after_commit");
         Ok(())
     }
@@ -230,6 +232,7 @@ impl Coordinator {
         let mut scan = self.base()?.scan(Space::Relation(input), None, None);
         while let Some(delta) = codec.read_chunk(&mut scan, STEP_ROWS)? {
             self.runtime.step(vec![(input, delta)]);
+            self.check_memory()?;
         }
         Ok(())
     }

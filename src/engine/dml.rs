@@ -3,6 +3,7 @@
 use crate::dataflow::runtime::STEP_ROWS;
 use crate::delta::Delta;
 use crate::engine::coordinator::Coordinator;
+use crate::engine::coordinator::Work;
 use crate::engine::ingest;
 use crate::engine::table::Changes;
 use crate::engine::write::Resolved;
@@ -13,6 +14,37 @@ use crate::error::Result;
 use crate::ids::ObjectId;
 
 impl Coordinator {
+    /// Takes a write into the running epoch, which answers it when it is committed. An error is one of the epoch, not of
+    /// the write.
+    pub(super) fn admit(&mut self, mut work: Work) -> Result<()> {
+        let done = self.perform(&mut work);
+        self.open()?.work.push(work);
+        done
+    }
+
+    fn perform(&mut self, work: &mut Work) -> Result<()> {
+        self.feed_pending()?;
+        match work {
+            Work::Write(write, question) => {
+                question.answer = match self.resolve(write) {
+                    Ok(resolved) => {
+                        let answer = (resolved.written.clone(), resolved.stale);
+                        self.apply(resolved)?;
+                        Ok(answer)
+                    }
+                    Err(error) => Err(error),
+                };
+            }
+            Work::Commit(changes, question) => {
+                question.answer = match self.validate(changes) {
+                    Ok(()) => self.apply_transaction(changes).map(Ok)?,
+                    Err(error) => Err(error),
+                };
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn resolve(&mut self, write: &TableWrite) -> Result<Resolved> {
         self.open()?;
         let base = &self.open.as_ref().expect("just opened").base;
@@ -31,11 +63,13 @@ impl Coordinator {
     /// Feeds what a write came to, in steps.
     pub(super) fn apply(&mut self, resolved: Resolved) -> Result<()> {
         self.open()?.sync = true;
+        self.check_memory()?;
         for (table, delta) in resolved.deltas {
             self.observe(table, &delta)?;
             for from in (0..delta.len()).step_by(STEP_ROWS) {
                 let length = STEP_ROWS.min(delta.len() - from);
                 self.feed(vec![(table, delta.slice(from, length))])?;
+                self.check_memory()?;
             }
         }
         Ok(())
@@ -69,7 +103,7 @@ impl Coordinator {
         Ok(())
     }
 
-    pub(super) fn apply_transaction(&mut self, changes: Changes) -> Result<()> {
+    pub(super) fn apply_transaction(&mut self, changes: &Changes) -> Result<()> {
         let mut resolved = Resolved::default();
         for table in changes.tables() {
             let codec = &self.shapes[&table].codec;

@@ -12,6 +12,8 @@ use crate::delta::Delta;
 use crate::engine::commit::Commit;
 use crate::engine::commit::Waiter;
 use crate::engine::coordinator::Coordinator;
+use crate::engine::coordinator::Work;
+use crate::engine::query;
 use crate::engine::records;
 use crate::error::Error;
 use crate::error::Result;
@@ -37,8 +39,8 @@ pub(super) struct Open {
     pub(super) begun: Instant,
     /// Rows fed so far.
     pub(super) rows: usize,
-    /// Who waits for its commit.
-    pub(super) waiters: Vec<Waiter>,
+    /// The writes it took in.
+    pub(super) work: Vec<Work>,
     /// Whether it must be synced: it holds more than what sources can bring again.
     pub(super) sync: bool,
 }
@@ -85,7 +87,7 @@ impl Coordinator {
                 base,
                 begun: self.clock.instant(),
                 rows: 0,
-                waiters: Vec::new(),
+                work: Vec::new(),
                 sync: false,
             });
         }
@@ -110,26 +112,45 @@ impl Coordinator {
         let age = self.clock.instant() - open.begun;
         let waiting = !self.requests.is_empty() || !self.events.is_empty();
         let due = match self.in_flight {
-            Some(_) => open.rows >= EPOCH_ROWS_MAX,
-            None if !waiting => true,
-            None => age >= if open.waiters.is_empty() { EPOCH_AGE_MAX } else { WAITED_AGE_MAX },
+            Some(_) => open.rows >= EPOCH_ROWS_MAX || self.is_full(),
+            None if !waiting || self.is_full() => true,
+            None => age >= if open.work.is_empty() { EPOCH_AGE_MAX } else { WAITED_AGE_MAX },
         };
         if due { self.close() } else { Ok(()) }
+    }
+
+    /// Whether the running epoch has used half of the memory that one may take: sources end it then. Only writes of
+    /// sessions, which go into one epoch whole, use more.
+    pub(super) fn is_full(&self) -> bool {
+        self.epoch_bytes() > self.limits.epoch_bytes / 2
+    }
+
+    /// What the running epoch has taken of memory so far.
+    fn epoch_bytes(&self) -> usize {
+        self.runtime.growth_bytes() + self.changes.memory_bytes()
+    }
+
+    /// Refuses an epoch that has outgrown its share of memory.
+    pub(super) fn check_memory(&self) -> Result<()> {
+        if self.epoch_bytes() <= self.limits.epoch_bytes {
+            return Ok(());
+        }
+        Err(query::too_large(self.limits.epoch_bytes))
     }
 
     /// Ends the running epoch: the last pass, everything sealed, handed to the committer.
     pub(super) fn close(&mut self) -> Result<()> {
         self.feed_pending()?;
-        let Some(mut open) = self.open.take() else { return Ok(()) };
+        if self.open.is_none() {
+            return Ok(());
+        }
         crate::fault::point("epoch.before_seal");
-        let shares = match self.runtime.finish() {
-            Ok(shares) => shares,
-            Err(error) => {
-                open.waiters.drain(..).for_each(|waiter| waiter(Err(error.clone())));
-                return Err(error);
-            }
-        };
-        self.count_errors(&open.base, &shares.errors)?;
+        let shares = self.runtime.finish()?;
+        if self.open.as_ref().is_some_and(|open| !open.work.is_empty()) {
+            self.check_memory()?;
+        }
+        let base = self.base()?;
+        self.count_errors(&base, &shares.errors)?;
         let mut positions = Vec::new();
         for (id, progress) in self.inputs.end_epoch() {
             records::put_progress(&mut self.writes, id, &progress)?;
@@ -137,22 +158,25 @@ impl Coordinator {
         }
         self.changes.write(&mut self.writes);
         records::put_row_id(&mut self.writes, self.row_ids.load(Ordering::SeqCst));
-        if open.epoch.0 >= self.counters.epochs_reserved {
-            self.counters.epochs_reserved = open.epoch.0 + EPOCHS_RESERVED;
-            open.sync = true;
+        if self.epoch.0 >= self.counters.epochs_reserved {
+            self.counters.epochs_reserved = self.epoch.0 + EPOCHS_RESERVED;
+            self.must_sync();
         }
         records::put_counters(&mut self.writes, &self.counters)?;
         let parts = shares.writes.into_iter().chain([std::mem::take(&mut self.writes)]).collect();
-        let sealed = Arc::new(Sealed::new(open.epoch, parts));
+        let sealed = Arc::new(Sealed::new(self.epoch, parts));
         self.settle()?;
-        self.flushes_reached(&mut open.waiters);
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let waiter = |work: Work| -> Waiter { Box::new(move |outcome| work.tell(outcome)) };
+        let mut waiters = open.work.into_iter().map(waiter).collect();
+        self.flushes_reached(&mut waiters);
         let commit = Commit {
             epoch: open.epoch,
             sealed: sealed.clone(),
             sync: open.sync,
             catalog: self.catalog.clone(),
             system: self.system_context(open.epoch),
-            waiters: open.waiters,
+            waiters,
         };
         self.in_flight = Some(InFlight { sealed, positions });
         self.commits.send(commit).map_err(|_| Error::internal("the committer has died"))
@@ -200,7 +224,11 @@ impl Coordinator {
 
     pub(super) fn committed(&mut self, outcome: Result<()>) -> Result<()> {
         if let Some(commit) = self.in_flight.take() {
-            outcome?;
+            if let Err(error) = outcome {
+                self.stop(error.clone());
+                return Err(error);
+            }
+            self.lost = 0;
             self.inputs.committed(&commit.positions);
         }
         Ok(())

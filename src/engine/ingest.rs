@@ -314,6 +314,12 @@ impl Inputs {
         self.clocks.insert(object.id, InputClock::new(&progress, Duration::from_millis(idle_ms.min(1 << 40))));
     }
 
+    /// Forgets all inputs; their readers stop.
+    pub fn clear(&mut self) {
+        self.running.clear();
+        self.clocks.clear();
+    }
+
     /// Forgets an input.
     pub fn forget(&mut self, id: ObjectId) {
         self.running.remove(&id);

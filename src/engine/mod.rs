@@ -93,6 +93,8 @@ struct Shared {
     published: Arc<RwLock<Arc<Published>>>,
     /// DataFusion with our settings, functions and rules.
     state: Arc<SessionState>,
+    /// Memory for what one epoch changes, in bytes.
+    epoch_bytes: usize,
     /// The last hidden row id given out.
     row_ids: Arc<AtomicI64>,
     /// Where the time comes from.
@@ -223,7 +225,7 @@ impl Engine {
     /// Writes and waits until the write is committed and visible.
     pub async fn write(&self, dml: &Dml, parameters: &[Parameter]) -> Result<Written> {
         for _ in 0..ATTEMPTS {
-            let write = statement::evaluate(&self.view(), &self.shared.state, dml, parameters).await?;
+            let write = statement::evaluate(&self.view(), &self.shared, dml, parameters).await?;
             let (written, stale) = self.ask(|reply| Request::Write { write, reply }).await?;
             if !stale {
                 return Ok(written);

@@ -35,12 +35,14 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::streaming::StreamingTableExec;
+use futures::TryStreamExt;
 
 use crate::catalog::Object;
 use crate::catalog::system;
 use crate::catalog::system::SessionFacts;
 use crate::catalog::system::SystemContext;
 use crate::dataflow::relation::RelationCodec;
+use crate::delta::Delta;
 use crate::engine::Published;
 use crate::engine::Rows;
 use crate::engine::table::Base;
@@ -413,11 +415,25 @@ pub fn unqualified(expression: &Expr, parameters: &[ScalarValue]) -> Result<Expr
     Ok(expression.clone().transform(replace).map_err(from_datafusion)?.data)
 }
 
-/// All rows of a read as one batch.
-pub async fn collect(rows: Rows) -> Result<RecordBatch> {
+/// All rows of a read as one batch, which may take so many bytes.
+pub async fn collect(mut rows: Rows, bytes_max: usize) -> Result<RecordBatch> {
     let schema = rows.schema.clone();
-    let batches = datafusion::physical_plan::common::collect(rows.stream).await.map_err(from_datafusion)?;
+    let (mut batches, mut bytes) = (Vec::new(), 0);
+    while let Some(batch) = rows.stream.try_next().await.map_err(from_datafusion)? {
+        bytes += Delta::inserts(batch.clone()).memory_bytes();
+        if bytes > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        batches.push(batch);
+    }
     arrow::compute::concat_batches(&schema, &batches).map_err(crate::delta::arrow_error)
+}
+
+/// What a statement is told whose changes would take more than so many bytes.
+pub fn too_large(bytes_max: usize) -> Error {
+    let message = format!("the statement changes more than {} MB of rows and views at once", bytes_max >> 20);
+    Error::out_of_memory(message)
+        .hint("Split it into smaller statements, or start the server with a larger --memory-limit.")
 }
 
 /// Rows with the column types of `columns`, by position; a different type is a defect of the binder.

@@ -1,5 +1,7 @@
-//! Opening a database: what is stored becomes a running engine. Plans are loaded, never made again.
+//! What is stored becomes a running engine: when a database is opened, and when an epoch was lost. Plans are loaded, never
+//! made again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -18,10 +20,14 @@ use crate::engine::Shared;
 use crate::engine::commit;
 use crate::engine::coordinator::Channels;
 use crate::engine::coordinator::Coordinator;
+use crate::engine::coordinator::Limits;
+use crate::engine::coordinator::Work;
 use crate::engine::ddl::all_progress;
 use crate::engine::ddl::inputs_of;
 use crate::engine::ingest::Inputs;
 use crate::engine::records;
+use crate::engine::table::Changes;
+use crate::error::Error;
 use crate::error::Result;
 use crate::functions::from_datafusion;
 use crate::ids::Epoch;
@@ -29,9 +35,16 @@ use crate::plan;
 use crate::sql::semantics;
 use crate::state::Store;
 use crate::state::StoreOptions;
+use crate::state::Writes;
 
 /// Batches of sources that may wait for the coordinator.
 const EVENTS_MAX: usize = 16;
+
+/// An epoch may take at least so much memory.
+const EPOCH_BYTES_MIN: usize = 16 << 20;
+
+/// Epochs lost one after the other, with nothing committed between them, after which the engine stops.
+const LOST_MAX: u32 = 3;
 
 /// Reads get at least so much memory.
 const READ_BYTES_MIN: usize = 16 << 20;
@@ -43,31 +56,29 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
     let store = Store::open(&options.data_dir, store_options)?;
     crate::fault::point("recovery.after_open");
     let snapshot = store.snapshot();
-    let (catalog, counters) = records::load(&snapshot)?;
-    let progress = all_progress(&catalog, &snapshot)?;
     let row_ids = Arc::new(AtomicI64::new(records::row_id(&snapshot)?));
     let state = Arc::new(session_state(memory / 4)?);
     let (request, requests) = unbounded();
     let (event, events) = bounded(EVENTS_MAX);
     let (commit, commits) = bounded(1);
     let (told, done) = bounded(1);
-    let runtime = Runtime::start(options.workers, memory / 4)?;
+    let limits =
+        Limits { workers: options.workers, state_bytes: memory / 4, epoch_bytes: (memory / 4).max(EPOCH_BYTES_MIN) };
     let epoch = store.committed_epoch()?.unwrap_or(Epoch(0));
     let environment = Arc::new(options.environment);
     let inputs = Inputs::new(event, options.clock.clone(), environment.clone());
     let channels = Channels { requests, events, commits: commit, done };
     let mut coordinator = Coordinator::new(
+        limits,
         store.clone(),
-        runtime,
-        catalog,
         state.clone(),
         inputs,
         options.clock.clone(),
-        counters,
         row_ids.clone(),
         channels,
-    );
-    load(&mut coordinator, progress)?;
+    )?;
+    coordinator.load()?;
+    coordinator.epoch = Epoch(coordinator.counters.epochs_reserved);
     let system = coordinator.system_context(epoch);
     let recovered = Published { epoch, catalog: coordinator.catalog.clone(), snapshot, system };
     let published = Arc::new(RwLock::new(Arc::new(recovered)));
@@ -79,6 +90,7 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
         requests: request,
         published,
         state,
+        epoch_bytes: limits.epoch_bytes,
         row_ids,
         clock: options.clock,
         environment,
@@ -97,27 +109,79 @@ fn session_state(memory_bytes: usize) -> Result<SessionState> {
     Ok(state)
 }
 
-/// Brings every stored object to life, oldest first.
-fn load(
-    coordinator: &mut Coordinator,
-    mut progress: std::collections::BTreeMap<crate::ids::ObjectId, records::Progress>,
-) -> Result<()> {
-    let catalog = coordinator.catalog.clone();
-    let mut read = std::collections::BTreeSet::new();
-    for object in catalog.objects() {
-        coordinator.adopt(object.id, progress.remove(&object.id))?;
-        if let ObjectKind::MaterializedView(view) = &object.kind {
-            let plan = Arc::new(plan::stored::read(&view.plan)?);
-            read.extend(inputs_of(&plan));
-            coordinator.runtime.install(object.id, plan, view.storage.clone(), false);
+impl Coordinator {
+    /// Brings everything that is stored to life, oldest first.
+    fn load(&mut self) -> Result<()> {
+        let snapshot = self.store.snapshot();
+        let (catalog, counters) = records::load(&snapshot)?;
+        let mut progress = all_progress(&catalog, &snapshot)?;
+        self.catalog = Arc::new(catalog);
+        self.counters = counters;
+        let mut read = BTreeSet::new();
+        for object in self.catalog.clone().objects() {
+            self.adopt(object.id, progress.remove(&object.id))?;
+            if let ObjectKind::MaterializedView(view) = &object.kind {
+                let plan = Arc::new(plan::stored::read(&view.plan)?);
+                read.extend(inputs_of(&plan));
+                self.runtime.install(object.id, plan, view.storage.clone(), false);
+            }
+        }
+        for id in read {
+            if let Err(error) = self.start_if_source(id) {
+                self.inputs.trouble(id, error, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// The running epoch cannot be committed: everything returns to the last one that was, and the writes that were in it
+    /// are taken in once more, each in an epoch of its own, so that the one that is the cause fails alone.
+    pub(super) fn lose_epoch(&mut self, error: Error) {
+        if self.failed.is_some() {
+            return;
+        }
+        tracing::warn!(%error, epoch = self.epoch.0, "an epoch is lost, and what it took in is taken in again");
+        self.lost += 1;
+        if self.lost > LOST_MAX {
+            return self.stop(error);
+        }
+        let work = self.return_to_commit();
+        for work in work {
+            if let Err(error) = self.admit(work).and_then(|()| self.close()) {
+                self.return_to_commit().into_iter().for_each(|work| work.tell(Err(error.clone())));
+            }
         }
     }
-    for id in read {
-        if let Err(error) = coordinator.start_if_source(id) {
-            coordinator.inputs.trouble(id, error, false);
+
+    /// Forgets the running epoch, and everything in memory with it. Returns the writes that were in it.
+    pub(super) fn return_to_commit(&mut self) -> Vec<Work> {
+        // A commit that fails stops the engine, and answers whoever waits.
+        if self.failed.is_some() || self.settle().is_err() {
+            return Vec::new();
+        }
+        let work = self.open.take().map(|open| open.work).unwrap_or_default();
+        self.pending.clear();
+        self.pending_rows = 0;
+        self.writes = Writes::default();
+        self.changes = Changes::default();
+        self.shapes.clear();
+        self.watermarks.clear();
+        self.inputs.clear();
+        self.drop_waiting_events();
+        let started = Runtime::start(self.limits.workers, self.limits.state_bytes);
+        let loaded = started.and_then(|runtime| {
+            self.runtime = runtime;
+            self.load()
+        });
+        match loaded {
+            Ok(()) => work,
+            Err(error) => {
+                work.into_iter().for_each(|work| work.tell(Err(error.clone())));
+                self.stop(error);
+                Vec::new()
+            }
         }
     }
-    Ok(())
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {

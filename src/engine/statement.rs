@@ -8,6 +8,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::catalog::Object;
+use crate::engine::Shared;
 use crate::engine::errors;
 use crate::engine::query;
 use crate::engine::query::View;
@@ -28,11 +29,18 @@ struct Evaluation<'a> {
     view: &'a View,
     state: &'a SessionState,
     parameters: &'a [ScalarValue],
+    /// What the rows may take in memory.
+    bytes_max: usize,
 }
 
 /// The write that a statement comes to on what it sees.
-pub async fn evaluate(view: &View, state: &SessionState, dml: &Dml, parameters: &[ScalarValue]) -> Result<TableWrite> {
-    let e = Evaluation { view, state, parameters };
+pub(super) async fn evaluate(
+    view: &View,
+    shared: &Shared,
+    dml: &Dml,
+    parameters: &[ScalarValue],
+) -> Result<TableWrite> {
+    let e = Evaluation { view, state: &shared.state, parameters, bytes_max: shared.epoch_bytes };
     match dml {
         Dml::Insert { table, source, conflict, returning } => {
             let object = e.table(*table)?;
@@ -101,7 +109,7 @@ impl Evaluation<'_> {
     }
 
     async fn rows(&self, query: &Query) -> Result<arrow::array::RecordBatch> {
-        query::collect(self.view.read(self.state, query, self.parameters).await?).await
+        query::collect(self.view.read(self.state, query, self.parameters).await?, self.bytes_max).await
     }
 
     fn compile(&self, expressions: &[Expr], columns: &[Column]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {

@@ -109,10 +109,15 @@ pub struct Change {
     pub after: Option<Vec<u8>>,
 }
 
+/// What a change takes besides its bytes.
+const CHANGE_BYTES: usize = 120;
+
 /// Changes of tables by key, over a [`Base`]: those of the running epoch, or of a transaction.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     tables: HashMap<ObjectId, BTreeMap<Vec<u8>, Change>>,
+    /// About how much memory they take.
+    bytes: usize,
 }
 
 impl Changes {
@@ -148,10 +153,12 @@ impl Changes {
 
     /// Records that a key's value was `before` and is `after` now.
     pub fn set(&mut self, object: ObjectId, key: &[u8], before: Option<Vec<u8>>, after: Option<Vec<u8>>) {
+        self.bytes += after.as_ref().map_or(0, Vec::len);
         let table = self.tables.entry(object).or_default();
         match table.get_mut(key) {
             Some(change) => change.after = after,
             None => {
+                self.bytes += CHANGE_BYTES + key.len() + before.as_ref().map_or(0, Vec::len);
                 table.insert(key.to_vec(), Change { before, after });
             }
         }
@@ -167,6 +174,11 @@ impl Changes {
         self.tables.keys().copied()
     }
 
+    /// About how much memory they take.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
         self.tables.values().all(BTreeMap::is_empty)
@@ -174,6 +186,7 @@ impl Changes {
 
     /// Turns the changes into writes and forgets them.
     pub fn write(&mut self, writes: &mut Writes) {
+        self.bytes = 0;
         for (object, changes) in self.tables.drain() {
             for (key, change) in changes {
                 match change.after {

@@ -13,6 +13,7 @@ use crate::engine::Published;
 use crate::engine::Rows;
 use crate::engine::Written;
 use crate::engine::coordinator::Request;
+use crate::engine::query;
 use crate::engine::query::View;
 use crate::engine::statement;
 use crate::engine::table::Changes;
@@ -68,14 +69,14 @@ impl Transaction {
 
     /// Writes into the transaction; nobody else sees it before COMMIT.
     pub async fn write(&mut self, dml: &Dml, parameters: &[ScalarValue]) -> Result<Written> {
-        let write = statement::evaluate(&self.view(), &self.engine.shared.state, dml, parameters).await?;
+        let write = statement::evaluate(&self.view(), &self.engine.shared, dml, parameters).await?;
         self.resolve(&write)
     }
 
     /// Writes rows that came with the statement (see [`crate::sql::bound::RelationRef::Given`]).
     pub async fn write_given(&mut self, dml: &Dml, rows: RecordBatch) -> Result<Written> {
         let view = View { given: Some(rows), ..self.view() };
-        let write = statement::evaluate(&view, &self.engine.shared.state, dml, &[]).await?;
+        let write = statement::evaluate(&view, &self.engine.shared, dml, &[]).await?;
         drop(view);
         self.resolve(&write)
     }
@@ -98,7 +99,11 @@ impl Transaction {
             row_ids: &shared.row_ids,
             watermarks: &watermarks,
         };
-        Ok(resolver.resolve(write)?.written)
+        let resolved = resolver.resolve(write)?;
+        if changes.memory_bytes() > shared.epoch_bytes {
+            return Err(query::too_large(shared.epoch_bytes));
+        }
+        Ok(resolved.written)
     }
 
     /// Marks a place to go back to.

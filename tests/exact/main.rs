@@ -1,11 +1,13 @@
 //! Whether every number is exact: random views under random histories against a real PostgreSQL ([`oracle`]), under
-//! `kill -9` at any moment ([`crashes`]), and for every reader at every moment ([`bank`]).
+//! `kill -9` at any moment ([`crashes`]), beside statements larger than memory ([`memory`]), and for every reader at every
+//! moment ([`bank`]).
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod bank;
 mod crashes;
+mod memory;
 mod oracle;
 
 /// A number from the environment.
