@@ -3,6 +3,7 @@
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::ids::Epoch;
+use crate::ids::Shard;
 use crate::state::{StateReader, Writes};
 
 /// One node of a running plan, on one worker.
@@ -38,6 +39,12 @@ pub trait Operator {
 
     /// Hands over everything this epoch changed in its state; the caches are clean afterwards.
     fn seal(&mut self, _writes: &mut Writes) -> Result<()> {
+        Ok(())
+    }
+
+    /// Brings one shard of its stored state into memory; `last` when it is the last one of this worker. Called after a
+    /// restart, between epochs or at the beginning of one.
+    fn warm(&mut self, _shard: Shard, _last: bool, _state: &StateReader) -> Result<()> {
         Ok(())
     }
 

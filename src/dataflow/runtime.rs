@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -17,6 +18,7 @@ use crate::dataflow::operator::RowError;
 use crate::dataflow::worker::Command;
 use crate::dataflow::worker::Finished;
 use crate::dataflow::worker::Scope;
+use crate::dataflow::worker::Share;
 use crate::dataflow::worker::Worker;
 use crate::delta::Delta;
 use crate::error::Error;
@@ -48,8 +50,8 @@ pub struct Runtime {
     filling: Option<ObjectId>,
     /// What the running epoch has added to operator state so far, in bytes.
     growth: Arc<AtomicUsize>,
-    /// Memory for the operator state of one worker, in bytes.
-    memory_bytes: usize,
+    /// For each worker, whether stored state is still to be brought into memory.
+    cold: Vec<Arc<AtomicBool>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -69,13 +71,16 @@ impl Runtime {
         let (answer, answers) = unbounded();
         let (peers, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
         let growth = Arc::<AtomicUsize>::default();
-        let mut commands = Vec::new();
+        let (mut commands, mut cold) = (Vec::new(), Vec::new());
         let mut threads = Vec::new();
         for (number, inbox) in inboxes.into_iter().enumerate() {
             let (command, receiver) = bounded(COMMANDS_MAX);
             commands.push(command);
-            let (answer, peers, growth) = (answer.clone(), peers.clone(), growth.clone());
-            let work = move || Worker::new(WorkerId(number as u16), receiver, answer, peers, inbox, growth).run();
+            let is_cold = Arc::<AtomicBool>::default();
+            cold.push(is_cold.clone());
+            let share = Share { memory_bytes: memory_bytes / workers, growth: growth.clone(), is_cold };
+            let (answer, peers) = (answer.clone(), peers.clone());
+            let work = move || Worker::new(WorkerId(number as u16), receiver, answer, peers, inbox, share).run();
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
             threads.push(thread.stack_size(8 << 20).spawn(work)?);
         }
@@ -86,7 +91,7 @@ impl Runtime {
             touched: BTreeSet::new(),
             filling: None,
             growth,
-            memory_bytes: memory_bytes / workers,
+            cold,
             threads,
         })
     }
@@ -95,6 +100,9 @@ impl Runtime {
     pub fn install(&mut self, view: ObjectId, plan: Arc<Plan>, storage: Storage, fresh: bool) {
         self.graph.add(view, &plan, &storage);
         self.filling = fresh.then_some(view);
+        if !fresh {
+            self.cold.iter().for_each(|cold| cold.store(true, Ordering::Relaxed));
+        }
         self.tell(|_| Command::Install { view, plan: plan.clone(), storage: storage.clone(), fresh });
     }
 
@@ -149,14 +157,23 @@ impl Runtime {
         self.tell(|worker| Command::Step { deltas: share(worker), scope: scope.clone() });
     }
 
+    /// Whether stored state is still to be brought into memory.
+    pub fn is_cold(&self) -> bool {
+        self.cold.iter().any(|cold| cold.load(Ordering::Relaxed))
+    }
+
+    /// Brings some of it in. No epoch is running; this is the state after the last one.
+    pub fn warm(&self, state: &StateReader) {
+        self.tell(|_| Command::Warm { state: state.clone() });
+    }
+
     /// Ends the epoch: the last pass, then everything sealed. Waits for all workers.
     pub fn finish(&mut self) -> Result<SealedShares> {
         let scope = match self.filling.take() {
             Some(view) => Scope::View { view, create: false },
             None => Scope::Reached(Arc::new(std::mem::take(&mut self.touched))),
         };
-        let memory_bytes = self.memory_bytes;
-        self.tell(|_| Command::Finish { scope: scope.clone(), memory_bytes });
+        self.tell(|_| Command::Finish { scope: scope.clone() });
         let mut shares = SealedShares { writes: Vec::new(), errors: Vec::new(), state_bytes: 0 };
         for _ in 0..self.commands.len() {
             let gone = |_| Error::internal("a worker thread has died");

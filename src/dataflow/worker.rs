@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
@@ -29,6 +31,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
+use crate::ids::Shard;
 use crate::ids::WorkerId;
 use crate::plan::ir::Op;
 use crate::plan::ir::Plan;
@@ -41,12 +44,14 @@ pub enum Command {
     Install { view: ObjectId, plan: Arc<Plan>, storage: Storage, fresh: bool },
     /// Takes a view's plan out.
     Remove { view: ObjectId },
+    /// Brings some of the stored state into memory, as it is between epochs.
+    Warm { state: StateReader },
     /// Begins an epoch.
     Begin { epoch: Epoch, state: StateReader },
     /// One step: this worker's share of the changes of tables and sources, and what all workers' shares can reach.
     Step { deltas: Vec<(ObjectId, Delta)>, scope: Scope },
     /// The last pass of the epoch, over what the epoch reached; then everything is sealed.
-    Finish { scope: Scope, memory_bytes: usize },
+    Finish { scope: Scope },
 }
 
 /// Which vertices a pass goes through.
@@ -86,6 +91,21 @@ enum Phase {
     Finish,
 }
 
+/// So many shards of state are brought into memory at once at most.
+const WARM_SHARDS: usize = 256;
+/// After so many bytes it is enough for the moment.
+const WARM_BYTES: usize = 1 << 20;
+
+/// A worker's share of memory, and what the coordinator is told of it.
+pub struct Share {
+    /// What operator state may take between epochs, in bytes.
+    pub memory_bytes: usize,
+    /// By how much the running epoch has made the state of all workers grow, in bytes.
+    pub growth: Arc<AtomicUsize>,
+    /// Whether stored state is still to be brought into memory.
+    pub is_cold: Arc<AtomicBool>,
+}
+
 /// A worker thread's state.
 pub struct Worker {
     id: WorkerId,
@@ -108,14 +128,15 @@ pub struct Worker {
     pass: u64,
     /// The running epoch and the state it sees.
     epoch: Option<(Epoch, StateReader)>,
+    /// Operators whose stored state is still to be brought into memory, each with its next shard.
+    cold: VecDeque<(Index, Shard)>,
     /// Vertices reached in this epoch.
     reached: BTreeSet<Index>,
     /// What each operator's state took when it was last called, in bytes.
     memory: BTreeMap<Index, usize>,
     /// The sum of `memory`.
     memory_bytes: usize,
-    /// What the running epoch has added on all workers.
-    growth: Arc<AtomicUsize>,
+    share: Share,
     errors: Vec<(ObjectId, RowError)>,
 }
 
@@ -127,7 +148,7 @@ impl Worker {
         answers: Sender<Result<Finished>>,
         peers: Vec<Sender<Parcel>>,
         parcels: Receiver<Parcel>,
-        growth: Arc<AtomicUsize>,
+        share: Share,
     ) -> Worker {
         Worker {
             id,
@@ -141,10 +162,11 @@ impl Worker {
             arrangements: BTreeMap::new(),
             pass: 0,
             epoch: None,
+            cold: VecDeque::new(),
             reached: BTreeSet::new(),
             memory: BTreeMap::new(),
             memory_bytes: 0,
-            growth,
+            share,
             errors: Vec::new(),
         }
     }
@@ -195,11 +217,16 @@ impl Worker {
                 for index in self.graph.remove(view) {
                     self.operators.remove(&index);
                     self.reached.remove(&index);
+                    self.cold.retain(|(cold, _)| *cold != index);
                     self.arrangements.remove(&index);
                     self.memory_bytes -= self.memory.remove(&index).unwrap_or(0);
                 }
             }
-            Command::Begin { epoch, state } => self.epoch = Some((epoch, state)),
+            Command::Warm { state } => self.warm(&state)?,
+            Command::Begin { epoch, state } => {
+                self.warm(&state)?;
+                self.epoch = Some((epoch, state));
+            }
             Command::Step { deltas, scope } => {
                 let phase = match scope {
                     Scope::View { create: true, .. } => Phase::Create,
@@ -208,7 +235,7 @@ impl Worker {
                 self.pass(&scope, deltas, phase)?;
                 crate::fault::point("epoch.mid_step");
             }
-            Command::Finish { scope, memory_bytes } => return self.finish(&scope, memory_bytes).map(Some),
+            Command::Finish { scope } => return self.finish(&scope).map(Some),
         }
         Ok(None)
     }
@@ -217,7 +244,40 @@ impl Worker {
         for index in self.graph.add(view, plan, storage) {
             let operator = self.operator_of(index, storage, fresh)?;
             self.operators.insert(index, operator);
+            if !fresh && !self.graph.vertex(index).node.op.tables().is_empty() {
+                self.cold.push_back((index, self.first_shard()));
+            }
         }
+        Ok(())
+    }
+
+    /// The first of this worker's shards.
+    fn first_shard(&self) -> Shard {
+        let mut all = (0..Shard::COUNT).map(Shard);
+        all.find(|shard| shard.owner(self.peers.len()) == self.id).expect("there are more shards than workers")
+    }
+
+    /// Brings some of the stored state into memory, until there is no more or no more room.
+    fn warm(&mut self, state: &StateReader) -> Result<()> {
+        let full = self.memory_bytes + WARM_BYTES;
+        for _ in 0..WARM_SHARDS {
+            let Some((index, shard)) = self.cold.pop_front() else { break };
+            if self.memory_bytes > self.share.memory_bytes / 4 * 3 {
+                self.cold.clear();
+                break;
+            }
+            let next = Shard(shard.0 + 1);
+            let last = next.0 == Shard::COUNT || next.owner(self.peers.len()) != self.id;
+            self.operator(index).warm(shard, last, state)?;
+            self.measure(index);
+            if !last {
+                self.cold.push_front((index, next));
+            }
+            if self.memory_bytes > full {
+                break;
+            }
+        }
+        self.share.is_cold.store(!self.cold.is_empty(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -286,7 +346,7 @@ impl Worker {
         }
         let before = self.memory_bytes;
         called.iter().for_each(|&index| self.measure(index));
-        self.growth.fetch_add(self.memory_bytes.saturating_sub(before), Ordering::Relaxed);
+        self.share.growth.fetch_add(self.memory_bytes.saturating_sub(before), Ordering::Relaxed);
         self.reached.extend(called);
         Ok(())
     }
@@ -379,7 +439,7 @@ impl Worker {
         }
     }
 
-    fn finish(&mut self, scope: &Scope, memory_bytes: usize) -> Result<Finished> {
+    fn finish(&mut self, scope: &Scope) -> Result<Finished> {
         self.pass(scope, Vec::new(), Phase::Finish)?;
         let mut writes = Writes::default();
         for index in std::mem::take(&mut self.reached) {
@@ -387,14 +447,14 @@ impl Worker {
             self.measure(index);
         }
         self.epoch = None;
-        let state_bytes = self.shrink(memory_bytes);
+        let state_bytes = self.shrink();
         Ok(Finished { writes, errors: std::mem::take(&mut self.errors), state_bytes })
     }
 
     /// Holds operator state under its budget: each operator gives up in proportion to what it takes.
-    fn shrink(&mut self, budget: usize) -> usize {
-        if self.memory_bytes > budget {
-            let (total, target) = (self.memory_bytes, budget / 4 * 3);
+    fn shrink(&mut self) -> usize {
+        if self.memory_bytes > self.share.memory_bytes {
+            let (total, target) = (self.memory_bytes, self.share.memory_bytes / 4 * 3);
             let indices = self.memory.keys().copied().collect::<Vec<_>>();
             for index in indices {
                 let share = (self.memory[&index] as u128 * target as u128 / total as u128) as usize;

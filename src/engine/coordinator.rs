@@ -216,6 +216,7 @@ impl Coordinator {
             _ if self.failed.is_some() => WAIT_MAX,
             (Some(_), None) => Duration::ZERO,
             (Some(_), Some(_)) => WAIT_MAX,
+            (None, None) if self.runtime.is_cold() => Duration::ZERO,
             (None, _) => self.inputs.next_idle().unwrap_or(WAIT_MAX),
         };
         // While the epoch is full, sources wait: that is the backpressure.

@@ -234,12 +234,14 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Nothing was waiting: an idle partition may let a watermark move.
+    /// Nothing was waiting: an idle partition may let a watermark move, and state that was stored comes into memory.
     pub(super) fn idle(&mut self) -> Result<()> {
         self.feed_pending()?;
         if self.open.is_none() && self.failed.is_none() {
             let moved = self.inputs.end_epoch();
-            if !moved.is_empty() {
+            if moved.is_empty() && self.in_flight.is_none() && self.runtime.is_cold() {
+                self.runtime.warm(&self.store.reader(None));
+            } else if !moved.is_empty() {
                 self.open()?;
                 for (id, progress) in moved {
                     records::put_progress(&mut self.writes, id, &progress)?;

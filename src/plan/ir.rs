@@ -145,14 +145,20 @@ impl Op {
 impl Plan {
     /// The state tables that the plan owns.
     pub fn tables(&self) -> Vec<TableId> {
-        let of = |node: &Node| match &node.op {
+        self.nodes.iter().flat_map(|node| node.op.tables()).collect()
+    }
+}
+
+impl Op {
+    /// The state tables that the node owns.
+    pub fn tables(&self) -> Vec<TableId> {
+        match self {
             Op::Arrange { table, .. } => vec![*table],
             Op::Aggregate { table, multisets, .. } => {
                 std::iter::once(*table).chain(multisets.iter().map(|m| m.table)).collect()
             }
             Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => Vec::new(),
             Op::Union | Op::Negate | Op::Join | Op::Materialize { .. } => Vec::new(),
-        };
-        self.nodes.iter().flat_map(of).collect()
+        }
     }
 }

@@ -58,6 +58,7 @@ fn run(plan: &Plan, seed: u64) {
         match random.random_range(0..8) {
             0 => world.restart(),
             1 => world.shrink(0),
+            3..6 => world.warm(),
             2 => {
                 let half = world.memory_bytes() / 2;
                 world.shrink(half / 2);
@@ -169,6 +170,7 @@ fn a_large_key() {
         match random.random_range(0..4) {
             0 => world.restart(),
             1 => world.shrink(0),
+            2 => world.warm(),
             _ => (),
         }
         if epoch % 10 == 9 {

@@ -300,6 +300,18 @@ impl Operator for Aggregate {
         Ok(())
     }
 
+    fn warm(&mut self, shard: Shard, last: bool, state: &StateReader) -> Result<()> {
+        let (weights, calls) = (&mut self.weights, &mut self.calls);
+        self.groups.warm(shard, last, state, |slot, record| {
+            weights.resize(weights.len().max(slot as usize + 1), 0);
+            calls.iter_mut().for_each(|call| call.accumulators_mut().grow(weights.len()));
+            take_version(record)?;
+            weights[slot as usize] = take_long(record)?;
+            calls.iter_mut().try_for_each(|call| call.accumulators_mut().read(slot, record))
+        })?;
+        self.multisets.iter_mut().try_for_each(|multiset| multiset.warm(shard, last, state))
+    }
+
     fn memory_bytes(&self) -> usize {
         self.groups_bytes() + self.multisets.iter().map(Multiset::memory_bytes).sum::<usize>()
     }

@@ -226,6 +226,17 @@ impl Multiset {
         }
     }
 
+    /// Brings a shard of what is stored into memory.
+    pub fn warm(&mut self, shard: Shard, last: bool, state: &StateReader) -> Result<()> {
+        let counts = &mut self.counts;
+        self.entries.warm(shard, last, state, |entry, record| {
+            counts.resize(counts.len().max(entry as usize + 1), 0);
+            take_version(record)?;
+            counts[entry as usize] = take_long(record)?;
+            Ok(())
+        })
+    }
+
     /// How much memory this takes, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.entries.memory_bytes() + self.counts.capacity() * size_of::<i64>()

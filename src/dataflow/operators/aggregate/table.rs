@@ -4,6 +4,7 @@
 //! ```text
 //! intern ──► slots of keys; new ones are marked as such
 //! load   ──► one sorted read for all new ones, none while the table is resident
+//! warm   ──► after a restart, shard by shard, until it is resident
 //! touch  ──► the slot is dirty until seal
 //! seal   ──► dirty slots are written, or deleted
 //! evict  ──► clean slots go, those not used lately first
@@ -52,6 +53,8 @@ pub(super) struct SlotTable {
     loaded: usize,
     /// Whether all entries of the table are in memory, so that a new key has no value.
     residency: Residency,
+    /// Whether stored slots were let go of, which are not brought back by [`warm`](SlotTable::warm).
+    evicted: bool,
     /// How many slots [`seal`](SlotTable::seal) found empty since the last compaction.
     empty: usize,
 }
@@ -67,6 +70,7 @@ impl SlotTable {
             dirty: Vec::new(),
             loaded: 0,
             residency: if fresh { Residency::Complete } else { Residency::Partial },
+            evicted: false,
             empty: 0,
         }
     }
@@ -115,6 +119,39 @@ impl SlotTable {
             found(slot, &mut record)
         })?;
         stored.iter().for_each(|slot| self.flags[*slot as usize] |= STORED);
+        Ok(())
+    }
+
+    /// Reads all entries of a shard that are not in memory: calls `found(slot, record)` for each. With the last shard the
+    /// table is resident.
+    pub fn warm(
+        &mut self,
+        shard: Shard,
+        last: bool,
+        state: &StateReader,
+        mut found: impl FnMut(u32, &mut &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        if self.residency.is_complete() {
+            return Ok(());
+        }
+        let (mut keys, mut records) = (ByteRows::default(), ByteRows::default());
+        let mut scan = state.scan(Space::State(self.id, shard), None, None);
+        while let Some((key, record)) = scan.next_entry()? {
+            keys.push(key);
+            records.push(record);
+        }
+        let mut slots = Vec::with_capacity(keys.len());
+        self.intern(&keys, &mut slots, |_| shard);
+        for (slot, mut record) in slots.into_iter().zip(records.iter()) {
+            if slot as usize >= self.loaded {
+                self.flags[slot as usize] = STORED;
+                found(slot, &mut record)?;
+            }
+        }
+        self.loaded = self.len();
+        if last && !self.evicted {
+            self.residency = Residency::Complete;
+        }
         Ok(())
     }
 
@@ -192,6 +229,7 @@ impl SlotTable {
                     victims -= 1;
                     if flags & STORED != 0 {
                         self.residency = Residency::Partial;
+                        self.evicted = true;
                     }
                 }
             }

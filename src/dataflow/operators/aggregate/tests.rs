@@ -202,6 +202,7 @@ fn check(seed: u64, group: &[usize], retracts: bool) {
             0 => world.restart(),
             1 | 2 => world.shrink(0),
             3 => world.shrink(world.memory_bytes() / 2),
+            4..7 => world.warm(),
             _ => {}
         }
     }

@@ -8,11 +8,13 @@ use hashbrown::HashMap;
 use crate::dataflow::operators::arrange::cache::Cache;
 use crate::dataflow::operators::arrange::cache::Known;
 use crate::dataflow::operators::arrange::cache::Slot;
+use crate::dataflow::operators::arrange::chunks::HEAD;
 use crate::dataflow::operators::arrange::lookup::Fold;
 use crate::dataflow::operators::arrange::seal::Buffers;
 use crate::delta::Delta;
 use crate::error::Result;
 use crate::ids::{Shard, TableId};
+use crate::state::Space;
 use crate::state::StateReader;
 use crate::state::codec;
 use crate::state::codec::ByteRows;
@@ -151,6 +153,26 @@ impl Arrangement {
             self.read_rows(&missing, state)?;
         }
         Ok(slots)
+    }
+
+    /// Brings all keys of a shard into memory with their rows: it is resident then.
+    pub fn warm(&mut self, shard: Shard, state: &StateReader) -> Result<()> {
+        if self.resident[shard.0 as usize] {
+            return Ok(());
+        }
+        let mut keys = ByteRows::default();
+        let mut scan = state.scan(Space::State(self.table, shard), None, None);
+        while let Some((key, _)) = scan.next_entry()? {
+            if let Some(key) = key.strip_suffix(&HEAD.to_be_bytes()) {
+                keys.push(key);
+            }
+        }
+        let mut slots = self.cache.find_or_insert(&keys, |_| Known::Nothing);
+        slots.retain(|slot| self.cache.entry(*slot).known != Known::All);
+        self.read_heads(&slots, state)?;
+        self.read_rows(&slots, state)?;
+        self.resident[shard.0 as usize] = true;
+        Ok(())
     }
 
     /// The rows of a key that was [found](Arrangement::find), with their weights.

@@ -23,7 +23,8 @@ use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
 use crate::delta::{Delta, arrow_error};
 use crate::error::Result;
-use crate::ids::TableId;
+use crate::ids::{Shard, TableId};
+use crate::state::StateReader;
 use crate::state::Writes;
 use crate::types::{Column, schema_of};
 
@@ -100,6 +101,10 @@ impl Operator for Arrange {
 
     fn seal(&mut self, writes: &mut Writes) -> Result<()> {
         self.arrangement.borrow_mut().seal(writes)
+    }
+
+    fn warm(&mut self, shard: Shard, _last: bool, state: &StateReader) -> Result<()> {
+        self.arrangement.borrow_mut().warm(shard, state)
     }
 
     fn memory_bytes(&self) -> usize {

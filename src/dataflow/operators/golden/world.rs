@@ -18,6 +18,7 @@ use crate::delta::consolidate;
 use crate::delta::pretty;
 use crate::error::Result;
 use crate::ids::Epoch;
+use crate::ids::Shard;
 use crate::plan::ir::Node;
 use crate::state::{Sealed, StateReader, Store, StoreOptions, Writes};
 use crate::types::schema_of;
@@ -35,6 +36,8 @@ pub(in crate::dataflow::operators) struct World {
     /// What the last node put out and nobody looked at yet.
     output: Vec<Delta>,
     errors: Vec<RowError>,
+    /// So many shards were brought into memory since the last restart.
+    warmed: u16,
     /// The running epoch.
     epoch: Epoch,
     /// The last epoch, whose commit comes after the next one is computed, as late as an engine may.
@@ -59,6 +62,7 @@ impl World {
             reached: vec![false; nodes.len()],
             output: Vec::new(),
             errors: Vec::new(),
+            warmed: Shard::COUNT,
             epoch: Epoch(1),
             sealed: None,
             state: store.reader(None),
@@ -107,8 +111,19 @@ impl World {
     pub fn restart(&mut self) {
         self.commit();
         self.built = build_all(&self.nodes, false);
+        self.warmed = 0;
         self.state = self.store.reader(None);
         assert!(self.dir.path().exists());
+    }
+
+    /// Brings the next third of the shards on disk into memory.
+    pub fn warm(&mut self) {
+        let end = Shard::COUNT.min(self.warmed + Shard::COUNT / 3 + 1);
+        for shard in mem::replace(&mut self.warmed, end)..end {
+            for operator in self.built.iter_mut().filter_map(|b| b.operator.as_mut()) {
+                operator.warm(Shard(shard), shard + 1 == Shard::COUNT, &self.state).unwrap();
+            }
+        }
     }
 
     /// How much memory the operators say they take.
