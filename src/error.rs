@@ -123,6 +123,8 @@ kinds! {
     UndefinedDatabase = "3D000", undefined_database;
     /// A name that exists already.
     DuplicateTable = "42P07", duplicate_table;
+    /// A schema that exists already.
+    DuplicateSchema = "42P06", duplicate_schema;
     /// A column named twice.
     DuplicateColumn = "42701", duplicate_column;
     /// A prepared statement that exists already.

@@ -111,6 +111,12 @@ fn the_extended_protocol_skips_to_sync_after_an_error() {
     let answer: Vec<String> = raw.until_ready().iter().map(raw::Message::show).collect();
     assert_eq!(answer, ["1", "2", "T:id", "D:1", "D:2", "s", "D:3", "D:4", "D:5", "C:SELECT 3", "Z:I"]);
 
+    // An error is told at once, not only at Sync.
+    raw.send(&[message('P', b"\0SELECT nope\0\0\0"), message('H', b"")].concat());
+    assert!(raw.read().unwrap().show().starts_with("E:42703"));
+    raw.send(&message('S', b""));
+    assert_eq!(raw.until_ready().len(), 1);
+
     raw.send(&[pipeline("-- nothing", 0), message('S', b"")].concat());
     let answer: Vec<String> = raw.until_ready().iter().map(raw::Message::show).collect();
     assert_eq!(answer, ["1", "2", "n", "I", "Z:I"]);

@@ -25,6 +25,8 @@ pub struct Catalog {
     objects: BTreeMap<ObjectId, Arc<Object>>,
     /// Ids by schema and name. Tables, sources and views share one namespace, as in Postgres.
     names: BTreeMap<(String, String), ObjectId>,
+    /// The schemas that users created, with their OIDs.
+    pub schemas: BTreeMap<String, ObjectId>,
     /// The next object id to be given out; ids are never used again.
     pub next_object: ObjectId,
     /// The next state table id to be given out; ids are never used again.
@@ -151,6 +153,8 @@ pub struct View {
     pub columns: Vec<Column>,
     /// The query's text.
     pub query: String,
+    /// The schemas that its names were looked for in.
+    pub search_path: Vec<String>,
 }
 
 /// A query whose answer is kept up to date.
@@ -260,6 +264,11 @@ impl Catalog {
     /// The object with this name.
     pub fn find(&self, schema: &str, name: &str) -> Option<&Arc<Object>> {
         self.objects.get(self.names.get(&(schema.to_string(), name.to_string()))?)
+    }
+
+    /// Whether there is a schema of this name that objects can be created in.
+    pub fn has_schema(&self, name: &str) -> bool {
+        name == PUBLIC || self.schemas.contains_key(name)
     }
 
     /// Every object, oldest first: what an object reads comes before it.

@@ -64,17 +64,20 @@ impl Coordinator {
                 let source = Source { columns, fills, connector, options, format, watermark, start };
                 self.create("CREATE SOURCE", name, if_not_exists, sql, BTreeSet::new(), ObjectKind::Source(source))
             }
-            Ddl::CreateView { name, or_replace, if_not_exists, query, bound, sql } => {
+            Ddl::CreateView { name, or_replace, if_not_exists, query, search_path, bound, sql } => {
+                let view = View { columns: bound.columns, query, search_path };
                 if or_replace && let Some(old) = self.catalog.find(&name.schema, &name.name).cloned() {
-                    return self.replace_view(&old, query, &bound, sql);
+                    return self.replace_view(&old, view, bound.reads, sql);
                 }
-                let kind = ObjectKind::View(View { columns: bound.columns, query });
+                let kind = ObjectKind::View(view);
                 self.create("CREATE VIEW", name, if_not_exists, sql, bound.reads, kind)
             }
             Ddl::CreateMaterializedView { name, if_not_exists, query, bound, sql } => {
                 self.create_materialized_view(name, if_not_exists, query, bound, sql)
             }
             Ddl::Drop { objects, cascade, missing, tag } => self.drop_objects(&objects, cascade, &missing, tag),
+            Ddl::CreateSchema { name, if_not_exists } => self.create_schema(name, if_not_exists),
+            Ddl::DropSchema { names, cascade, missing } => self.drop_schemas(&names, cascade, &missing),
         }
     }
 
@@ -133,7 +136,7 @@ impl Coordinator {
     }
 
     /// Makes a changed catalog the one that counts, with the records of these objects written.
-    fn commit_catalog(&mut self, catalog: Catalog, changed: &[ObjectId]) -> Result<()> {
+    pub(super) fn commit_catalog(&mut self, catalog: Catalog, changed: &[ObjectId]) -> Result<()> {
         self.open_epoch()?;
         for &id in changed {
             match catalog.get(id) {
@@ -154,18 +157,24 @@ impl Coordinator {
         Ok(())
     }
 
-    fn replace_view(&mut self, old: &Arc<Object>, query: String, bound: &Query, sql: String) -> Result<DdlOutcome> {
+    fn replace_view(
+        &mut self,
+        old: &Arc<Object>,
+        new: View,
+        reads: BTreeSet<ObjectId>,
+        sql: String,
+    ) -> Result<DdlOutcome> {
         let ObjectKind::View(view) = &old.kind else {
             return Err(Error::new(Kind::WrongObjectType, format!("\"{}\" is not a view", old.name)));
         };
-        let kept = view.columns.iter().zip(&bound.columns).all(|(a, b)| a.name == b.name && a.ty == b.ty);
-        if !kept || view.columns.len() > bound.columns.len() {
+        let kept = view.columns.iter().zip(&new.columns).all(|(a, b)| a.name == b.name && a.ty == b.ty);
+        if !kept || view.columns.len() > new.columns.len() {
             let message = format!("cannot change the columns of view \"{}\"", old.name);
             return Err(Error::new(Kind::InvalidDefinition, message).hint("Drop the view and create it anew."));
         }
         let mut object = (**old).clone();
-        object.kind = ObjectKind::View(View { columns: bound.columns.clone(), query });
-        object.depends_on = bound.reads.clone();
+        object.kind = ObjectKind::View(new);
+        object.depends_on = reads;
         object.sql = sql;
         let mut catalog = (*self.catalog).clone();
         let id = object.id;
@@ -302,7 +311,7 @@ impl Coordinator {
         widened.into_iter().try_for_each(|(object, wanted)| self.inputs.start(&object, wanted, &state))
     }
 
-    fn drop_objects(
+    pub(super) fn drop_objects(
         &mut self,
         objects: &[ObjectId],
         cascade: bool,

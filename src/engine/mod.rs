@@ -51,6 +51,7 @@ pub mod ingest;
 pub mod query;
 pub mod records;
 pub mod recover;
+mod schemas;
 pub mod statement;
 pub mod table;
 pub mod transaction;
@@ -177,7 +178,9 @@ impl Engine {
             Ddl::CreateTable { .. }
             | Ddl::CreateView { .. }
             | Ddl::CreateMaterializedView { .. }
-            | Ddl::Drop { .. } => Positions::new(),
+            | Ddl::Drop { .. }
+            | Ddl::CreateSchema { .. }
+            | Ddl::DropSchema { .. } => Positions::new(),
         };
         let ddl = Box::new(Prepared { ddl, start });
         self.ask(|reply| Request::Ddl { ddl, reply }).await

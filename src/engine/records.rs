@@ -24,6 +24,9 @@ const VERSION: u8 = 1;
 /// The key of the counters; shorter than any object's key.
 const COUNTERS: &[u8] = b"c";
 
+/// The key of the schemas; shorter than any object's key.
+const SCHEMAS: &[u8] = b"s";
+
 /// Numbers that are never given out twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
@@ -63,6 +66,12 @@ pub fn put_object(writes: &mut Writes, object: &Object) -> Result<()> {
 pub fn delete_object(writes: &mut Writes, id: ObjectId) {
     writes.delete(Space::Catalog, &id.0.to_be_bytes());
     writes.delete(Space::Progress, &id.0.to_be_bytes());
+}
+
+/// Sets the schemas that users created.
+pub fn put_schemas(writes: &mut Writes, schemas: &BTreeMap<String, ObjectId>) -> Result<()> {
+    writes.put(Space::Catalog, SCHEMAS, &encode(schemas)?);
+    Ok(())
 }
 
 /// Sets the counters.
@@ -105,6 +114,8 @@ pub fn load(snapshot: &Snapshot) -> Result<(Catalog, Counters)> {
     while let Some((key, value)) = scan.next_entry()? {
         if key == COUNTERS {
             counters = decode(value, "the counters")?;
+        } else if key == SCHEMAS {
+            catalog.schemas = decode(value, "the list of schemas")?;
         } else {
             catalog.insert(decode::<Object>(value, "an object of the catalog")?);
         }

@@ -34,6 +34,9 @@ pub trait Names: fmt::Debug + Send + Sync {
     /// The OID of a relation or index.
     fn find(&self, schema: &str, name: &str) -> Option<u32>;
 
+    /// The name of a schema that a user created.
+    fn schema(&self, oid: u32) -> Option<String>;
+
     /// The query of a view, or the definition of an index or a constraint.
     fn definition(&self, oid: u32) -> Option<String>;
 
@@ -182,7 +185,7 @@ pub fn quote_identifier(name: &str) -> String {
 }
 
 /// Words that cannot be a column's name without quotes in Postgres.
-const RESERVED: &[&str] = &[
+pub const RESERVED: &[&str] = &[
     "all",
     "analyse",
     "analyze",

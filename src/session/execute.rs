@@ -285,5 +285,7 @@ fn ddl_name(ddl: &Ddl) -> &'static str {
         Ddl::CreateView { .. } => "CREATE VIEW",
         Ddl::CreateMaterializedView { .. } => "CREATE MATERIALIZED VIEW",
         Ddl::Drop { tag, .. } => tag,
+        Ddl::CreateSchema { .. } => "CREATE SCHEMA",
+        Ddl::DropSchema { .. } => "DROP SCHEMA",
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::catalog::Catalog;
 use crate::catalog::system::DATABASE;
+use crate::catalog::system::SCHEMAS;
 use crate::catalog::system::SessionFacts;
 use crate::catalog::system::session::CursorFacts;
 use crate::catalog::system::session::StatementFacts;
@@ -271,9 +272,11 @@ impl Session {
 
     /// Resolves a statement; in a failed block only what ends it is let through.
     fn bind(&mut self, statement: &Parsed, given: &[Option<SqlType>]) -> Result<Bound> {
+        let catalog = self.catalog();
+        let exists = |schema: &String| catalog.has_schema(schema) || SCHEMAS.contains(&schema.as_str());
         let context = BindContext {
-            catalog: self.catalog(),
-            search_path: self.settings.search_path(),
+            search_path: self.settings.search_path().into_iter().filter(exists).collect(),
+            catalog,
             time_zone: self.settings.get("TimeZone").to_string(),
             user: self.identity.user.clone(),
             pid: self.identity.pid,

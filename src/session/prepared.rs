@@ -121,7 +121,11 @@ fn parameters(bound: &Bound) -> Vec<SqlType> {
         },
         Bound::Ddl(ddl) => match ddl {
             Ddl::CreateView { bound, .. } | Ddl::CreateMaterializedView { bound, .. } => Some(bound),
-            Ddl::CreateTable { .. } | Ddl::CreateSource { .. } | Ddl::Drop { .. } => None,
+            Ddl::CreateTable { .. }
+            | Ddl::CreateSource { .. }
+            | Ddl::Drop { .. }
+            | Ddl::CreateSchema { .. }
+            | Ddl::DropSchema { .. } => None,
         },
         Bound::Empty
         | Bound::Transaction(_)

@@ -219,7 +219,8 @@ fn check(definition: &Definition, value: &str) -> Result<String> {
 
 /// The word that a value of an enum means.
 fn word(definition: &Definition, words: &[&str], value: &str) -> Option<String> {
-    let folded = value.to_ascii_lowercase();
+    // Some clients quote what they send at startup.
+    let folded = value.trim_matches('\'').to_ascii_lowercase();
     let meant = match definition.name {
         // Of style and order either may be left out; the order then stays as it is by default.
         "DateStyle" => date_style(&folded)?,
@@ -308,6 +309,7 @@ mod tests {
             ("statement_timeout", "2s", "2s"),
             ("datestyle", "ISO", "ISO, MDY"),
             ("client_encoding", "utf-8", "UTF8"),
+            ("client_encoding", "'utf-8'", "UTF8"),
             ("jit", "false", "off"),
             ("extra_float_digits", "3", "3"),
         ] {

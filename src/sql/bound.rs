@@ -249,6 +249,8 @@ pub enum Ddl {
         or_replace: bool,
         if_not_exists: bool,
         query: String,
+        /// The schemas that its names were looked for in.
+        search_path: Vec<String>,
         bound: Query,
         sql: String,
     },
@@ -265,6 +267,16 @@ pub enum Ddl {
         cascade: bool,
         missing: Vec<String>,
         tag: &'static str,
+    },
+    CreateSchema {
+        name: String,
+        if_not_exists: bool,
+    },
+    /// As [`Ddl::Drop`].
+    DropSchema {
+        names: Vec<String>,
+        cascade: bool,
+        missing: Vec<String>,
     },
 }
 

@@ -30,6 +30,14 @@ pub struct KnownType {
 
 /// The OID of `array_recv`, the binary input function of every array type.
 pub const ARRAY_RECEIVE: u32 = 2400;
+/// The function that reads the text form of arrays.
+pub const ARRAY_INPUT: u32 = 750;
+
+/// The functions that types name, by OID; some more than once.
+pub fn functions() -> impl Iterator<Item = (u32, &'static str)> {
+    let arrays = [(ARRAY_RECEIVE, "array_recv"), (ARRAY_INPUT, "array_in")];
+    arrays.into_iter().chain(TYPES.iter().map(|known| (known.receive, known.receive_name)))
+}
 
 /// The type with this OID, or the item type of the array type with this OID (then `true`).
 pub fn find(oid: u32) -> Option<(&'static KnownType, bool)> {

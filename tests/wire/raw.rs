@@ -4,6 +4,8 @@ use std::io::Read;
 use std::io::Write;
 use std::net::Shutdown;
 use std::net::TcpStream;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A message of the server: its tag and its body.
@@ -24,7 +26,7 @@ impl Raw {
     /// A connection on which nothing was said yet.
     pub fn open(port: u16) -> Raw {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         Raw { stream, pid: 0, secret: 0 }
     }
 
@@ -57,13 +59,23 @@ impl Raw {
 
     /// Asks, over a connection of its own, to cancel what this one runs.
     pub fn cancel(&self, port: u16) {
-        let mut packet = 16u32.to_be_bytes().to_vec();
-        packet.extend(80_877_102u32.to_be_bytes());
-        packet.extend(self.pid.to_be_bytes());
-        packet.extend(self.secret.to_be_bytes());
-        let mut other = Raw::open(port);
-        other.send(&packet);
-        assert!(other.is_at_end());
+        cancel(port, self.pid, self.secret);
+    }
+
+    /// Asks again and again to cancel what this one runs, from before it begins to its end; all messages up to ReadyForQuery.
+    pub fn until_cancelled(&mut self, port: u16) -> Vec<Message> {
+        let (pid, secret, ended) = (self.pid, self.secret, AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::SeqCst) {
+                    cancel(port, pid, secret);
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
+            let messages = self.until_ready();
+            ended.store(true, Ordering::SeqCst);
+            messages
+        })
     }
 
     /// The next message; `None` at the end of the connection.
@@ -119,6 +131,17 @@ impl Raw {
     pub fn vanish(self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
+}
+
+/// Returns when the server has seen the request.
+fn cancel(port: u16, pid: i32, secret: i32) {
+    let mut packet = 16u32.to_be_bytes().to_vec();
+    packet.extend(80_877_102u32.to_be_bytes());
+    packet.extend(pid.to_be_bytes());
+    packet.extend(secret.to_be_bytes());
+    let mut other = Raw::open(port);
+    other.send(&packet);
+    assert!(other.is_at_end());
 }
 
 /// A message of a client.
@@ -178,14 +201,20 @@ impl Message {
     }
 
     fn columns(&self) -> Vec<String> {
+        self.column_types().into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// The names of a RowDescription, with the OIDs of their types.
+    pub fn column_types(&self) -> Vec<(String, u32)> {
         let mut rest = &self.body[2..];
-        let mut names = Vec::new();
+        let mut columns = Vec::new();
         while !rest.is_empty() {
             let end = rest.iter().position(|byte| *byte == 0).unwrap();
-            names.push(text(&rest[..end]));
+            let ty = u32::from_be_bytes(rest[end + 7..end + 11].try_into().unwrap());
+            columns.push((text(&rest[..end]), ty));
             rest = &rest[end + 19..];
         }
-        names
+        columns
     }
 }
 

@@ -45,6 +45,11 @@ impl Names for CatalogNames {
             .then(|| numbers::primary_key_index(object.id))
     }
 
+    fn schema(&self, oid: u32) -> Option<String> {
+        let mut created = self.0.schemas.iter();
+        created.find(|(_, id)| id.0 == oid).map(|(name, _)| name.clone())
+    }
+
     fn definition(&self, oid: u32) -> Option<String> {
         if let Some(id) = numbers::table_of_index(oid) {
             return self.table(id, index);

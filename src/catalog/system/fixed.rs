@@ -1,5 +1,6 @@
 //! Rows that do not depend on what users created: schemas, access methods, the database, roles, settings.
 
+use crate::catalog::Catalog;
 use crate::catalog::system::SystemContext;
 use crate::catalog::system::describe;
 use crate::catalog::system::numbers;
@@ -11,13 +12,15 @@ use crate::catalog::system::settings::Definition;
 use crate::catalog::system::settings::SETTINGS;
 use crate::catalog::system::settings::SettingKind;
 
+use crate::functions::catalog::RESERVED;
+
 /// The code of UTF8 in `pg_database.encoding`.
 const UTF8: i32 = 6;
 
 /// Fills the relation of `pg_catalog` with this name, if it is one of this file's.
-pub(super) fn fill(name: &str, context: &SystemContext, rows: &mut Rows) {
+pub(super) fn fill(name: &str, catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
     match name {
-        "pg_namespace" => namespaces(rows),
+        "pg_namespace" => namespaces(catalog, rows),
         "pg_am" => access_methods(rows),
         "pg_database" => database(context, rows),
         "pg_authid" | "pg_roles" => roles(context, name == "pg_roles", rows),
@@ -25,6 +28,7 @@ pub(super) fn fill(name: &str, context: &SystemContext, rows: &mut Rows) {
         "pg_settings" => SETTINGS.iter().for_each(|definition| setting(definition, context, rows)),
         "pg_cursors" => session::cursors(&context.session, rows),
         "pg_prepared_statements" => session::statements(&context.session, rows),
+        "pg_get_keywords" => keywords(rows),
         "pg_tablespace" => rows.push([
             ("oid", numbers::TABLESPACE.into()),
             ("spcname", "pg_default".into()),
@@ -45,10 +49,24 @@ pub(super) fn fill(name: &str, context: &SystemContext, rows: &mut Rows) {
     }
 }
 
-fn namespaces(rows: &mut Rows) {
-    for name in ["pg_catalog", "public", "information_schema", "ms_catalog"] {
+/// The words that cannot be names without quotes.
+fn keywords(rows: &mut Rows) {
+    for word in RESERVED {
         rows.push([
-            ("oid", numbers::schema(name).into()),
+            ("word", (*word).into()),
+            ("catcode", "R".into()),
+            ("barelabel", false.into()),
+            ("catdesc", "reserved".into()),
+            ("baredesc", "requires AS".into()),
+        ]);
+    }
+}
+
+fn namespaces(catalog: &Catalog, rows: &mut Rows) {
+    let own = ["pg_catalog", "public", "information_schema", "ms_catalog"];
+    for name in own.into_iter().chain(catalog.schemas.keys().map(String::as_str)) {
+        rows.push([
+            ("oid", numbers::schema(catalog, name).into()),
             ("nspname", name.into()),
             ("nspowner", numbers::OWNER.into()),
         ]);

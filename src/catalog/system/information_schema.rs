@@ -18,7 +18,7 @@ use crate::types::known;
 pub(super) fn fill(name: &str, catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
     let database = context.database.as_str();
     match name {
-        "schemata" => schemata(database, rows),
+        "schemata" => schemata(catalog, database, rows),
         "tables" => all_tables(catalog, database, rows),
         "columns" => all_columns(catalog, database, rows),
         "views" => views(catalog, database, rows),
@@ -36,8 +36,9 @@ pub(super) fn fill(name: &str, catalog: &Catalog, context: &SystemContext, rows:
     }
 }
 
-fn schemata(database: &str, rows: &mut Rows) {
-    for schema in SCHEMAS.iter().copied().chain(["public"]) {
+fn schemata(catalog: &Catalog, database: &str, rows: &mut Rows) {
+    let created = catalog.schemas.keys().map(String::as_str);
+    for schema in SCHEMAS.iter().copied().chain(["public"]).chain(created) {
         rows.push([
             ("catalog_name", database.into()),
             ("schema_name", schema.into()),

@@ -100,7 +100,7 @@ pub fn rows(relation: &SystemRelation, catalog: &Catalog, context: &SystemContex
         PG_CATALOG => {
             relations::fill(relation.name, catalog, &mut rows);
             types::fill(relation.name, &mut rows);
-            fixed::fill(relation.name, context, &mut rows);
+            fixed::fill(relation.name, catalog, context, &mut rows);
         }
         INFORMATION_SCHEMA => information_schema::fill(relation.name, catalog, context, &mut rows),
         _ => ms_catalog::fill(relation.name, catalog, context, &mut rows),

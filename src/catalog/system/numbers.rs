@@ -1,5 +1,6 @@
 //! OIDs that Postgres has and we derive.
 
+use crate::catalog::Catalog;
 use crate::ids::ObjectId;
 
 /// The role that owns everything.
@@ -51,11 +52,11 @@ pub fn table_of_constraint(oid: u32) -> Option<ObjectId> {
 }
 
 /// The OID of a schema.
-pub fn schema(name: &str) -> u32 {
+pub fn schema(catalog: &Catalog, name: &str) -> u32 {
     match name {
         "pg_catalog" => PG_CATALOG,
         "information_schema" => INFORMATION_SCHEMA,
         "ms_catalog" => MS_CATALOG,
-        _ => PUBLIC,
+        _ => catalog.schemas.get(name).map_or(PUBLIC, |id| id.0),
     }
 }

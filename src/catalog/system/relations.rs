@@ -19,7 +19,7 @@ pub(super) fn fill(name: &str, catalog: &Catalog, rows: &mut Rows) {
         "pg_class" => classes(catalog, rows),
         "pg_attribute" => attributes(catalog, rows),
         "pg_index" => tables(catalog).for_each(|(object, table)| index(object, table, rows)),
-        "pg_constraint" => tables(catalog).for_each(|(object, table)| constraint(object, table, rows)),
+        "pg_constraint" => tables(catalog).for_each(|(object, table)| constraint(catalog, object, table, rows)),
         "pg_attrdef" => tables(catalog).for_each(|(object, table)| defaults(object, table, rows)),
         "pg_tables" => pg_tables(catalog, rows),
         "pg_views" => views(catalog, rows),
@@ -70,18 +70,18 @@ fn classes(catalog: &Catalog, rows: &mut Rows) {
         let has_index = matches!(&object.kind, ObjectKind::Table(table) if !table.primary_key.is_empty());
         let kind = kind(object);
         let access = if matches!(kind, "r" | "m") { numbers::HEAP } else { 0 };
-        let schema = numbers::schema(&object.schema);
+        let schema = numbers::schema(catalog, &object.schema);
         let columns = object.columns().len();
         class(Class { oid: object.id.0, name: &object.name, schema, kind, columns, has_index, access }, rows);
     }
     for (object, table) in tables(catalog).filter(|(_, table)| !table.primary_key.is_empty()) {
-        let schema = numbers::schema(&object.schema);
+        let schema = numbers::schema(catalog, &object.schema);
         let oid = numbers::primary_key_index(object.id);
         let (name, columns) = (key_name(object), table.primary_key.len());
         class(Class { oid, name: &name, schema, kind: "i", columns, has_index: false, access: numbers::BTREE }, rows);
     }
     for relation in system_relations() {
-        let schema = numbers::schema(relation.schema);
+        let schema = numbers::schema(catalog, relation.schema);
         let columns = relation.columns.fields().len();
         let access = numbers::HEAP;
         class(
@@ -249,14 +249,14 @@ fn index(object: &Object, table: &Table, rows: &mut Rows) {
     ]);
 }
 
-fn constraint(object: &Object, table: &Table, rows: &mut Rows) {
+fn constraint(catalog: &Catalog, object: &Object, table: &Table, rows: &mut Rows) {
     if table.primary_key.is_empty() {
         return;
     }
     rows.push([
         ("oid", numbers::primary_key(object.id).into()),
         ("conname", key_name(object).into()),
-        ("connamespace", numbers::schema(&object.schema).into()),
+        ("connamespace", numbers::schema(catalog, &object.schema).into()),
         ("contype", "p".into()),
         ("condeferrable", false.into()),
         ("condeferred", false.into()),

@@ -86,6 +86,8 @@ pub const SETTINGS: &[Definition] = &[
     setting("client_encoding", Enum(&["UTF8"]), "UTF8", Session, true, "The encoding of text on the wire."),
     setting("client_min_messages", LEVELS, "notice", Session, false, "The least level of messages sent to the client."),
     setting("DateStyle", Enum(&["ISO, MDY", "ISO, DMY", "ISO, YMD"]), "ISO, MDY", Session, true, "The text form of dates and times."),
+    setting("default_table_access_method", Text, "heap", Fixed, false, "How tables are stored."),
+    setting("default_tablespace", Text, "", Session, false, "Accepted for compatibility."),
     setting("default_transaction_deferrable", Bool, "off", Session, false, "Accepted for compatibility."),
     setting("default_transaction_isolation", ISOLATION, "read committed", Session, false, "The isolation of new transactions."),
     setting("default_transaction_read_only", Bool, "off", Session, false, "Whether new transactions may only read."),

@@ -25,6 +25,7 @@ pub(super) const ALWAYS_EMPTY: &[&str] = &[
     "pg_publication",
     "pg_publication_namespace",
     "pg_publication_rel",
+    "pg_sequence",
     "pg_statistic_ext",
     "pg_trigger",
 ];

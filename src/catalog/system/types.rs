@@ -2,6 +2,8 @@
 
 use crate::catalog::system::numbers;
 use crate::catalog::system::rows::Rows;
+use crate::types::known;
+use crate::types::known::ARRAY_INPUT;
 use crate::types::known::ARRAY_RECEIVE;
 use crate::types::known::KnownType;
 use crate::types::known::TYPES;
@@ -18,12 +20,11 @@ pub(super) fn fill(name: &str, rows: &mut Rows) {
             }
         }
         "pg_proc" => {
-            function(ARRAY_RECEIVE, "array_recv", rows);
             let mut seen = vec![0];
-            for known in TYPES {
-                if !seen.contains(&known.receive) {
-                    seen.push(known.receive);
-                    function(known.receive, known.receive_name, rows);
+            for (oid, name) in known::functions() {
+                if !seen.contains(&oid) {
+                    seen.push(oid);
+                    function(oid, name, rows);
                 }
             }
         }
@@ -94,7 +95,7 @@ fn array(known: &KnownType, rows: &mut Rows) {
         ("typrelid", 0.into()),
         ("typelem", known.oid.into()),
         ("typarray", 0.into()),
-        ("typinput", 0.into()),
+        ("typinput", ARRAY_INPUT.into()),
         ("typoutput", 0.into()),
         ("typreceive", ARRAY_RECEIVE.into()),
         ("typsend", 0.into()),

@@ -1,6 +1,9 @@
 //! Functions about objects: their names, definitions, visibility, sizes and privileges.
 
+use std::sync::Arc;
+
 use arrow::datatypes::DataType;
+use arrow::datatypes::Field;
 use datafusion::common::Result;
 use datafusion::common::ScalarValue;
 
@@ -55,14 +58,16 @@ pub(super) fn definitions() -> Vec<Definition> {
         }),
         define("regclass_oid", 1..=1, DataType::Int64, regclass_oid),
         define("regtype_oid", 1..=1, DataType::Int64, regtype_oid),
+        define("regproc_oid", 1..=1, DataType::Int64, regproc_oid),
         define("regclass_name", 1..=1, DataType::Utf8, |context, a| {
             utf8(oid(a, 0).map(|oid| context.relation_name(oid).unwrap_or_else(|| number(oid))))
         }),
         define("regtype_name", 1..=1, DataType::Utf8, |_, a| {
             utf8(oid(a, 0).map(|oid| known::format(oid, -1).unwrap_or_else(|| number(oid))))
         }),
-        define("regnamespace_name", 1..=1, DataType::Utf8, |_, a| {
-            let name = |oid| SCHEMAS.iter().find(|(number, _)| *number == oid).map(|(_, name)| name.to_string());
+        define("regnamespace_name", 1..=1, DataType::Utf8, |context, a| {
+            let own = |oid| SCHEMAS.iter().find(|(number, _)| *number == oid).map(|(_, name)| name.to_string());
+            let name = |oid| own(oid).or_else(|| context.names.schema(oid));
             utf8(oid(a, 0).map(|oid| name(oid).unwrap_or_else(|| number(oid))))
         }),
         define("pg_encoding_to_char", 1..=1, DataType::Utf8, |_, a| {
@@ -80,12 +85,15 @@ pub(super) fn definitions() -> Vec<Definition> {
             };
             Ok(ScalarValue::Int32(text(a, 0).map(code)))
         }),
-        define("quote_ident", 1..=1, DataType::Utf8, |_, a| utf8(text(a, 0).map(quote_identifier))),
         define("quote_literal", 1..=1, DataType::Utf8, |_, a| Ok(quoted(a, None))),
         define("quote_nullable", 1..=1, DataType::Utf8, |_, a| Ok(quoted(a, Some("NULL")))),
         define("pg_relation_is_publishable", 1..=1, DataType::Boolean, |_, a| boolean(oid(a, 0).map(|_| false))),
         define("pg_is_other_temp_schema", 1..=1, DataType::Boolean, |_, a| boolean(oid(a, 0).map(|_| false))),
         define("pg_my_temp_schema", 0..=0, DataType::Int64, |_, _| Ok(ScalarValue::Int64(Some(0)))),
+        define("quote_ident", 1..=1, DataType::Utf8, |_, a| utf8(text(a, 0).map(quote_identifier))),
+        define("ms_subscripts", 2..=3, integer_list_type(), subscripts),
+        define("format", 1..=32, DataType::Utf8, format),
+        define("json_build_object", 0..=32, DataType::Utf8, json_object),
         define("array_lower", 2..=2, DataType::Int32, |_, a| Ok(ScalarValue::Int32(list_length(a).map(|_| 1)))),
         define("array_upper", 2..=2, DataType::Int32, |_, a| Ok(ScalarValue::Int32(list_length(a)))),
     ];
@@ -97,6 +105,107 @@ pub(super) fn definitions() -> Vec<Definition> {
 
 fn define(name: &'static str, arguments: std::ops::RangeInclusive<usize>, returns: DataType, body: Body) -> Definition {
     Definition { name, arguments, returns, body }
+}
+
+/// The OID of a function of `pg_proc`.
+fn regproc_oid(_: &CatalogContext, a: &[Value]) -> Result<Value> {
+    let Some(name) = text(a, 0) else { return Ok(ScalarValue::Null) };
+    let bare = name.strip_prefix("pg_catalog.").unwrap_or(name);
+    match known::functions().find(|(_, known)| *known == bare) {
+        Some((oid, _)) => Ok(ScalarValue::Int64(Some(i64::from(oid)))),
+        None => Err(raise(Error::undefined_function(format!("function \"{name}\" does not exist")))),
+    }
+}
+
+fn integer_list_type() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Int32, true)))
+}
+
+/// The numbers of a list's items, from the second argument; the third is the dimension, of which there is one.
+fn subscripts(_: &CatalogContext, a: &[Value]) -> Result<Value> {
+    let (ScalarValue::List(list), Some(base)) = (&a[0], int(a, 1)) else { return Ok(ScalarValue::Null) };
+    if a[0].is_null() || (a.len() > 2 && int(a, 2) != Some(1)) {
+        return Ok(ScalarValue::Null);
+    }
+    let numbers: Vec<ScalarValue> =
+        (0..list.value_length(0)).map(|n| ScalarValue::Int32(Some(n + base as i32))).collect();
+    Ok(ScalarValue::List(ScalarValue::new_list_nullable(&numbers, &DataType::Int32)))
+}
+
+/// `format(pattern, ...)`: `%s`, `%I` and `%L`, each also as `%1$s`, and `%%`.
+fn format(_: &CatalogContext, a: &[Value]) -> Result<Value> {
+    let Some(pattern) = text(a, 0) else { return Ok(ScalarValue::Null) };
+    let mut out = String::new();
+    let mut next = 1;
+    let mut letters = pattern.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter != '%' {
+            out.push(letter);
+            continue;
+        }
+        let mut digits = String::new();
+        while let Some(digit) = letters.next_if(char::is_ascii_digit) {
+            digits.push(digit);
+        }
+        if !digits.is_empty() && letters.next_if_eq(&'$').is_some() {
+            next = digits.parse().unwrap_or(usize::MAX);
+        }
+        let kind = letters.next();
+        if kind == Some('%') {
+            out.push('%');
+            continue;
+        }
+        let Some(value) = a.get(next) else {
+            return Err(raise(Error::invalid_parameter("too few arguments for format()")));
+        };
+        next += 1;
+        let shown = if value.is_null() { None } else { Some(value.to_string()) };
+        match (kind, shown) {
+            (Some('s'), shown) => out.push_str(&shown.unwrap_or_default()),
+            (Some('I'), Some(name)) => out.push_str(&quote_identifier(&name)),
+            (Some('I'), None) => {
+                return Err(raise(Error::invalid_parameter("null values cannot be formatted as an SQL identifier")));
+            }
+            (Some('L'), None) => out.push_str("NULL"),
+            (Some('L'), Some(text)) => out.push_str(&literal(&text)),
+            (kind, _) => {
+                let message = match kind {
+                    Some(kind) => format!("unrecognized format() type specifier \"{kind}\""),
+                    None => "unterminated format() type specifier".to_string(),
+                };
+                return Err(raise(Error::invalid_parameter(message).hint("For a single \"%\" use \"%%\".")));
+            }
+        }
+    }
+    utf8(Some(out))
+}
+
+/// `json_build_object(key, value, ...)`, as text.
+fn json_object(_: &CatalogContext, a: &[Value]) -> Result<Value> {
+    let mut out = String::from("{");
+    for (index, pair) in a.chunks(2).enumerate() {
+        let [key, value] = pair else {
+            let message = "argument list must have even number of elements";
+            return Err(raise(Error::invalid_parameter(message)));
+        };
+        if key.is_null() {
+            return Err(raise(Error::invalid_parameter("null value not allowed for object key")));
+        }
+        let value = match value {
+            value if value.is_null() => "null".to_string(),
+            ScalarValue::Boolean(_) => value.to_string(),
+            value if value.data_type().is_numeric() => value.to_string(),
+            value => json_text(&value.to_string()),
+        };
+        let comma = if index > 0 { ", " } else { "" };
+        out.push_str(&format!("{comma}{} : {value}", json_text(&key.to_string())));
+    }
+    out.push('}');
+    utf8(Some(out))
+}
+
+fn json_text(text: &str) -> String {
+    serde_json::Value::String(text.to_string()).to_string()
 }
 
 /// Everything of these kinds lives in `pg_catalog`, hence is visible.
@@ -215,15 +324,17 @@ fn regtype_oid(_context: &CatalogContext, a: &[Value]) -> Result<Value> {
 }
 
 fn quoted(a: &[Value], null: Option<&str>) -> Value {
-    let literal = |text: &str| {
-        let doubled = text.replace('\'', "''");
-        if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
-    };
     let shown = match a.first() {
-        Some(value) if !value.is_null() => Some(text(a, 0).map_or_else(|| literal(&value.to_string()), literal)),
+        Some(value) if !value.is_null() => Some(literal(&value.to_string())),
         _ => null.map(str::to_string),
     };
     ScalarValue::Utf8(shown)
+}
+
+/// A text as SQL writes it.
+fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
 }
 
 /// How many items a list of one dimension has; `None` when it is empty, as in Postgres.

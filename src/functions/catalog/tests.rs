@@ -15,6 +15,10 @@ impl Names for OneTable {
         (schema == "public" && name == "Order").then_some(16384)
     }
 
+    fn schema(&self, _oid: u32) -> Option<String> {
+        None
+    }
+
     fn definition(&self, _oid: u32) -> Option<String> {
         None
     }

@@ -104,6 +104,8 @@ impl Connection {
         if let Err(error) = done {
             self.answer(&error)?;
             self.skipping = true;
+            // A client that waits after Flush would wait for ever: its Flush is skipped too.
+            return self.flush().await;
         }
         Ok(Next::Message)
     }

@@ -15,6 +15,12 @@ use crate::sql::bind::names::parts;
 /// anything else becomes the name, since it is shown.
 pub fn name_cast(expr: &mut Expr) -> Option<Expr> {
     let Expr::Cast { expr: inner, data_type, .. } = expr else { return None };
+    // A bare `char` is `char(1)`, for which text does here.
+    if let (DataType::Char(None), Expr::Value(value)) = (&*data_type, &**inner)
+        && let Value::SingleQuotedString(text) = &value.value
+    {
+        return Some(Expr::value(Value::SingleQuotedString(text.chars().take(1).collect())));
+    }
     let name = match data_type {
         DataType::Regclass => vec!["regclass".to_string()],
         DataType::Custom(name, arguments) if arguments.is_empty() => parts(name),
@@ -25,11 +31,13 @@ pub fn name_cast(expr: &mut Expr) -> Option<Expr> {
         [schema, ty] if schema == system::PG_CATALOG => ty.as_str(),
         _ => return None,
     };
-    let is_literal = matches!(&**inner, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)));
+    let is_literal = matches!(&**inner, Expr::Value(value)
+        if matches!(value.value, Value::SingleQuotedString(_) | Value::Placeholder(_)));
     let function = match (ty, is_literal) {
         ("regclass", true) => "regclass_oid",
         ("regclass", false) => "regclass_name",
         ("regtype", true) => "regtype_oid",
+        ("regproc", true) => "regproc_oid",
         ("regtype", false) => "regtype_name",
         ("regnamespace", false) => "regnamespace_name",
         _ => return None,

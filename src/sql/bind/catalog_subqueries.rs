@@ -15,13 +15,13 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    BinaryOperator, CaseWhen, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, TableFactor, Value, Visit,
-    Visitor,
+    BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
+    GroupByExpr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, Value, Visit, Visitor,
 };
 
 use crate::catalog::system;
 use crate::functions::only::ONLY;
-use crate::sql::bind::catalog_queries::{call, calls_aggregate};
+use crate::sql::bind::catalog_queries::{call, calls_aggregate, is_unread};
 use crate::sql::bind::names::parts;
 use crate::sql::parse::grammar::folded;
 
@@ -164,7 +164,8 @@ impl Visitor for Found<'_> {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
-            Expr::CompoundIdentifier(idents) => match self.inner.contains(&folded(&idents[0])) {
+            // The relation's name comes last but one: its schema may stand before it.
+            Expr::CompoundIdentifier(idents) => match self.inner.contains(&folded(&idents[idents.len() - 2])) {
                 true => self.has_inner = true,
                 false => self.has_outer = true,
             },
@@ -188,11 +189,66 @@ fn subquery(query: &Query, select: &Select, kept: &[Expr], value: Expr) -> Expr 
     Expr::Subquery(Box::new(query))
 }
 
-/// `ARRAY(SELECT ...)` over a relation that never has rows: the empty array.
+/// Whether a SELECT reads what never has rows: a relation that is always empty, or the options of relations, of which there
+/// are none.
+fn reads_nothing(select: &Select) -> bool {
+    match select.from.first().map(|table| &table.relation) {
+        Some(TableFactor::Table { name, args: None, .. }) => is_unread(name),
+        Some(TableFactor::Table { name, args: Some(args), .. }) => {
+            let is_unnest = parts(name).last().is_some_and(|name| name == "unnest");
+            is_unnest && args.args.iter().any(|argument| argument.to_string().to_lowercase().ends_with("reloptions"))
+        }
+        _ => false,
+    }
+}
+
+/// A scalar subquery over what never has rows: NULL.
+pub fn no_row(query: &Query) -> Option<Expr> {
+    let SetExpr::Select(select) = &*query.body else { return None };
+    (reads_nothing(select) && !calls_aggregate(&select.projection)).then(|| Expr::value(Value::Null))
+}
+
+/// `array_to_string(ARRAY(SELECT e FROM ... ORDER BY o), s)`: `coalesce((SELECT string_agg(e, s ORDER BY o) FROM ...), '')`,
+/// which can be correlated.
+pub fn joined_array(function: &Function) -> Option<Expr> {
+    if parts(&function.name).last()? != "array_to_string" {
+        return None;
+    }
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(array)), FunctionArg::Unnamed(FunctionArgExpr::Expr(separator))] =
+        list.args.as_slice()
+    else {
+        return None;
+    };
+    let Expr::Function(Function { args: FunctionArguments::Subquery(query), .. }) = array else { return None };
+    let SetExpr::Select(select) = &*query.body else { return None };
+    let mut joined = call(Ident::new("string_agg"), vec![item(select)?.clone(), separator.clone()]);
+    let mut query = query.clone();
+    if let (Some(order), Expr::Function(function)) = (query.order_by.take(), &mut joined)
+        && let (OrderByKind::Expressions(orders), FunctionArguments::List(list)) = (order.kind, &mut function.args)
+    {
+        list.clauses.push(FunctionArgumentClause::OrderBy(orders));
+    }
+    let mut inner = (**select).clone();
+    inner.projection = vec![SelectItem::UnnamedExpr(joined)];
+    query.body = Box::new(SetExpr::Select(Box::new(inner)));
+    let empty = Expr::value(Value::SingleQuotedString(String::new()));
+    Some(call(Ident::new("coalesce"), vec![Expr::Subquery(query), empty]))
+}
+
+/// `ARRAY(SELECT ...)` over what never has rows: the empty array.
 pub fn empty_array(query: &Query) -> Option<Expr> {
     let SetExpr::Select(select) = &*query.body else { return None };
-    let TableFactor::Table { name, args: None, .. } = &select.from.first()?.relation else { return None };
-    crate::sql::bind::catalog_queries::is_unread(name).then(|| Expr::Cast {
+    reads_nothing(select).then(no_array)
+}
+
+/// Whether this is what [`empty_array`] gave: an array that it is joined to stays as it is.
+pub fn is_no_array(expr: &Expr) -> bool {
+    *expr == no_array()
+}
+
+fn no_array() -> Expr {
+    Expr::Cast {
         kind: sqlparser::ast::CastKind::Cast,
         expr: Box::new(Expr::value(Value::SingleQuotedString("{}".to_string()))),
         data_type: sqlparser::ast::DataType::Array(sqlparser::ast::ArrayElemTypeDef::SquareBracket(
@@ -201,5 +257,5 @@ pub fn empty_array(query: &Query) -> Option<Expr> {
         )),
         array: false,
         format: None,
-    })
+    }
 }

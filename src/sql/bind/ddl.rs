@@ -105,7 +105,10 @@ pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized
     let (if_not_exists, or_replace) = (view.if_not_exists, view.or_replace);
     Ok(match materialized {
         true => Ddl::CreateMaterializedView { name, if_not_exists, query, bound, sql },
-        false => Ddl::CreateView { name, or_replace, if_not_exists, query, bound, sql },
+        false => {
+            let search_path = provider.context.search_path.clone();
+            Ddl::CreateView { name, or_replace, if_not_exists, query, search_path, bound, sql }
+        }
     })
 }
 

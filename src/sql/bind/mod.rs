@@ -38,6 +38,8 @@ mod provider;
 mod query;
 mod refuse;
 mod rewrite;
+mod schema;
+mod set_returning;
 mod state;
 mod tumble;
 mod types;
@@ -80,6 +82,12 @@ fn bind_statement(statement: &Statement, text: &str, provider: &Provider) -> Res
         Statement::CreateView(view) => Bound::Ddl(ddl::bind_view(provider, view, text, false)?),
         Statement::CreateMaterializedView(view) => Bound::Ddl(ddl::bind_view(provider, view, text, true)?),
         Statement::Drop(drop) => Bound::Ddl(drop::bind_drop(context, drop)?),
+        Statement::CreateSchema { name, if_not_exists } => {
+            Bound::Ddl(schema::bind_create(provider, name, *if_not_exists)?)
+        }
+        Statement::DropSchema { names, if_exists, cascade } => {
+            Bound::Ddl(schema::bind_drop(provider, names, *if_exists, *cascade)?)
+        }
         Statement::Explain { query, analyze } => {
             Bound::Explain { query: Box::new(bind_query(provider, query, Purpose::Read)?), analyze: *analyze }
         }
@@ -148,6 +156,8 @@ fn place(error: Error, statement: &Statement, text: &Text) -> Error {
         Statement::Empty
         | Statement::CreateTable(_)
         | Statement::CreateSource(_)
+        | Statement::CreateSchema { .. }
+        | Statement::DropSchema { .. }
         | Statement::Transaction(_)
         | Statement::Setting(_)
         | Statement::Flush

@@ -16,7 +16,7 @@ use crate::sql::parse::grammar::folded;
 pub const DATABASE: &str = "millstream";
 
 /// The schemas of the system, which nothing can be created in.
-const SYSTEM_SCHEMAS: [&str; 3] = ["pg_catalog", "information_schema", "ms_catalog"];
+pub const SYSTEM_SCHEMAS: [&str; 3] = ["pg_catalog", "information_schema", "ms_catalog"];
 
 /// What a name means.
 pub enum Relation {
@@ -62,7 +62,13 @@ pub fn resolve_object(name: &ObjectName, context: &BindContext) -> Result<Arc<Ob
 pub fn new_name(name: &ObjectName, context: &BindContext) -> Result<Name> {
     let parts = parts(name);
     let (schema, name) = match parts.as_slice() {
-        [name] => (search_path(context).find(|s| !SYSTEM_SCHEMAS.contains(s)).unwrap_or(PUBLIC).to_string(), name),
+        [name] => match search_path(context).find(|schema| !SYSTEM_SCHEMAS.contains(schema)) {
+            Some(schema) => (schema.to_string(), name),
+            None => {
+                return Err(Error::undefined_schema("no schema has been selected to create in")
+                    .hint("SET search_path = public, or write the schema before the name."));
+            }
+        },
         [schema, name] => (schema.clone(), name),
         [database, schema, name] if database == DATABASE => (schema.clone(), name),
         _ => {
@@ -74,10 +80,19 @@ pub fn new_name(name: &ObjectName, context: &BindContext) -> Result<Name> {
         return Err(Error::unsupported(format!("schema \"{schema}\" belongs to the system"))
             .hint("Create the object in schema \"public\"."));
     }
-    if schema != PUBLIC {
-        return Err(Error::undefined_schema(format!("schema \"{schema}\" does not exist")));
+    if !context.catalog.has_schema(&schema) {
+        return Err(undefined_schema(&schema, context));
     }
     Ok(Name { schema, name: name.clone() })
+}
+
+/// 3F000, with the nearest schema.
+pub fn undefined_schema(name: &str, context: &BindContext) -> Error {
+    let error = Error::undefined_schema(format!("schema \"{name}\" does not exist"));
+    match nearest(name, context.catalog.schemas.keys().map(String::as_str).chain([PUBLIC])) {
+        Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
+        None => error.hint(format!("Create it with CREATE SCHEMA {name}.")),
+    }
 }
 
 fn search(name: &str, context: &BindContext) -> Option<Relation> {

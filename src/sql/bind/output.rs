@@ -71,9 +71,7 @@ fn own_name(expr: &Expr) -> Option<String> {
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => own_name(inner)?,
         Expr::CompoundFieldAccess { root, .. } => own_name(root)?,
         Expr::Case { else_result, .. } => {
-            let column =
-                else_result.as_deref().filter(|e| matches!(e, Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
-            column.and_then(own_name).unwrap_or_else(|| "case".to_string())
+            else_result.as_deref().filter(|e| is_named(e)).and_then(own_name).unwrap_or_else(|| "case".to_string())
         }
         Expr::Exists { .. } => "exists".to_string(),
         Expr::Array(_) => "array".to_string(),
@@ -99,10 +97,19 @@ fn own_name(expr: &Expr) -> Option<String> {
     })
 }
 
+/// Whether an expression has a name of its own, which even a CASE around it takes: a type's name is not enough.
+fn is_named(expr: &Expr) -> bool {
+    match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Function(_) => true,
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => is_named(expr),
+        _ => false,
+    }
+}
+
 /// Postgres' internal name of a type.
 fn type_name(data_type: &DataType) -> String {
     let text = data_type.to_string().to_lowercase();
-    let bare = text.split('(').next().unwrap_or_default().trim();
+    let bare = text.split(['(', '[']).next().unwrap_or_default().trim();
     match bare {
         "int" | "integer" => "int4",
         "bigint" => "int8",

@@ -83,9 +83,11 @@ impl<'a> Provider<'a> {
             if self.view_depth >= VIEW_DEPTH_MAX {
                 return Err(Error::too_complex(format!("views are nested more than {VIEW_DEPTH_MAX} deep")));
             }
-            let (context, state, depth) = (self.context, self.state.clone(), self.view_depth + 1);
+            let (state, depth) = (self.state.clone(), self.view_depth + 1);
+            // Its names mean what they meant when it was created.
+            let context = BindContext { search_path: view.search_path.clone(), ..self.context.clone() };
             let plan = || {
-                let mut inner = Provider::new(context, state, None);
+                let mut inner = Provider::new(&context, state, None);
                 inner.view_depth = depth;
                 Ok((query::view_plan(&inner, view)?, inner.views.into_inner()))
             };

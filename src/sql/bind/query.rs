@@ -15,7 +15,7 @@ use crate::ids::ObjectId;
 use crate::sql::bind::error::convert;
 use crate::sql::bind::output::shown;
 use crate::sql::bind::provider::Provider;
-use crate::sql::bind::rewrite::{counting_parameters, rewrite};
+use crate::sql::bind::rewrite::{cast_parameters, counting_parameters, rewrite};
 use crate::sql::bind::{refuse, view};
 use crate::sql::bound::{Query, RelationRef, RelationSource};
 use crate::sql::parse::ast::Statement;
@@ -68,7 +68,7 @@ pub fn plan_query(provider: &Provider, query: &ast::Query) -> Result<(LogicalPla
         provider.context.parameter_types.iter().map(|ty| ty.as_ref().map(field)).collect();
     let plan = raw_plan(provider, query, given)?;
     let plan = analyze(provider, plan)?;
-    let parameters = parameter_types(provider, &plan, &counting_parameters(query))?;
+    let parameters = parameter_types(provider, &plan, query)?;
     if parameters.is_empty() {
         return Ok((plan, parameters));
     }
@@ -111,10 +111,12 @@ pub fn analyze(provider: &Provider, plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// The types of `$1` to the highest parameter: as given, else as inferred, else text.
-fn parameter_types(provider: &Provider, plan: &LogicalPlan, counting: &BTreeSet<String>) -> Result<Vec<SqlType>> {
+fn parameter_types(provider: &Provider, plan: &LogicalPlan, query: &ast::Query) -> Result<Vec<SqlType>> {
     let fields = parameter_fields(plan)?;
+    // Those in what was left out of the plan are parameters all the same.
+    let (counting, named) = (counting_parameters(query), cast_parameters(query));
     let given = &provider.context.parameter_types;
-    let numbers = fields.keys().filter_map(|id| id.trim_start_matches('$').parse::<usize>().ok());
+    let numbers = fields.keys().chain(named.keys()).filter_map(|id| id.trim_start_matches('$').parse::<usize>().ok());
     let count = numbers.max().unwrap_or(0).max(given.len());
     (1..=count)
         .map(|n| {
@@ -128,7 +130,10 @@ fn parameter_types(provider: &Provider, plan: &LogicalPlan, counting: &BTreeSet<
                 }
                 Some(None) if counting.contains(&format!("${n}")) => Ok(SqlType::BigInt),
                 Some(None) => Ok(SqlType::Text),
-                None => Err(Error::indeterminate_type(format!("could not determine data type of parameter ${n}"))),
+                None => match named.get(&format!("${n}")) {
+                    Some(ty) => Ok(ty.clone().unwrap_or(SqlType::Text)),
+                    None => Err(Error::indeterminate_type(format!("could not determine data type of parameter ${n}"))),
+                },
             }
         })
         .collect()

@@ -1,7 +1,7 @@
 //! Rewrites of the syntax tree before DataFusion plans it: what it does not know in words that it does, and refusals of
 //! what it would answer wrongly.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
@@ -16,9 +16,12 @@ use crate::sql::bind::catalog_queries;
 use crate::sql::bind::catalog_subqueries;
 use crate::sql::bind::names::{DATABASE, parts};
 use crate::sql::bind::output::name_items;
+use crate::sql::bind::set_returning;
+use crate::sql::bind::types::sql_type;
 use crate::sql::parse::ast::Statement;
 use crate::sql::parse::parse;
 use crate::sql::semantics::prepare::prepare;
+use crate::types::SqlType;
 
 /// Rewrites a query in place.
 pub fn rewrite(query: &mut Query, context: &BindContext, around_wildcards: bool) -> Result<()> {
@@ -51,7 +54,10 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Box<Error>> {
         name_items(&mut select.projection, self.around_wildcards);
         catalog_queries::skip_unread(select);
-        ControlFlow::Continue(())
+        match set_returning::expand(select) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(Box::new(error)),
+        }
     }
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Box<Error>> {
@@ -86,6 +92,9 @@ fn rewritten(expr: &mut Expr, context: &BindContext) -> Result<Option<Expr>> {
             }
             Ok(Some(std::mem::replace(inner, Expr::value(Value::Null))))
         }
+        Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } if catalog_subqueries::is_no_array(right) => {
+            Ok(Some(std::mem::replace(left, Expr::value(Value::Null))))
+        }
         Expr::BinaryOp { op: op @ BinaryOperator::PGCustomBinaryOperator(_), .. } => {
             let BinaryOperator::PGCustomBinaryOperator(name) = &*op else { return Ok(None) };
             let symbol = name.last().map(String::as_str).unwrap_or_default();
@@ -93,12 +102,21 @@ fn rewritten(expr: &mut Expr, context: &BindContext) -> Result<Option<Expr>> {
                 .ok_or_else(|| Error::undefined_function(format!("operator does not exist: {}", name.join("."))))?;
             Ok(None)
         }
-        Expr::Subquery(query) => Ok(catalog_subqueries::single_row(query)),
+        Expr::CompoundFieldAccess { .. } => {
+            set_returning::access(expr);
+            Ok(None)
+        }
+        Expr::Subquery(query) => {
+            Ok(catalog_subqueries::no_row(query).or_else(|| catalog_subqueries::single_row(query)))
+        }
         Expr::Function(Function { args: FunctionArguments::Subquery(query), .. }) => {
             Ok(catalog_subqueries::empty_array(query))
         }
         Expr::Cast { .. } => Ok(catalog_queries::name_cast(expr)),
         Expr::Function(function) => {
+            if let Some(joined) = catalog_subqueries::joined_array(function) {
+                return Ok(Some(joined));
+            }
             if let [ObjectNamePart::Identifier(schema), rest] = function.name.0.as_slice()
                 && schema.value.eq_ignore_ascii_case("pg_catalog")
             {
@@ -174,6 +192,30 @@ pub fn counting_parameters(query: &Query) -> BTreeSet<String> {
     let mut counts = Counts(BTreeSet::new());
     let _ = query.visit(&mut counts);
     counts.0
+}
+
+/// The parameters that a query names, with the types that casts right around them give.
+pub fn cast_parameters(query: &Query) -> BTreeMap<String, Option<SqlType>> {
+    struct Casts(BTreeMap<String, Option<SqlType>>);
+    impl Visitor for Casts {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Cast { expr: inner, data_type, .. } if is_placeholder(inner) => {
+                    self.0.insert(inner.to_string(), sql_type(data_type).ok());
+                }
+                _ if is_placeholder(expr) => {
+                    self.0.entry(expr.to_string()).or_default();
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut casts = Casts(BTreeMap::new());
+    let _ = query.visit(&mut casts);
+    casts.0
 }
 
 /// What a session knows of itself, where Postgres writes it without parentheses.

@@ -49,7 +49,14 @@ fn context() -> BindContext {
     };
     add("src", ObjectKind::Source(source));
     let view_columns = vec![column("id", SqlType::Integer), column("twice", SqlType::Integer)];
-    add("v", ObjectKind::View(View { columns: view_columns.clone(), query: "SELECT id, id * 2 FROM t".into() }));
+    add(
+        "v",
+        ObjectKind::View(View {
+            columns: view_columns.clone(),
+            query: "SELECT id, id * 2 FROM t".into(),
+            search_path: vec!["public".into()],
+        }),
+    );
     let view = MaterializedView {
         columns: view_columns,
         query: "SELECT id, id * 2 FROM t".into(),

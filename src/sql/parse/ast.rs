@@ -19,6 +19,15 @@ pub enum Statement {
     CreateView(Box<CreateView>),
     CreateMaterializedView(Box<CreateView>),
     Drop(Drop),
+    CreateSchema {
+        name: Ident,
+        if_not_exists: bool,
+    },
+    DropSchema {
+        names: Vec<Ident>,
+        if_exists: bool,
+        cascade: bool,
+    },
     Explain {
         query: Box<Query>,
         analyze: bool,

@@ -16,13 +16,12 @@ use crate::sql::parse::grammar::{Grammar, Parse};
 const INCLUDES: [&str; 6] = ["key", "partition", "offset", "timestamp", "headers", "file"];
 
 /// What CREATE makes in Postgres or elsewhere, and not here.
-const UNSUPPORTED: [&str; 18] = [
+const UNSUPPORTED: [&str; 17] = [
     "index",
     "unique",
     "sink",
     "connection",
     "secret",
-    "schema",
     "database",
     "function",
     "sequence",
@@ -58,6 +57,14 @@ impl Grammar<'_> {
         }
         if or_replace {
             return self.unexpected("VIEW");
+        }
+        if self.word("schema") {
+            let if_not_exists = self.if_not_exists();
+            let name = self.parser.parse_identifier()?;
+            if self.word("authorization") {
+                self.identifier()?;
+            }
+            return Ok(Statement::CreateSchema { name, if_not_exists });
         }
         if self.word("table") {
             return self.create_table();

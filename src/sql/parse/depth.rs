@@ -62,6 +62,8 @@ pub fn balance(statement: &mut Statement) -> Result<()> {
         | Statement::CreateTable(_)
         | Statement::CreateSource(_)
         | Statement::Drop(_)
+        | Statement::CreateSchema { .. }
+        | Statement::DropSchema { .. }
         | Statement::ExplainView(_)
         | Statement::Transaction(_)
         | Statement::Setting(_)

@@ -27,6 +27,7 @@ mod depth;
 mod error;
 pub mod grammar;
 mod settings;
+mod show;
 mod statement;
 #[cfg(test)]
 mod tests;

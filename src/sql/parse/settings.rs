@@ -39,6 +39,9 @@ impl Grammar<'_> {
         if self.word("all") {
             return Ok(Statement::Setting(SettingStatement::ShowAll));
         }
+        if let Some(query) = self.show_objects()? {
+            return Ok(query);
+        }
         Ok(Statement::Setting(SettingStatement::Show(self.setting_name()?)))
     }
 

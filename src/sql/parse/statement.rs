@@ -12,7 +12,7 @@ use crate::sql::parse::ast::{Drop, DropKind, Statement};
 use crate::sql::parse::grammar::{Grammar, Parse};
 
 /// The first words of Postgres' statements that there are none of here.
-const UNSUPPORTED: [&str; 22] = [
+const UNSUPPORTED: [&str; 20] = [
     "alter",
     "analyze",
     "call",
@@ -32,8 +32,6 @@ const UNSUPPORTED: [&str; 22] = [
     "security",
     "vacuum",
     "subscribe",
-    "describe",
-    "desc",
     "kill",
 ];
 
@@ -84,6 +82,7 @@ impl Grammar<'_> {
             "fetch" => self.fetch(false),
             "move" => self.fetch(true),
             "close" => self.close(),
+            "describe" | "desc" => self.describe(),
             "copy" => self.copy(),
             "listen" | "unlisten" | "notify" => self.nothing(&word),
             word if UNSUPPORTED.contains(&word) => {
@@ -130,6 +129,15 @@ impl Grammar<'_> {
 
     fn drop(&mut self) -> Parse<Statement> {
         let position = self.position();
+        if self.word("schema") {
+            let if_exists = self.if_exists();
+            let names = self.list(|g| Ok(g.parser.parse_identifier()?))?;
+            let cascade = self.word("cascade");
+            if !cascade {
+                self.word("restrict");
+            }
+            return Ok(Statement::DropSchema { names, if_exists, cascade });
+        }
         let kind = if self.words(&["materialized", "view"]) {
             DropKind::MaterializedView
         } else if self.word("view") {

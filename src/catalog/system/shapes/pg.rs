@@ -294,6 +294,7 @@ pub(super) const PG: &[(&str, u32, &str)] = &[
          creation_time timestamptz",
     ),
     ("pg_available_extensions", 12016, "name name, default_version text, installed_version text, comment text"),
+    ("pg_get_keywords", 12900, "word text, catcode char, barelabel bool, catdesc text, baredesc text"),
     ("pg_timezone_names", 12017, "name text, abbrev text, utc_offset text, is_dst bool"),
     (
         "pg_replication_slots",
