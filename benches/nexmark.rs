@@ -1,6 +1,12 @@
-//! Nexmark from the in-process generator into stored views: events per second and per CPU-second, from the difference of two
-//! sizes, so that start-up is not counted. `cargo bench --bench nexmark -- q3 q4` runs some; `EVENTS=100000` sets the smaller size.
+//! Nexmark into stored views, from the generator in the process and from JSON lines on disk: events per second and per
+//! CPU-second, from the difference of two sizes, so that start-up is not counted.
+//!
+//!     cargo bench --bench nexmark                       everything
+//!     cargo bench --bench nexmark -- generator q3 q4    some of it
+//!     EVENTS=100000 cargo bench --bench nexmark         another smaller size; the larger one is four times as much
 
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 
@@ -9,41 +15,22 @@ use millstream::time::SystemClock;
 use tokio_postgres::Client;
 use tokio_postgres::NoTls;
 
-/// A query: its name, its text, and Flink's figures from the in-process generator (thousands of events per second, wall and
-/// per CPU-second) on this class of machine.
-struct Query {
-    name: &'static str,
-    sql: &'static str,
-    flink: (u32, u32),
-}
+use events::write_files;
 
-const QUERIES: &[Query] = &[
-    Query { name: "q0", sql: "SELECT auction, bidder, price, date_time, extra FROM bid", flink: (1503, 776) },
-    Query {
-        name: "q3",
-        sql: "SELECT p.name, p.city, p.state, a.id FROM auction a JOIN person p ON a.seller = p.id
-              WHERE a.category = 10 AND p.state IN ('or', 'id', 'ca')",
-        flink: (886, 539),
-    },
-    Query {
-        name: "q4",
-        sql: "SELECT category, avg(final) AS average FROM (
-                SELECT a.id, a.category, max(b.price) AS final FROM auction a JOIN bid b ON a.id = b.auction
-                WHERE b.date_time BETWEEN a.date_time AND a.expires GROUP BY a.id, a.category) AS q
-              GROUP BY category",
-        flink: (216, 118),
-    },
-    Query {
-        name: "q8",
-        sql: "SELECT p.id, p.name, p.window_start FROM
-                (SELECT id, name, window_start, window_end FROM TUMBLE(person, date_time, INTERVAL '10 seconds')
-                 GROUP BY id, name, window_start, window_end) AS p
-              JOIN (SELECT seller, window_start, window_end FROM TUMBLE(auction, date_time, INTERVAL '10 seconds')
-                    GROUP BY seller, window_start, window_end) AS a
-              ON p.id = a.seller AND p.window_start = a.window_start AND p.window_end = a.window_end",
-        flink: (855, 461),
-    },
-];
+#[path = "support/events.rs"]
+mod events;
+#[path = "support/queries.rs"]
+mod queries;
+
+use queries::QUERIES;
+use queries::Query;
+
+/// Where events come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Setting {
+    Generator,
+    Files,
+}
 
 /// What one run took.
 struct Run {
@@ -51,42 +38,91 @@ struct Run {
     cpu_s: f64,
     rows: i64,
     memory_mb: u64,
+    state_mb: u64,
+    written_mb: u64,
 }
 
 fn main() {
     let chosen = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect::<Vec<_>>();
     let events = std::env::var("EVENTS").ok().and_then(|e| e.parse().ok()).unwrap_or(1_000_000_u64);
+    let names = |name: &str| chosen.iter().any(|c| c == name);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    println!(
-        "Nexmark, in-process generator, durable views; thousands of events per second ({events} and {} events)",
-        4 * events
-    );
-    println!(
-        "{:<5} {:>8} {:>8} {:>12} {:>12} {:>10} {:>9}",
-        "query", "wall", "per CPU", "Flink wall", "Flink CPU", "rows", "peak MB"
-    );
-    for query in QUERIES.iter().filter(|q| chosen.is_empty() || chosen.iter().any(|c| c == q.name)) {
-        let small = runtime.block_on(run(query, events));
-        let large = runtime.block_on(run(query, 4 * events));
-        let rate = |small: f64, large: f64| 3.0 * events as f64 / (large - small).max(1e-9) / 1e3;
+    for setting in [Setting::Generator, Setting::Files] {
+        if (names("generator") || names("files")) && !names(setting.name()) {
+            continue;
+        }
         println!(
-            "{:<5} {:>8.0} {:>8.0} {:>12} {:>12} {:>10} {:>9}",
-            query.name,
-            rate(small.wall_s, large.wall_s),
-            rate(small.cpu_s, large.cpu_s),
-            query.flink.0,
-            query.flink.1,
-            large.rows,
-            large.memory_mb
+            "\nFrom {}, stored views; thousands of events per second, {events} and {} events",
+            setting.doc(),
+            4 * events
         );
+        println!(
+            "{:<5} {:>8} {:>8} {:>11} {:>10} {:>9} {:>9} {:>9} {:>9}",
+            "query", "wall", "per CPU", "Flink wall", "Flink CPU", "rows", "peak MB", "disk MB", "written"
+        );
+        let any = QUERIES.iter().any(|query| names(query.name));
+        for query in QUERIES.iter().filter(|query| !any || names(query.name)) {
+            let small = runtime.block_on(run(setting, query, events));
+            let large = runtime.block_on(run(setting, query, 4 * events));
+            let rate = |small: f64, large: f64| 3.0 * events as f64 / (large - small).max(1e-9) / 1e3;
+            let (wall, cpu) = (rate(small.wall_s, large.wall_s), rate(small.cpu_s, large.cpu_s));
+            let flink = match setting {
+                Setting::Generator => query.flink_generator,
+                Setting::Files => query.flink_files,
+            };
+            let (flink_wall, flink_cpu) =
+                flink.map_or(("–".into(), "–".into()), |(w, c)| (w.to_string(), c.to_string()));
+            println!(
+                "{:<5} {wall:>8.0} {cpu:>8.0} {flink_wall:>11} {flink_cpu:>10} {:>9} {:>9} {:>9} {:>9}",
+                query.name, large.rows, large.memory_mb, large.state_mb, large.written_mb
+            );
+        }
+    }
+}
+
+impl Setting {
+    fn name(self) -> &'static str {
+        match self {
+            Setting::Generator => "generator",
+            Setting::Files => "files",
+        }
+    }
+
+    fn doc(self) -> &'static str {
+        match self {
+            Setting::Generator => "the generator in the process",
+            Setting::Files => "JSON lines on disk, a file for each kind of event",
+        }
+    }
+
+    /// The statement that declares one of the three kinds of event as a source of so many events of all kinds.
+    fn source(self, kind: &str, events: u64) -> String {
+        match self {
+            Setting::Generator => format!(
+                "CREATE SOURCE {kind} WITH (connector = 'generator', generator = 'nexmark', nexmark.table = '{kind}', \
+                 rate = 0, rows = {events})"
+            ),
+            Setting::Files => format!(
+                "CREATE SOURCE {kind} ({}) WITH (connector = 'file', path = '{events}/{kind}.jsonl') \
+                 FORMAT PLAIN ENCODE JSON",
+                events::columns(kind)
+            ),
+        }
     }
 }
 
 /// Runs one query over so many events in a server of its own.
-async fn run(query: &Query, events: u64) -> Run {
-    let directory = tempfile::tempdir().expect("a temporary directory");
+async fn run(setting: Setting, query: &Query, events: u64) -> Run {
+    let files = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("nexmark");
+    if setting == Setting::Files {
+        write_files(&files.join(events.to_string()), events).expect("the files can be written");
+    }
+    std::fs::create_dir_all(&files).expect("a folder for files");
+    let directory = tempfile::tempdir_in(&files).expect("a temporary directory");
     let mut server = Command::new(env!("CARGO_BIN_EXE_millstream"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data-dir"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--file-root"])
+        .arg(&files)
+        .arg("--data-dir")
         .arg(directory.path())
         .stdout(Stdio::piped())
         .spawn()
@@ -95,11 +131,8 @@ async fn run(query: &Query, events: u64) -> Run {
     let mut lines = std::io::BufRead::lines(output);
     let port = lines.find_map(|line| line.ok()?.rsplit_once("listening on 127.0.0.1:")?.1.trim().parse::<u16>().ok());
     let client = connect(port.expect("the server listens")).await;
-    for table in ["person", "auction", "bid"] {
-        let sql = format!(
-            "CREATE SOURCE {table} WITH (connector = 'generator', generator = 'nexmark', \
-             nexmark.table = '{table}', rate = 0, rows = {events})"
-        );
+    for kind in ["person", "auction", "bid"] {
+        let sql = setting.source(kind, events);
         client.batch_execute(&sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
     }
     let (begun, cpu) = (SystemClock.instant(), cpu_seconds(server.id()));
@@ -107,11 +140,18 @@ async fn run(query: &Query, events: u64) -> Run {
     client.batch_execute(&sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
     client.batch_execute("FLUSH").await.expect("all events become visible");
     let (wall_s, cpu_s) = (begun.elapsed().as_secs_f64(), cpu_seconds(server.id()) - cpu);
-    let memory_mb = peak_memory_mb(server.id());
     let rows = client.query_one("SELECT count(*) FROM v", &[]).await.expect("the view can be read").get(0);
+    let run = Run {
+        wall_s,
+        cpu_s,
+        rows,
+        memory_mb: of_process(server.id(), "status", "VmHWM:") / 1024,
+        state_mb: size_of(directory.path()) >> 20,
+        written_mb: of_process(server.id(), "io", "write_bytes:") >> 20,
+    };
     let _ = server.kill();
     let _ = server.wait();
-    Run { wall_s, cpu_s, rows, memory_mb }
+    run
 }
 
 async fn connect(port: u16) -> Client {
@@ -129,9 +169,20 @@ fn cpu_seconds(pid: u32) -> f64 {
     ticks / 100.0
 }
 
-/// The most memory a process has had.
-fn peak_memory_mb(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or("");
-    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
+/// A number that the kernel tells of a process.
+fn of_process(pid: u32, file: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or("");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// How many bytes the files of a directory take.
+fn size_of(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
 }

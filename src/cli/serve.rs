@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::net::TcpListener;
@@ -27,6 +28,9 @@ use crate::session::Outcome;
 use crate::session::Session;
 use crate::time::SystemClock;
 
+/// How long the end of the server waits for reads that are still running.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+
 /// Runs the server until a signal ends it.
 pub fn serve(options: ServeOptions) -> Result<()> {
     start_log(&options.log)?;
@@ -36,8 +40,9 @@ pub fn serve(options: ServeOptions) -> Result<()> {
         .build()
         .map_err(|error| Error::from(error).detail("The threads for sessions cannot be started."))?;
     let done = runtime.block_on(run(options));
-    // The database is closed; what a disconnected client had still running is not waited for.
-    runtime.shutdown_background();
+    // What a disconnected client had still running is not waited for long. RocksDB is best closed by then: its threads do
+    // not like to outlive what the end of a process takes apart.
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
     done
 }
 

@@ -102,8 +102,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     /// What connectors may touch.
     environment: Arc<Environment>,
-    /// The coordinator's thread, until it was waited for.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The threads of the coordinator and the committer, until they were waited for.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What readers see: the last committed epoch.
@@ -277,8 +277,7 @@ impl Engine {
     /// Stops cleanly: the running epoch is committed, waiting writes are answered.
     pub async fn shutdown(&self) -> Result<()> {
         let outcome = self.ask(|reply| Request::Shutdown { reply }).await;
-        let thread = self.shared.thread.lock().take();
-        if let Some(thread) = thread {
+        for thread in std::mem::take(&mut *self.shared.threads.lock()) {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
         outcome

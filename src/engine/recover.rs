@@ -84,7 +84,7 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
     let published = Arc::new(RwLock::new(Arc::new(recovered)));
     crate::fault::point("recovery.after_load");
     let committer = published.clone();
-    spawn("committer", move || commit::run(store, committer, commits, told))?;
+    let committing = spawn("committer", move || commit::run(store, committer, commits, told))?;
     let thread = spawn("coordinator", move || coordinator.run())?;
     let shared = Shared {
         requests: request,
@@ -94,7 +94,7 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
         row_ids,
         clock: options.clock,
         environment,
-        thread: parking_lot::Mutex::new(Some(thread)),
+        threads: parking_lot::Mutex::new(vec![thread, committing]),
     };
     Ok(Engine { shared: Arc::new(shared) })
 }

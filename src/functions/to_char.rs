@@ -40,13 +40,24 @@ pub fn to_char(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let patterns = columns[1].as_string::<i32>();
     let mut builder = StringBuilder::new();
     let mut text = String::new();
+    let mut dates = DatePattern::parse("");
+    // Neighbours often lie in one period of what the pattern shows: the text is then that of the row before.
+    let mut before = None;
     for row in 0..patterns.len() {
         if patterns.is_null(row) || columns[0].is_null(row) {
             builder.append_null();
             continue;
         }
-        text.clear();
-        write_value(&ty, &columns[0], row, &zone, patterns.value(row), &mut text)?;
+        if patterns.value(row) != dates.text {
+            dates = DatePattern::parse(patterns.value(row));
+            before = None;
+        }
+        let period = dates.period_of(&ty, &columns[0], row, &zone);
+        if period.is_none() || period != before {
+            text.clear();
+            write_value(&ty, &columns[0], row, &zone, &dates, &mut text)?;
+            before = period;
+        }
         builder.append_value(&text);
     }
     result(Arc::new(builder.finish()), &args.args)
@@ -57,9 +68,10 @@ fn write_value(
     values: &ArrayRef,
     row: usize,
     zone: &Zone,
-    pattern: &str,
+    dates: &DatePattern<'_>,
     out: &mut String,
 ) -> Result<()> {
+    let pattern = dates.text;
     match ty {
         SqlType::Numeric { scale, .. } => {
             let value = values.as_primitive::<Decimal128Type>().value(row);
@@ -78,7 +90,7 @@ fn write_value(
                 month: (value.months % 12).unsigned_abs(),
                 day: value.days.unsigned_abs(),
             };
-            Wall { date, micros: value.micros, offset: 0, zone: "" }.write(pattern, out);
+            Wall { date, micros: value.micros, offset: 0, zone: "" }.write(dates, out);
         }
         _ => {
             let moment = values.as_primitive::<TimestampMicrosecondType>().value(row);
@@ -91,8 +103,8 @@ fn write_value(
                 zone: if zoned { "UTC" } else { "" },
             };
             match zone {
-                Zone::Named(named) if zoned => Wall { zone: named.name(), ..wall }.write(pattern, out),
-                _ => wall.write(pattern, out),
+                Zone::Named(named) if zoned => Wall { zone: named.name(), ..wall }.write(dates, out),
+                _ => wall.write(dates, out),
             }
         }
     }
@@ -119,11 +131,29 @@ const KEYWORDS: [&str; 59] = [
 /// Those of one letter, and those that must be tried after all others.
 const SHORT_KEYWORDS: [&str; 12] = ["TZM", "TZ", "tz", "OF", "RM", "rm", "Y", "I", "D", "W", "Q", "J"];
 
-impl Wall<'_> {
-    fn write(&self, pattern: &str, out: &mut String) {
-        let mut rest = pattern;
+/// A pattern for dates and times, taken apart.
+struct DatePattern<'a> {
+    text: &'a str,
+    pieces: Vec<Piece<'a>>,
+    /// Local times that lie in one period of so many microseconds, counted from 1970, look the same.
+    period_micros: i64,
+}
+
+/// A part of a pattern.
+enum Piece<'a> {
+    /// Shown as it is.
+    Text(&'a str),
+    /// A keyword, as it is written; without `fill` no blanks and zeroes are added.
+    Keyword { keyword: &'static str, written: &'a str, fill: bool },
+    /// The ending of the ordinal number before, in upper or lower case.
+    Ordinal { upper: bool },
+}
+
+impl<'a> DatePattern<'a> {
+    fn parse(text: &'a str) -> DatePattern<'a> {
+        let mut pattern = DatePattern { text, pieces: Vec::new(), period_micros: MICROS_PER_DAY };
+        let mut rest = text;
         let mut fill = true;
-        let mut last: Option<i64> = None;
         while let Some(c) = rest.chars().next() {
             if let Some(more) = rest.strip_prefix("FM").or_else(|| rest.strip_prefix("fm")) {
                 fill = false;
@@ -134,31 +164,77 @@ impl Wall<'_> {
                 rest = more;
                 continue;
             }
-            if let (Some(value), Some(ordinal)) = (last, ["TH", "th"].iter().find(|th| rest.starts_with(**th))) {
-                let suffix = ordinal_suffix(value);
-                out.push_str(&if *ordinal == "TH" { suffix.to_uppercase() } else { suffix.to_string() });
+            if let (Some(Piece::Keyword { keyword, .. }), Some(ordinal)) =
+                (pattern.pieces.last(), ["TH", "th"].iter().find(|th| rest.starts_with(**th)))
+                && is_number(keyword)
+            {
+                pattern.pieces.push(Piece::Ordinal { upper: *ordinal == "TH" });
                 rest = &rest[2..];
-                last = None;
                 continue;
             }
             if c == '"' {
                 let quoted = &rest[1..];
                 let end = quoted.find('"').unwrap_or(quoted.len());
-                out.push_str(&quoted[..end]);
+                pattern.pieces.push(Piece::Text(&quoted[..end]));
                 rest = quoted.get(end + 1..).unwrap_or("");
                 continue;
             }
             match KEYWORDS.iter().chain(&SHORT_KEYWORDS).find(|keyword| matches_keyword(rest, keyword)) {
                 Some(keyword) => {
-                    last = self.keyword(&rest[..keyword.len()], keyword, fill, out);
-                    rest = &rest[keyword.len()..];
+                    let (written, more) = rest.split_at(keyword.len());
+                    pattern.pieces.push(Piece::Keyword { keyword, written, fill });
+                    pattern.period_micros = pattern.period_micros.min(period_of(keyword));
+                    rest = more;
                     fill = true;
                 }
                 None => {
-                    out.push(c);
-                    rest = &rest[c.len_utf8()..];
-                    last = None;
+                    let (text, more) = rest.split_at(c.len_utf8());
+                    pattern.pieces.push(Piece::Text(text));
+                    rest = more;
                 }
+            }
+        }
+        pattern
+    }
+
+    /// The period in which a row's time lies, if all times in it look the same.
+    fn period_of(&self, ty: &SqlType, values: &ArrayRef, row: usize, zone: &Zone) -> Option<i64> {
+        let alike = *ty == SqlType::Timestamp || (*ty == SqlType::Timestamptz && *zone == Zone::UTC);
+        let moment = || values.as_primitive::<TimestampMicrosecondType>().value(row);
+        alike.then(|| moment().div_euclid(self.period_micros))
+    }
+}
+
+/// So many microseconds, counted from 1970, have the same value of a keyword.
+fn period_of(keyword: &str) -> i64 {
+    match keyword {
+        "HH24" | "HH12" | "HH" | "AM" | "am" | "PM" | "pm" | "A.M." | "a.m." | "P.M." | "p.m." => {
+            3600 * MICROS_PER_SECOND
+        }
+        "MI" => 60 * MICROS_PER_SECOND,
+        "SS" | "SSSS" | "SSSSS" => MICROS_PER_SECOND,
+        "MS" | "US" | "FF1" | "FF2" | "FF3" | "FF4" | "FF5" | "FF6" => 1,
+        _ => MICROS_PER_DAY,
+    }
+}
+
+/// Whether a keyword stands for a number.
+fn is_number(keyword: &str) -> bool {
+    let wall = Wall { date: Date::from_days(0), micros: 0, offset: 0, zone: "" };
+    wall.keyword(keyword, keyword, true, &mut String::new()).is_some()
+}
+
+impl Wall<'_> {
+    fn write(&self, pattern: &DatePattern<'_>, out: &mut String) {
+        let mut last = 0;
+        for piece in &pattern.pieces {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Keyword { keyword, written, fill } => {
+                    last = self.keyword(written, keyword, *fill, out).unwrap_or_default();
+                }
+                Piece::Ordinal { upper: true } => out.push_str(&ordinal_suffix(last).to_uppercase()),
+                Piece::Ordinal { upper: false } => out.push_str(ordinal_suffix(last)),
             }
         }
     }

@@ -10,8 +10,9 @@ use crate::state::space::Space;
 /// What one worker (or the engine) writes in an epoch. Later entries for a key replace earlier ones.
 #[derive(Default)]
 pub struct Writes {
-    /// The full key and the value of each entry, one after the other.
-    arena: Vec<u8>,
+    /// The full key and the value of each entry, one after the other. Segments never grow beyond the capacity they were
+    /// made with: what is written is not copied to make room, and memory is used again from epoch to epoch.
+    segments: Vec<Vec<u8>>,
     /// One for each put or delete, in order of arrival until [`Writes::sort`].
     entries: Vec<Entry>,
 }
@@ -20,25 +21,28 @@ pub struct Writes {
 pub struct Sealed {
     /// The epoch.
     epoch: Epoch,
-    /// The arenas of the parts.
-    arenas: Vec<Vec<u8>>,
+    /// The segments of all parts.
+    segments: Vec<Vec<u8>>,
     /// Sorted by family and full key, each of which occurs once.
     entries: Vec<Entry>,
 }
+
+/// The size of a segment; only an entry that does not fit has a larger one.
+const SEGMENT_BYTES: usize = 1 << 20;
 
 /// One put or delete. Sorting looks at `head` first, which mostly decides without touching the arena.
 #[derive(Clone, Copy)]
 struct Entry {
     /// The first 16 bytes of the full key, big-endian, filled up with zeroes.
     head: [u64; 2],
-    /// Where the full key begins in the arena; the value follows it.
-    start: usize,
+    /// The segment in which it lies.
+    segment: u32,
+    /// Where the full key begins in it; the value follows.
+    start: u32,
     /// Bytes of the full key.
     key_len: u32,
     /// Bytes of the value; `None` deletes.
     value_len: Option<u32>,
-    /// Which arena; 0 until the epoch is sealed.
-    part: u16,
     /// Where it goes.
     family: Family,
 }
@@ -56,7 +60,7 @@ impl Writes {
 
     /// How many bytes are held.
     pub fn bytes(&self) -> usize {
-        self.arena.len() + self.entries.len() * size_of::<Entry>()
+        self.segments.iter().map(Vec::len).sum::<usize>() + self.entries.len() * size_of::<Entry>()
     }
 
     /// How many puts and deletes are held.
@@ -71,19 +75,26 @@ impl Writes {
 
     /// Brings the entries in order. Not needed, but a worker that does it spares the one thread that seals.
     pub fn sort(&mut self) {
-        let arena = &self.arena;
-        self.entries.sort_by(|a, b| a.position().cmp(&b.position()).then_with(|| a.key(arena).cmp(b.key(arena))));
+        let all = &self.segments;
+        self.entries.sort_by(|a, b| a.position().cmp(&b.position()).then_with(|| a.key(all).cmp(b.key(all))));
     }
 
     fn push(&mut self, space: Space, key: &[u8], value: Option<&[u8]>) {
-        let start = self.arena.len();
-        self.arena.extend_from_slice(space.prefix().as_ref());
-        self.arena.extend_from_slice(key);
-        let full_key = &self.arena[start..];
-        let (head, key_len) = (head_of(full_key), full_key.len() as u32);
-        self.arena.extend_from_slice(value.unwrap_or_default());
+        let prefix = space.prefix();
         let value_len = value.map(|value| u32::try_from(value.len()).expect("a value stays under 4 GiB"));
-        self.entries.push(Entry { head, start, key_len, value_len, part: 0, family: space.family() });
+        let size = prefix.as_ref().len() + key.len() + value.map_or(0, <[u8]>::len);
+        if self.segments.last().is_none_or(|segment| segment.capacity() - segment.len() < size) {
+            self.segments.push(Vec::with_capacity(size.max(SEGMENT_BYTES)));
+        }
+        let number = self.segments.len() as u32 - 1;
+        let segment = self.segments.last_mut().expect("just made");
+        let start = segment.len();
+        segment.extend_from_slice(prefix.as_ref());
+        segment.extend_from_slice(key);
+        let (head, key_len) = (head_of(&segment[start..]), (segment.len() - start) as u32);
+        segment.extend_from_slice(value.unwrap_or_default());
+        let start = start as u32;
+        self.entries.push(Entry { head, segment: number, start, key_len, value_len, family: space.family() });
     }
 }
 
@@ -91,23 +102,24 @@ impl Sealed {
     /// Seals the writes of all workers as one epoch. Of entries for the same key the last one counts, those of a later part
     /// being later.
     pub fn new(epoch: Epoch, parts: Vec<Writes>) -> Sealed {
-        let mut arenas = Vec::with_capacity(parts.len());
+        let mut segments = Vec::with_capacity(parts.iter().map(|part| part.segments.len()).sum());
         let mut entries = Vec::with_capacity(parts.iter().map(|part| part.entries.len()).sum());
-        for (number, part) in parts.into_iter().enumerate() {
-            let number = u16::try_from(number).expect("there are fewer workers than that");
-            arenas.push(part.arena);
-            entries.extend(part.entries.into_iter().map(|entry| Entry { part: number, ..entry }));
+        for part in parts {
+            let before = segments.len() as u32;
+            segments.extend(part.segments);
+            let moved = |entry: Entry| Entry { segment: before + entry.segment, ..entry };
+            entries.extend(part.entries.into_iter().map(moved));
         }
         // A stable sort: it keeps the order of arrival, and is quick with parts that are sorted already.
-        entries.sort_by(|a, b| a.position().cmp(&b.position()).then_with(|| a.key_in(&arenas).cmp(b.key_in(&arenas))));
+        entries.sort_by(|a, b| a.position().cmp(&b.position()).then_with(|| a.key(&segments).cmp(b.key(&segments))));
         entries.dedup_by(|later, kept| {
-            let same = later.position() == kept.position() && later.key_in(&arenas) == kept.key_in(&arenas);
+            let same = later.position() == kept.position() && later.key(&segments) == kept.key(&segments);
             if same {
                 *kept = *later;
             }
             same
         });
-        Sealed { epoch, arenas, entries }
+        Sealed { epoch, segments, entries }
     }
 
     /// The epoch.
@@ -127,7 +139,7 @@ impl Sealed {
 
     /// How many bytes are held.
     pub fn bytes(&self) -> usize {
-        self.arenas.iter().map(Vec::len).sum::<usize>() + self.entries.len() * size_of::<Entry>()
+        self.segments.iter().map(Vec::len).sum::<usize>() + self.entries.len() * size_of::<Entry>()
     }
 
     /// All entries in order: family, full key, and value (`None` deletes).
@@ -137,15 +149,15 @@ impl Sealed {
 
     /// The full key of an entry.
     pub(super) fn key(&self, index: usize) -> &[u8] {
-        self.entries[index].key_in(&self.arenas)
+        self.entries[index].key(&self.segments)
     }
 
     /// The value of an entry; `None` deletes.
     pub(super) fn value(&self, index: usize) -> Option<&[u8]> {
         let entry = &self.entries[index];
-        let start = entry.start + entry.key_len as usize;
+        let start = (entry.start + entry.key_len) as usize;
         let len = entry.value_len? as usize;
-        Some(&self.arenas[entry.part as usize][start..start + len])
+        Some(&self.segments[entry.segment as usize][start..start + len])
     }
 
     /// The entries of a family with full keys `from <= key < to` (`None`: to the family's end).
@@ -173,7 +185,7 @@ impl Sealed {
     }
 
     fn compare(&self, entry: &Entry, family: Family, key: &[u8]) -> Ordering {
-        entry.position().cmp(&(family, head_of(key))).then_with(|| entry.key_in(&self.arenas).cmp(key))
+        entry.position().cmp(&(family, head_of(key))).then_with(|| entry.key(&self.segments).cmp(key))
     }
 }
 
@@ -183,12 +195,8 @@ impl Entry {
         (self.family, self.head)
     }
 
-    fn key<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
-        &arena[self.start..self.start + self.key_len as usize]
-    }
-
-    fn key_in<'a>(&self, arenas: &'a [Vec<u8>]) -> &'a [u8] {
-        self.key(&arenas[self.part as usize])
+    fn key<'a>(&self, segments: &'a [Vec<u8>]) -> &'a [u8] {
+        &segments[self.segment as usize][self.start as usize..(self.start + self.key_len) as usize]
     }
 }
 
