@@ -127,9 +127,18 @@ impl Graph {
         self.views.get(&view).map_or(&[], Vec::as_slice)
     }
 
+    /// The vertices of a view that let go of what its watermark closes.
+    pub fn closing(&self, view: ObjectId) -> impl Iterator<Item = Index> {
+        self.view(view).iter().copied().filter(|&index| self.vertex(index).node.closes_after_us.is_some())
+    }
+
     /// Every vertex that changes of these objects can reach, in topological order.
     pub fn reach(&self, objects: &BTreeSet<ObjectId>) -> Vec<Index> {
-        let mut open = objects.iter().flat_map(|&object| self.inputs_of(object)).collect::<BTreeSet<_>>();
+        self.downstream(objects.iter().flat_map(|&object| self.inputs_of(object)).collect())
+    }
+
+    /// These vertices and all that read what they put out, in topological order.
+    pub fn downstream(&self, mut open: BTreeSet<Index>) -> Vec<Index> {
         let mut reached = Vec::new();
         while let Some(index) = open.pop_first() {
             open.extend(self.vertex(index).readers.iter().map(|(reader, _)| *reader));
@@ -166,8 +175,10 @@ impl Graph {
         };
         match &node.op {
             Op::Input { .. } | Op::Values { .. } | Op::Union => Vec::new(),
-            Op::Filter { .. } | Op::Negate | Op::Materialize { .. } => from(0),
+            Op::Filter { .. } | Op::Negate | Op::Materialize { .. } | Op::Window { .. } | Op::Changes => from(0),
             Op::Arrange { key, .. } => vec![key.clone()],
+            Op::Final { .. } => vec![node.identity()],
+            Op::Session { partition, .. } => vec![partition.clone()],
             Op::Aggregate { group, .. } => vec![(0..group.len()).collect()],
             Op::Project { expressions } => {
                 let place = |column: &usize| expressions.iter().position(|e| *e == Scalar::Column(*column));
@@ -187,9 +198,11 @@ impl Graph {
 fn wanted(node: &Node, storage: &Storage) -> Option<Vec<usize>> {
     match &node.op {
         Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => None,
-        Op::Union | Op::Negate | Op::Join => None,
+        Op::Union | Op::Negate | Op::Join | Op::Window { .. } | Op::Changes => None,
         Op::Arrange { key, .. } => Some(key.clone()),
         Op::Aggregate { group, .. } => Some(group.clone()),
+        Op::Final { .. } => Some(node.identity()),
+        Op::Session { partition, .. } => Some(partition.clone()),
         Op::Materialize { .. } => match storage {
             Storage::Keyed(key) => Some(key.clone()),
             Storage::Hashed => Some((0..node.columns.len()).collect()),

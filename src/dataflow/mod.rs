@@ -12,5 +12,8 @@ pub mod build;
 pub mod graph;
 pub mod input;
 pub mod materialize;
+pub mod watermarks;
 pub mod worker;
 pub mod runtime;
+#[cfg(test)]
+mod cuts;

@@ -5,13 +5,14 @@ use crate::error::{Error, Result};
 use crate::ids::Epoch;
 use crate::ids::Shard;
 use crate::state::{StateReader, Writes};
+use crate::time::Micros;
 
 /// One node of a running plan, on one worker.
 ///
 /// In each step the worker calls, in topological order, [`on_delta`](Operator::on_delta) for each delta that arrives and
 /// then [`on_step`](Operator::on_step); when the whole step is through, [`after_step`](Operator::after_step). At the
 /// epoch's end [`on_epoch`](Operator::on_epoch) and, once all is quiet, [`seal`](Operator::seal). Operators that nothing
-/// reached in an epoch are not called.
+/// reached in an epoch are not called, save those that close something when their view's watermark moves.
 pub trait Operator {
     /// Takes a delta in. Stateless operators put their answer out at once; others may wait for `on_step`.
     fn on_delta(&mut self, port: usize, delta: Delta, cx: &mut Context<'_>) -> Result<()>;
@@ -26,7 +27,7 @@ pub trait Operator {
         Ok(())
     }
 
-    /// The last step of the epoch is through: puts out what was held back until now.
+    /// The last step of the epoch is through: puts out what was held back until now, and lets go of what the watermark closes.
     fn on_epoch(&mut self, _cx: &mut Context<'_>) -> Result<()> {
         Ok(())
     }
@@ -65,6 +66,10 @@ pub struct Context<'a> {
     pub state: &'a StateReader,
     /// Deltas put out; they go to every reader of the node.
     pub out: &'a mut Vec<Delta>,
+    /// The watermark of the operator's view, known at the epoch's end: after this epoch no change comes to what it closes.
+    pub watermark: Option<Micros>,
+    /// The shards that this worker owns.
+    pub shards: std::ops::Range<u16>,
     /// Rows that could not be computed, for `<view>$errors`.
     pub errors: &'a mut Vec<RowError>,
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
@@ -37,6 +38,7 @@ use crate::plan::ir::Op;
 use crate::plan::ir::Plan;
 use crate::state::StateReader;
 use crate::state::Writes;
+use crate::time::Micros;
 
 /// What the coordinator asks of a worker. All workers get the same commands in the same order.
 pub enum Command {
@@ -51,7 +53,16 @@ pub enum Command {
     /// One step: this worker's share of the changes of tables and sources, and what all workers' shares can reach.
     Step { deltas: Vec<(ObjectId, Delta)>, scope: Scope },
     /// The last pass of the epoch, over what the epoch reached; then everything is sealed.
-    Finish { scope: Scope },
+    Finish { scope: Scope, close: Close },
+}
+
+/// How far the views' watermarks have come at an epoch's end.
+#[derive(Clone, Debug)]
+pub struct Close {
+    /// The views whose watermark has moved.
+    pub moved: Arc<BTreeSet<ObjectId>>,
+    /// The watermarks of all views that have one.
+    pub watermarks: Arc<BTreeMap<ObjectId, Micros>>,
 }
 
 /// Which vertices a pass goes through.
@@ -59,8 +70,8 @@ pub enum Command {
 pub enum Scope {
     /// What changes of these objects reach.
     Reached(Arc<BTreeSet<ObjectId>>),
-    /// One view alone, which is being filled; `create` in its first pass.
-    View { view: ObjectId, create: bool },
+    /// Some views alone, which are being filled; `create` in their first pass.
+    Views { views: Arc<Vec<ObjectId>>, create: bool },
 }
 
 /// What a worker answers to [`Command::Finish`], and to any command that failed.
@@ -137,6 +148,10 @@ pub struct Worker {
     /// The sum of `memory`.
     memory_bytes: usize,
     share: Share,
+    /// In the last pass of the epoch, how far the views' watermarks have come.
+    close: Option<Close>,
+    /// The shards that this worker owns.
+    shards: Range<u16>,
     errors: Vec<(ObjectId, RowError)>,
 }
 
@@ -150,6 +165,9 @@ impl Worker {
         parcels: Receiver<Parcel>,
         share: Share,
     ) -> Worker {
+        let owned = |shard: &u16| Shard(*shard).owner(peers.len()) == id;
+        let shards = (0..Shard::COUNT).filter(owned).collect::<Vec<_>>();
+        let shards = shards.first().map_or(0..0, |first| *first..first + shards.len() as u16);
         Worker {
             id,
             commands,
@@ -167,6 +185,8 @@ impl Worker {
             memory: BTreeMap::new(),
             memory_bytes: 0,
             share,
+            close: None,
+            shards,
             errors: Vec::new(),
         }
     }
@@ -229,13 +249,14 @@ impl Worker {
             }
             Command::Step { deltas, scope } => {
                 let phase = match scope {
-                    Scope::View { create: true, .. } => Phase::Create,
-                    Scope::View { create: false, .. } | Scope::Reached(_) => Phase::Step,
+                    Scope::Views { create: true, .. } => Phase::Create,
+                    Scope::Views { create: false, .. } | Scope::Reached(_) => Phase::Step,
                 };
-                self.pass(&scope, deltas, phase)?;
+                let vertices = self.vertices(&scope);
+                self.pass(&vertices, deltas, phase)?;
                 crate::fault::point("epoch.mid_step");
             }
-            Command::Finish { scope } => return self.finish(&scope).map(Some),
+            Command::Finish { scope, close } => return self.finish(&scope, close).map(Some),
         }
         Ok(None)
     }
@@ -290,7 +311,8 @@ impl Worker {
                 return Ok(Box::new(Materialize::new(*object, &vertex.node.columns, storage.clone(), self.id)));
             }
             Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => {}
-            Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } => {}
+            Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Window { .. } | Op::Changes => {}
+            Op::Final { .. } | Op::Session { .. } => {}
         }
         let offered = vertex.inputs.iter().filter_map(|edge| edge.from).map(|from| build::Input {
             columns: &self.graph.vertex(from).node.columns,
@@ -307,14 +329,19 @@ impl Worker {
     fn vertices(&self, scope: &Scope) -> Vec<Index> {
         match scope {
             Scope::Reached(objects) => self.graph.reach(objects),
-            Scope::View { view, .. } => self.graph.view(*view).to_vec(),
+            Scope::Views { views, .. } => views
+                .iter()
+                .flat_map(|view| self.graph.view(*view))
+                .copied()
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
         }
     }
 
     /// Goes once through the reached vertices.
-    fn pass(&mut self, scope: &Scope, deltas: Vec<(ObjectId, Delta)>, phase: Phase) -> Result<()> {
+    fn pass(&mut self, vertices: &[Index], deltas: Vec<(ObjectId, Delta)>, phase: Phase) -> Result<()> {
         self.pass += 1;
-        let vertices = self.vertices(scope);
         let mut waiting: HashMap<(Index, usize), Vec<Delta>> = HashMap::new();
         for (object, delta) in deltas {
             for index in self.graph.inputs_of(object).filter(|index| vertices.binary_search(index).is_ok()) {
@@ -322,7 +349,7 @@ impl Worker {
             }
         }
         let mut called = Vec::new();
-        for &index in &vertices {
+        for &index in vertices {
             let ports = self.graph.vertex(index).inputs.len();
             let mut inputs = Vec::with_capacity(ports);
             for port in 0..ports {
@@ -339,7 +366,7 @@ impl Worker {
                 called.push(index);
                 self.call(index, inputs, phase)?
             };
-            self.forward(index, out, &vertices, &mut waiting)?;
+            self.forward(index, out, vertices, &mut waiting)?;
         }
         for &index in &called {
             self.operator(index).after_step()?;
@@ -376,7 +403,10 @@ impl Worker {
         let (epoch, state) = self.epoch.as_ref().expect("passes run inside an epoch");
         let operator = self.operators.get_mut(&index).expect("every vertex has its operator");
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let mut cx = Context { epoch: *epoch, state, out: &mut out, errors: &mut errors };
+        let view = self.graph.vertex(index).view;
+        let watermark = self.close.as_ref().and_then(|close| close.watermarks.get(&view).copied());
+        let shards = self.shards.clone();
+        let mut cx = Context { epoch: *epoch, state, out: &mut out, watermark, shards, errors: &mut errors };
         if phase == Phase::Create {
             operator.on_create(self.id.0 == 0, &mut cx)?;
         }
@@ -389,7 +419,6 @@ impl Worker {
         if phase == Phase::Finish {
             operator.on_epoch(&mut cx)?;
         }
-        let view = self.graph.vertex(index).view;
         self.errors.extend(errors.into_iter().map(|error| (view, error)));
         Ok(out)
     }
@@ -439,8 +468,15 @@ impl Worker {
         }
     }
 
-    fn finish(&mut self, scope: &Scope) -> Result<Finished> {
-        self.pass(scope, Vec::new(), Phase::Finish)?;
+    /// The last pass: through all that the epoch reached, and through what the views' watermarks close.
+    fn finish(&mut self, scope: &Scope, close: Close) -> Result<Finished> {
+        let closing = close.moved.iter().flat_map(|view| self.graph.closing(*view)).collect::<BTreeSet<_>>();
+        let mut vertices = self.vertices(scope).into_iter().collect::<BTreeSet<_>>();
+        vertices.extend(self.graph.downstream(closing.clone()));
+        self.reached.extend(closing);
+        self.close = Some(close);
+        self.pass(&vertices.into_iter().collect::<Vec<_>>(), Vec::new(), Phase::Finish)?;
+        self.close = None;
         let mut writes = Writes::default();
         for index in std::mem::take(&mut self.reached) {
             self.operator(index).seal(&mut writes)?;

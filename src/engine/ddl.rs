@@ -9,6 +9,7 @@ use crate::catalog::MaterializedView;
 use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::catalog::Source;
+use crate::catalog::Storage;
 use crate::catalog::Table;
 use crate::catalog::View;
 use crate::connectors;
@@ -24,6 +25,7 @@ use crate::engine::coordinator::Coordinator;
 use crate::engine::errors;
 use crate::engine::ingest;
 use crate::engine::ingest::RowMaker;
+use crate::engine::late;
 use crate::engine::records;
 use crate::engine::records::Progress;
 use crate::engine::table::TableShape;
@@ -37,6 +39,7 @@ use crate::plan::ir::Plan;
 use crate::sql::bound::Ddl;
 use crate::sql::bound::Name;
 use crate::sql::bound::Query;
+use crate::sql::bound::ViewOptions;
 use crate::state::Space;
 
 /// Batches of a source read once more that may wait for the workers.
@@ -72,8 +75,8 @@ impl Coordinator {
                 let kind = ObjectKind::View(view);
                 self.create("CREATE VIEW", name, if_not_exists, sql, bound.reads, kind)
             }
-            Ddl::CreateMaterializedView { name, if_not_exists, query, bound, sql } => {
-                self.create_materialized_view(name, if_not_exists, query, bound, sql)
+            Ddl::CreateMaterializedView { name, if_not_exists, query, bound, options, sql } => {
+                self.create_materialized_view(name, if_not_exists, query, bound, options, sql)
             }
             Ddl::Drop { objects, cascade, missing, tag } => self.drop_objects(&objects, cascade, &missing, tag),
             Ddl::CreateSchema { name, if_not_exists } => self.create_schema(name, if_not_exists),
@@ -189,6 +192,7 @@ impl Coordinator {
         if_not_exists: bool,
         query: String,
         bound: Query,
+        options: ViewOptions,
         sql: String,
     ) -> Result<DdlOutcome> {
         const TAG: &str = "CREATE MATERIALIZED VIEW";
@@ -199,7 +203,7 @@ impl Coordinator {
         errors::refuse_as_input(&self.catalog, &bound.reads)?;
         let mut catalog = (*self.catalog).clone();
         let id = catalog.next_object;
-        let lowered = plan::lower(&bound, id, &catalog, catalog.next_table)?;
+        let lowered = plan::lower(&bound, &options, id, &catalog, catalog.next_table)?;
         catalog.next_table = lowered.next_table;
         let view = MaterializedView {
             columns: bound.columns,
@@ -209,17 +213,25 @@ impl Coordinator {
         };
         let object = self.object(id, name, sql, bound.reads, ObjectKind::MaterializedView(view));
         let errors = Object { id: ObjectId(id.0 + 1), ..errors::of_view(&object) };
-        let created = [id, errors.id];
+        let mut created = vec![id, errors.id];
+        let late = lowered.late.map(|late| late::of_view(&object, ObjectId(id.0 + 2), late));
+        let mut plans = vec![(id, Arc::new(lowered.plan), lowered.storage)];
         catalog.insert(object);
         catalog.insert(errors);
-        let plan = Arc::new(lowered.plan);
-        build::check(&plan)?;
-        let inputs = inputs_of(&plan);
-        self.widen_readers(&plan, &inputs)?;
-        self.runtime.install(id, plan, lowered.storage, true);
+        if let Some((late, plan)) = late {
+            plans.push((late.id, Arc::new(plan), Storage::Log));
+            created.push(late.id);
+            catalog.insert(late);
+        }
+        let inputs = plans.iter().flat_map(|(_, plan, _)| inputs_of(plan)).collect::<BTreeSet<_>>();
+        plans.iter().try_for_each(|(_, plan, _)| build::check(plan))?;
+        plans.iter().try_for_each(|(_, plan, _)| self.widen_readers(plan, &inputs))?;
+        for (id, plan, storage) in &plans {
+            self.runtime.install(*id, plan.clone(), storage.clone(), true);
+        }
         let filled = self.open_epoch().and_then(|_| inputs.iter().try_for_each(|&input| self.fill(input)));
         if let Err(error) = filled {
-            self.runtime.remove(id);
+            plans.iter().for_each(|(id, _, _)| self.runtime.remove(*id));
             return Err(error);
         }
         // Rows that failed while the view was filled belong to its relation of errors, which must be there for them.
@@ -252,6 +264,7 @@ impl Coordinator {
         let mut missing = until.clone();
         missing.retain(|partition, end| source.start.get(partition).copied().unwrap_or(0) < *end);
         let maker = RowMaker::new(object, source, &self.columns_read(object), &self.state)?;
+        let history = records::history(&self.store.snapshot(), object.id)?;
         let columns = maker.carried();
         let spec = SourceSpec { columns, until: Some(until), ..self.inputs.spec(object, source) };
         let (sender, events) = crossbeam_channel::bounded(REPLAY_BATCHES_MAX);
@@ -264,8 +277,9 @@ impl Coordinator {
                 SourceEvent::Trouble { error, .. } | SourceEvent::Failed { error, .. } => return Err(error),
             };
             if batch.batch.num_rows() > 0 {
-                let rows = maker.make(&batch)?.rows;
-                let rows = ingest::with_watermark(object, rows, None)?;
+                let made = maker.make(&batch)?;
+                let watermarks = history.watermarks(&batch.partition, &made.offsets(&batch));
+                let rows = ingest::with_watermarks(object, made.rows, watermarks)?;
                 self.runtime.step(vec![(object.id, Delta::inserts(rows))]);
             }
             if missing.get(&batch.partition).is_some_and(|end| batch.next_offset >= *end) {
@@ -319,17 +333,18 @@ impl Coordinator {
         tag: &str,
     ) -> Result<DdlOutcome> {
         let mut notices = missing.iter().map(|name| format!("{name}, skipping")).collect::<Vec<_>>();
+        self.refuse_drop_of_parts(objects)?;
         let doomed = self.doomed(objects);
         let named = |id: &ObjectId| {
-            let errors = self.catalog.get(*id).filter(|object| errors::is_errors(object));
-            objects.contains(id) || errors.is_some_and(|errors| errors.depends_on.iter().all(|of| objects.contains(of)))
+            let part = self.catalog.get(*id).filter(|object| is_part(object));
+            objects.contains(id) || part.is_some_and(|part| part.depends_on.iter().all(|of| objects.contains(of)))
         };
         let others = doomed.iter().filter(|id| !named(id)).collect::<Vec<_>>();
         if !others.is_empty() && !cascade {
             return Err(self.refuse_drop(objects, &others));
         }
         for id in &others {
-            if let Some(object) = self.catalog.get(**id).filter(|object| !errors::is_errors(object)) {
+            if let Some(object) = self.catalog.get(**id).filter(|object| !is_part(object)) {
                 notices.push(format!("drop cascades to {} {}", object.noun(), object.name));
             }
         }
@@ -344,12 +359,14 @@ impl Coordinator {
             self.shapes.remove(id);
             self.watermarks.remove(id);
             self.inputs.forget(*id);
+            records::delete_history(&mut self.writes, &self.store.snapshot(), *id)?;
         }
         let unread =
             catalog.objects().filter(|o| matches!(o.kind, ObjectKind::Source(_)) && !self.runtime.is_read(o.id));
         for id in unread.map(|o| o.id).collect::<Vec<_>>() {
             if self.inputs.stop(id) {
                 records::delete_progress(&mut self.writes, id);
+                records::delete_history(&mut self.writes, &self.store.snapshot(), id)?;
             }
         }
         self.take_waiting_events()?;
@@ -357,6 +374,16 @@ impl Coordinator {
         self.commit_catalog(catalog, &doomed)?;
         self.store.drop_spaces(&tables, &doomed)?;
         Ok(DdlOutcome { tag: tag.to_string(), notices })
+    }
+
+    /// What is part of an object goes with it, and not alone.
+    fn refuse_drop_of_parts(&self, objects: &[ObjectId]) -> Result<()> {
+        let alone = |object: &&Arc<Object>| is_part(object) && !object.depends_on.iter().all(|of| objects.contains(of));
+        match objects.iter().filter_map(|id| self.catalog.get(*id)).find(alone) {
+            Some(part) => Err(Error::wrong_object_type(format!("cannot drop \"{}\"", part.name))
+                .hint("It is kept by the system and goes with what it belongs to.")),
+            None => Ok(()),
+        }
     }
 
     /// These objects and everything that reads them, oldest first.
@@ -379,7 +406,7 @@ impl Coordinator {
             let read = self.catalog.get(*id).and_then(|o| o.depends_on.iter().next().copied());
             read.map_or_else(String::new, |read| called(&read))
         };
-        let apart = |id: &&&ObjectId| !self.catalog.get(***id).is_some_and(|object| errors::is_errors(object));
+        let apart = |id: &&&ObjectId| !self.catalog.get(***id).is_some_and(|object| is_part(object));
         let detail = others.iter().filter(apart).map(|id| format!("{} depends on {}", called(id), reads(id)));
         let named = objects.iter().map(called).collect::<Vec<_>>().join(", ");
         Error::new(Kind::DependentObjects, format!("cannot drop {named} because other objects depend on it"))
@@ -388,12 +415,18 @@ impl Coordinator {
     }
 }
 
+/// Whether an object is part of another: it comes and goes with it.
+fn is_part(object: &Object) -> bool {
+    errors::is_errors(object) || late::is_late(object)
+}
+
 /// The objects that a plan reads.
 pub fn inputs_of(plan: &Plan) -> BTreeSet<ObjectId> {
     let input = |op: &Op| match op {
         Op::Input { object, .. } => Some(*object),
         Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => None,
         Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Materialize { .. } => None,
+        Op::Window { .. } | Op::Changes | Op::Final { .. } | Op::Session { .. } => None,
     };
     plan.nodes.iter().filter_map(|node| input(&node.op)).collect()
 }

@@ -37,10 +37,12 @@ use crate::delta::arrow_error;
 use crate::engine::query::compile;
 use crate::engine::records::Progress;
 use crate::engine::watermark::InputClock;
+pub use crate::engine::watermark::Moved;
 use crate::engine::write::evaluate;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::sql::BindContext;
 use crate::sql::bind::expression::expression;
@@ -70,6 +72,8 @@ pub struct RowMaker {
 pub struct Made {
     /// The declared columns.
     pub rows: RecordBatch,
+    /// Which rows of the batch these are, by number; `None`: all.
+    pub made_of: Option<Vec<usize>>,
     /// The highest value of the watermark expression among them.
     pub highest: Option<Micros>,
     /// The messages whose computed columns or watermark could not be computed.
@@ -95,6 +99,16 @@ enum Origin {
     Computed(Arc<dyn PhysicalExpr>),
     /// Nobody reads it: these NULLs.
     Unread(ArrayRef),
+}
+
+impl Made {
+    /// The offsets of the rows in the batch that they were made of.
+    pub fn offsets(&self, batch: &SourceBatch) -> Vec<i64> {
+        match &self.made_of {
+            None => batch.offsets.clone(),
+            Some(made_of) => made_of.iter().map(|&row| batch.offsets[row]).collect(),
+        }
+    }
 }
 
 impl RowMaker {
@@ -157,18 +171,19 @@ impl RowMaker {
             Some(expression) => highest(expression, &rows).map_err(|error| Fault::new(error, None))?,
             None => None,
         };
-        Ok(Made { rows, highest, errors: Vec::new() })
+        Ok(Made { rows, made_of: None, highest, errors: Vec::new() })
     }
 
     /// Row by row.
     fn make_each(&self, batch: &SourceBatch) -> Result<Made> {
-        let mut rows = Vec::new();
+        let (mut rows, mut made_of) = (Vec::new(), Vec::new());
         let (mut highest, mut errors) = (None, Vec::new());
         for (row, &offset) in batch.offsets.iter().enumerate() {
             match self.make_all(&batch.batch.slice(row, 1)) {
                 Ok(made) => {
                     highest = highest.max(made.highest);
                     rows.push(made.rows);
+                    made_of.push(row);
                 }
                 Err(Fault { error, .. }) if error.kind == Kind::Internal => return Err(*error),
                 Err(Fault { error, column }) => {
@@ -177,7 +192,7 @@ impl RowMaker {
             }
         }
         let rows = concat_batches(&schema_of(&self.declared), &rows).map_err(arrow_error)?;
-        Ok(Made { rows, highest, errors })
+        Ok(Made { rows, made_of: Some(made_of), highest, errors })
     }
 }
 
@@ -268,12 +283,12 @@ pub fn spec(object: ObjectId, name: &str, source: &Source, environment: &Arc<Env
     }
 }
 
-/// Stored rows: the declared columns, and the watermark at the end of the epoch before.
-pub fn with_watermark(object: &Object, rows: RecordBatch, watermark: Option<Micros>) -> Result<RecordBatch> {
+/// Stored rows: the declared columns, and for each row the watermark at the end of the epoch before it came.
+pub fn with_watermarks(object: &Object, rows: RecordBatch, watermarks: Vec<Option<Micros>>) -> Result<RecordBatch> {
     if object.watermark().is_none() {
         return Ok(rows);
     }
-    let column = TimestampMicrosecondArray::from(vec![watermark; rows.num_rows()]).with_timezone(UTC);
+    let column = TimestampMicrosecondArray::from(watermarks).with_timezone(UTC);
     let columns = rows.columns().iter().cloned().chain([Arc::new(column) as ArrayRef]).collect();
     RecordBatch::try_new(schema_of(&object.stored_columns()), columns).map_err(arrow_error)
 }
@@ -377,12 +392,13 @@ impl Inputs {
         let Some(running) = self.running.get_mut(&batch.source) else { return Ok(None) };
         running.trouble = None;
         let clock = self.clocks.get_mut(&batch.source).expect("a running source has a clock");
-        let Made { rows, highest, errors } = running.maker.make(batch)?;
+        let Made { rows, highest, errors, .. } = running.maker.make(batch)?;
         batch.errors.extend(errors);
         let spoke = batch.batch.num_rows() > 0 || !batch.errors.is_empty();
         let now = self.clock.instant();
         clock.advance(&batch.partition, batch.next_offset, highest, batch.at_end, spoke, now);
-        let rows = with_watermark(&running.object, rows, clock.watermark())?;
+        let watermarks = vec![clock.watermark(); rows.num_rows()];
+        let rows = with_watermarks(&running.object, rows, watermarks)?;
         Ok(Some((running.object.clone(), rows)))
     }
 
@@ -410,11 +426,21 @@ impl Inputs {
     }
 
     /// Ends an epoch for all inputs. Those whose record changed, with it.
-    pub fn end_epoch(&mut self) -> Vec<(ObjectId, Progress)> {
+    pub fn end_epoch(&mut self, epoch: Epoch) -> Vec<(ObjectId, Moved)> {
         let now = self.clock.instant();
-        let moved =
-            self.clocks.iter_mut().filter_map(|(id, clock)| clock.end_epoch(now).then(|| (*id, clock.progress())));
+        let running = &self.running;
+        let moved = self.clocks.iter_mut().filter_map(|(id, clock)| {
+            let mut moved = clock.end_epoch(epoch, now)?;
+            // Only what is not stored is read again.
+            moved.moment = moved.moment.filter(|_| running.contains_key(id));
+            Some((*id, moved))
+        });
         moved.collect()
+    }
+
+    /// The watermark of each input.
+    pub fn own_watermarks(&self) -> Vec<(ObjectId, Option<Micros>)> {
+        self.clocks.iter().map(|(id, clock)| (*id, clock.watermark())).collect()
     }
 
     /// How long until an idle partition will let a watermark move, if any will.

@@ -47,7 +47,9 @@ pub mod ddl;
 pub mod dml;
 pub mod epoch;
 pub mod errors;
+pub mod history;
 pub mod ingest;
+pub mod late;
 pub mod query;
 pub mod records;
 pub mod recover;
@@ -56,6 +58,7 @@ pub mod statement;
 pub mod table;
 pub mod transaction;
 pub mod watermark;
+pub mod windowed;
 pub mod write;
 
 pub use datafusion::common::ScalarValue as Parameter;

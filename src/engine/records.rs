@@ -9,8 +9,11 @@ use serde::de::DeserializeOwned;
 
 use crate::catalog::Catalog;
 use crate::catalog::Object;
+use crate::engine::history::History;
+use crate::engine::history::Moment;
 use crate::error::Error;
 use crate::error::Result;
+use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::ids::TableId;
 use crate::state::Snapshot;
@@ -89,6 +92,35 @@ pub fn put_progress(writes: &mut Writes, id: ObjectId, progress: &Progress) -> R
 /// Takes an input's progress out: nobody reads it any more.
 pub fn delete_progress(writes: &mut Writes, id: ObjectId) {
     writes.delete(Space::Progress, &id.0.to_be_bytes());
+}
+
+/// Keeps where the watermark of a source moved.
+pub fn put_moment(writes: &mut Writes, id: ObjectId, epoch: Epoch, moment: &Moment) -> Result<()> {
+    writes.put(Space::Progress, &[&id.0.to_be_bytes()[..], &epoch.0.to_be_bytes()[..]].concat(), &encode(moment)?);
+    Ok(())
+}
+
+/// Calls `each` with the key and the moment of each move of a source's watermark, in order.
+fn moments(snapshot: &Snapshot, id: ObjectId, mut each: impl FnMut(&[u8], Moment)) -> Result<()> {
+    let from = [&id.0.to_be_bytes()[..], &[0]].concat();
+    let to = (id.0 + 1).to_be_bytes();
+    let mut scan = snapshot.scan(Space::Progress, Some(&from), Some(&to));
+    while let Some((key, value)) = scan.next_entry()? {
+        each(key, decode(value, "a moment of a source")?);
+    }
+    Ok(())
+}
+
+/// How a source's watermark came to where it is.
+pub fn history(snapshot: &Snapshot, id: ObjectId) -> Result<History> {
+    let mut history = History::default();
+    moments(snapshot, id, |_, moment| history.push(&moment))?;
+    Ok(history)
+}
+
+/// Takes a source's history out.
+pub fn delete_history(writes: &mut Writes, snapshot: &Snapshot, id: ObjectId) -> Result<()> {
+    moments(snapshot, id, |key, _| writes.delete(Space::Progress, key))
 }
 
 /// The key of the last hidden row id given out; shorter than any object's key.

@@ -27,6 +27,7 @@ use crate::engine::ddl::inputs_of;
 use crate::engine::ingest::Inputs;
 use crate::engine::records;
 use crate::engine::table::Changes;
+use crate::engine::windowed::Planner;
 use crate::error::Error;
 use crate::error::Result;
 use crate::functions::from_datafusion;
@@ -104,6 +105,7 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
 fn session_state(memory_bytes: usize) -> Result<SessionState> {
     let runtime = RuntimeEnvBuilder::new().with_memory_limit(memory_bytes.max(READ_BYTES_MIN), 1.0).build_arc();
     let state = semantics::session_state("UTC").with_runtime_env(runtime.map_err(from_datafusion)?);
+    let state = state.with_query_planner(Arc::new(Planner));
     let mut state = state.build();
     state.config_mut().options_mut().execution.target_partitions = 1;
     Ok(state)
@@ -126,6 +128,7 @@ impl Coordinator {
                 self.runtime.install(object.id, plan, view.storage.clone(), false);
             }
         }
+        self.runtime.recover(&self.inputs.own_watermarks());
         for id in read {
             if let Err(error) = self.start_if_source(id) {
                 self.inputs.trouble(id, error, false);

@@ -39,7 +39,7 @@ pub fn scalars() -> Vec<Arc<ScalarUDF>> {
     let families =
         [math::functions(), moments::functions(), strings::functions(), patterns::functions(), now::functions()];
     let ours = operators.chain(families.into_iter().flatten()).map(Arc::new);
-    ours.chain([window::tumble_start(), Arc::new(cast::assignment())]).collect()
+    ours.chain([Arc::new(window::on_time()), Arc::new(cast::assignment())]).collect()
 }
 
 /// Our aggregate functions, to be registered over DataFusion's.

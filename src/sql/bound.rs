@@ -259,6 +259,7 @@ pub enum Ddl {
         if_not_exists: bool,
         query: String,
         bound: Query,
+        options: ViewOptions,
         sql: String,
     },
     /// Resolved ids, in the order named; what did not exist under IF EXISTS is in `missing` for the NOTICE.
@@ -278,6 +279,15 @@ pub enum Ddl {
         cascade: bool,
         missing: Vec<String>,
     },
+}
+
+/// What a materialized view's definition says besides its query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewOptions {
+    /// A window is closed when the watermark has passed its end by so much, in microseconds.
+    pub allowed_lateness_us: i64,
+    /// Whether a window appears only when it is closed (`EMIT ON WINDOW CLOSE`).
+    pub emit_final: bool,
 }
 
 /// Schema and name of an object to be.

@@ -14,19 +14,30 @@ impl Lowering<'_> {
     /// The sum of the inputs, each cast to the common types.
     pub(super) fn union(&mut self, union: &Union) -> Result<Relation> {
         let columns = schema_columns(&union.schema)?;
-        let mut inputs = vec![];
+        let (mut inputs, mut events) = (vec![], vec![]);
         for plan in &union.inputs {
             let input = self.lower(plan)?;
             let below = self.builder.columns(input.node);
             let expressions = input.columns.iter().zip(&columns);
             let expressions = expressions.map(|(&c, to)| (cast(Scalar::Column(c), &to.ty, below), to.name.clone()));
-            let expressions = expressions.collect::<Vec<_>>();
+            let mut expressions = expressions.collect::<Vec<_>>();
+            events.push(self.carry(input.node, &mut expressions));
             inputs.push(match expressions.is_empty() {
                 true => self.narrow(input.node, &[])?,
                 false => self.builder.project(input.node, expressions)?,
             });
         }
-        Ok(Relation { node: self.builder.union(inputs), columns: (0..columns.len()).collect() })
+        let width = columns.len();
+        let event = events[0].filter(|first| events.iter().all(|e| e.is_some_and(|e| e.time == first.time)));
+        if event.is_none() {
+            let own = (0..width).collect::<Vec<_>>();
+            inputs = inputs.into_iter().map(|input| self.narrow(input, &own)).collect::<Result<_>>()?;
+        }
+        let node = self.builder.union(inputs);
+        if let Some(event) = event {
+            self.event_times.insert(node, event);
+        }
+        Ok(Relation { node, columns: (0..width).collect() })
     }
 
     /// Each row once: an aggregate without calls.

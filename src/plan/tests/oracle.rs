@@ -94,6 +94,9 @@ fn run(plan: &Plan, inputs: &HashMap<u32, Vec<Row>>) -> Rows {
                     below(port).iter().for_each(|(row, w)| add(&mut out, row.clone(), *w));
                 }
             }
+            Op::Window { .. } | Op::Changes | Op::Final { .. } | Op::Session { .. } => {
+                panic!("no query here has windows")
+            }
             Op::Negate => below(0).iter().for_each(|(row, w)| add(&mut out, row.clone(), -w)),
             Op::Arrange { .. } | Op::Materialize { .. } => out = below(0).clone(),
             Op::Join => join(plan, node, below(0), below(1), &mut out),

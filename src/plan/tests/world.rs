@@ -56,8 +56,9 @@ impl World {
                 self.insert(&name.name, ObjectKind::Table(table));
                 Ok(None)
             }
-            Bound::Ddl(Ddl::CreateMaterializedView { name, query, bound, .. }) => {
-                let lowered = plan::lower(&bound, self.catalog.next_object, &self.catalog, self.catalog.next_table)?;
+            Bound::Ddl(Ddl::CreateMaterializedView { name, query, bound, options, .. }) => {
+                let lowered =
+                    plan::lower(&bound, &options, self.catalog.next_object, &self.catalog, self.catalog.next_table)?;
                 self.catalog.next_table = lowered.next_table;
                 let Lowered { plan, storage, .. } = lowered;
                 assert_eq!(stored::read(&stored::write(&plan)).unwrap(), plan);

@@ -12,7 +12,7 @@ use crate::sql::bind::names::{column_index, new_name};
 use crate::sql::bind::provider::Provider;
 use crate::sql::bind::query::{Purpose, bind_query};
 use crate::sql::bind::types::sql_type;
-use crate::sql::bound::{Ddl, Query};
+use crate::sql::bound::{Ddl, Query, ViewOptions};
 use crate::sql::options::{self, IDLE_TIMEOUT_MS, Options};
 use crate::sql::parse::ast::{
     ColumnDefinition, CreateSource, CreateTable, CreateView, Include, Snippet, WatermarkDefinition,
@@ -88,7 +88,9 @@ pub fn bind_source(provider: &Provider, source: &CreateSource, sql: &str) -> Res
 /// Binds CREATE VIEW and CREATE MATERIALIZED VIEW.
 pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized: bool) -> Result<Ddl> {
     let name = new_name(&view.name, provider.context)?;
-    Options::new(&view.options).finish()?;
+    let mut options = Options::new(&view.options);
+    let allowed_lateness_us = if materialized { allowed_lateness_us(&mut options)? } else { 0 };
+    options.finish()?;
     let purpose = if materialized { Purpose::MaterializedView } else { Purpose::View };
     let mut bound = bind_query(provider, &view.query, purpose)?;
     rename(provider, &mut bound, &view.columns)?;
@@ -104,12 +106,22 @@ pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized
     let (query, sql) = (view.text.text.clone(), sql.to_string());
     let (if_not_exists, or_replace) = (view.if_not_exists, view.or_replace);
     Ok(match materialized {
-        true => Ddl::CreateMaterializedView { name, if_not_exists, query, bound, sql },
+        true => {
+            let options = ViewOptions { allowed_lateness_us, emit_final: view.emit_final };
+            Ddl::CreateMaterializedView { name, if_not_exists, query, bound, options, sql }
+        }
         false => {
             let search_path = provider.context.search_path.clone();
             Ddl::CreateView { name, or_replace, if_not_exists, query, search_path, bound, sql }
         }
     })
+}
+
+/// The option `allowed_lateness` of a materialized view, in microseconds.
+fn allowed_lateness_us(options: &mut Options) -> Result<i64> {
+    let lateness_ms = options.duration_ms("allowed_lateness")?.unwrap_or(0);
+    let lateness_us = i64::try_from(lateness_ms).ok().and_then(|ms| ms.checked_mul(1000));
+    lateness_us.ok_or_else(|| Error::invalid_parameter("allowed_lateness is out of range"))
 }
 
 /// Gives the first columns the names that the statement lists.

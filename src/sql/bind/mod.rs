@@ -1,7 +1,7 @@
 //! Names to objects, expressions to types: a parsed statement and a catalog snapshot make a [`Bound`] one.
 //!
 //! Queries go a long way: the syntax tree is rewritten ([`rewrite`], [`output`]) and searched for what would be answered
-//! wrongly ([`refuse`]), planned by DataFusion over our relations ([`provider`]) with our windows ([`tumble`]), the analyzer
+//! wrongly ([`refuse`]), planned by DataFusion over our relations ([`provider`]) with our windows ([`windows`]), the analyzer
 //! puts Postgres' semantics in ([`crate::sql::semantics`]), and the output gets
 //! the columns that the client is told ([`query`]). DML and DDL are made of such queries and expressions.
 
@@ -41,9 +41,9 @@ mod rewrite;
 mod schema;
 mod set_returning;
 mod state;
-mod tumble;
 mod types;
 mod view;
+mod windows;
 #[cfg(test)]
 mod tests;
 

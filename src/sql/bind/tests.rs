@@ -215,7 +215,6 @@ fn refused_queries_say_where_and_what_to_do() {
         ("SELECT $2", "42P18 could not determine data type of parameter $1"),
         ("SELECT * FROM TUMBLE(t, name, INTERVAL '1 minute')", "42804 column \"name\" of TUMBLE must be a timestamp"),
         ("SELECT * FROM TUMBLE(t, ts, INTERVAL '1 month')", "0A000 a window cannot be measured in months or years"),
-        ("SELECT * FROM HOP(t, ts, INTERVAL '1 minute', INTERVAL '1 hour')", "0A000 HOP() is not supported"),
         (
             "CREATE MATERIALIZED VIEW w AS SELECT now() FROM t",
             "0A000 function now() is not supported in a materialized view",

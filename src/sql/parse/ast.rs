@@ -198,6 +198,8 @@ pub struct CreateView {
     /// Names for the query's columns.
     pub columns: Vec<Ident>,
     pub options: Vec<OptionValue>,
+    /// Whether it says `EMIT ON WINDOW CLOSE`.
+    pub emit_final: bool,
     pub query: Box<Query>,
     /// The query's text.
     pub text: Snippet,

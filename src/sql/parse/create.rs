@@ -45,12 +45,15 @@ impl Grammar<'_> {
         let position = self.position();
         let or_replace = self.words(&["or", "replace"]);
         if self.words(&["materialized", "view"]) {
-            self.emit()?;
+            let emit_final = self.emit();
             if or_replace {
                 let error = Error::unsupported("CREATE OR REPLACE MATERIALIZED VIEW is not supported").at(position);
                 return Err(error.hint("Drop the materialized view and create it again.").into());
             }
-            return Ok(Statement::CreateMaterializedView(Box::new(self.create_view(false)?)));
+            return Ok(Statement::CreateMaterializedView(Box::new(CreateView {
+                emit_final,
+                ..self.create_view(false)?
+            })));
         }
         if self.word("view") {
             return Ok(Statement::CreateView(Box::new(self.create_view(or_replace)?)));
@@ -134,20 +137,12 @@ impl Grammar<'_> {
             false => self.until(mark, end.span.start),
         };
         self.words(&["with", "data"]);
-        Ok(CreateView { name, or_replace, if_not_exists, columns, options, query, text })
+        Ok(CreateView { name, or_replace, if_not_exists, columns, options, emit_final: false, query, text })
     }
 
-    /// `EMIT CHANGES` is what we do; the others are refused.
-    fn emit(&mut self) -> Parse<()> {
-        match self.emit.take() {
-            Some(emit) if !is_word(&emit[1].token, "changes") => {
-                let error = Error::unsupported("EMIT ON WINDOW CLOSE is not supported")
-                    .at(self.text.chars(emit[0].span.start) + 1)
-                    .hint("Leave it out: the view then shows every window as it stands (EMIT CHANGES).");
-                Err(error.into())
-            }
-            _ => Ok(()),
-        }
+    /// Whether the statement ends with `EMIT ON WINDOW CLOSE` or `EMIT FINAL`; `EMIT CHANGES` is what is done without.
+    fn emit(&mut self) -> bool {
+        self.emit.take().is_some_and(|emit| !is_word(&emit[1].token, "changes"))
     }
 
     /// The column list of a table or source.
