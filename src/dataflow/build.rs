@@ -50,7 +50,8 @@ pub fn build(node: &Node, inputs: &[Input<'_>], fresh: bool) -> Result<Built> {
             Box::new(Project::new(expressions, &node.columns))
         }
         Op::Filter { predicate } => Box::new(Filter::new(bind(predicate, input(node, inputs, 0)?.columns)?)),
-        Op::Union => Box::new(Union::new(&node.columns)),
+        // Failed rows are gathered by the worker, and come in like the rows of any other input.
+        Op::Union | Op::Errors { .. } => Box::new(Union::new(&node.columns)),
         Op::Negate => Box::new(Negate),
         Op::Arrange { key, null_safe, table } => {
             let (operator, arrangement) = Arrange::new(&node.columns, key, *null_safe, *table, fresh);

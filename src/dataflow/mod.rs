@@ -4,6 +4,7 @@
 //! [`worker`] runs its share of all of them; [`runtime`] is the coordinator's side. [`relation`] is how the rows of views
 //! and tables lie in the store.
 
+pub mod row_error;
 pub mod operator;
 pub mod relation;
 pub mod exchange;

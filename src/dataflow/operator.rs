@@ -1,7 +1,8 @@
 //! The operator: turns deltas into deltas. Synchronous and deterministic; does no I/O but through its state.
 
+use crate::dataflow::row_error::RowError;
 use crate::delta::Delta;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::Shard;
 use crate::state::{StateReader, Writes};
@@ -67,13 +68,4 @@ pub struct Context<'a> {
     pub out: &'a mut Vec<Delta>,
     /// Rows that could not be computed, for `<view>$errors`.
     pub errors: &'a mut Vec<RowError>,
-}
-
-/// A row whose expression failed.
-#[derive(Clone, Debug)]
-pub struct RowError {
-    /// Why.
-    pub error: Error,
-    /// +1 when the row came, −1 when it was taken back.
-    pub weight: i64,
 }

@@ -14,7 +14,6 @@ use crossbeam_channel::unbounded;
 
 use crate::catalog::Storage;
 use crate::dataflow::graph::Graph;
-use crate::dataflow::operator::RowError;
 use crate::dataflow::worker::Command;
 use crate::dataflow::worker::Finished;
 use crate::dataflow::worker::Scope;
@@ -59,8 +58,6 @@ pub struct Runtime {
 pub struct SealedShares {
     /// Their writes.
     pub writes: Vec<Writes>,
-    /// Rows that could not be computed, by view.
-    pub errors: Vec<(ObjectId, RowError)>,
     /// Bytes of operator state in memory.
     pub state_bytes: usize,
 }
@@ -96,11 +93,14 @@ impl Runtime {
         })
     }
 
-    /// Adds a view's plan. With `fresh` the view is filled alone until the next [`finish`](Self::finish).
+    /// Adds a view's plan. With `fresh` the view is filled alone until the next [`finish`](Self::finish); its relation of errors,
+    /// which comes next, is filled with it.
     pub fn install(&mut self, view: ObjectId, plan: Arc<Plan>, storage: Storage, fresh: bool) {
         self.graph.add(view, &plan, &storage);
-        self.filling = fresh.then_some(view);
-        if !fresh {
+        if fresh {
+            self.filling.get_or_insert(view);
+        } else {
+            self.filling = None;
             self.cold.iter().for_each(|cold| cold.store(true, Ordering::Relaxed));
         }
         self.tell(|_| Command::Install { view, plan: plan.clone(), storage: storage.clone(), fresh });
@@ -174,12 +174,11 @@ impl Runtime {
             None => Scope::Reached(Arc::new(std::mem::take(&mut self.touched))),
         };
         self.tell(|_| Command::Finish { scope: scope.clone() });
-        let mut shares = SealedShares { writes: Vec::new(), errors: Vec::new(), state_bytes: 0 };
+        let mut shares = SealedShares { writes: Vec::new(), state_bytes: 0 };
         for _ in 0..self.commands.len() {
             let gone = |_| Error::internal("a worker thread has died");
             let finished = self.answers.recv().map_err(gone)??;
             shares.writes.push(finished.writes);
-            shares.errors.extend(finished.errors);
             shares.state_bytes += finished.state_bytes;
         }
         Ok(shares)

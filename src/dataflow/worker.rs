@@ -24,8 +24,9 @@ use crate::dataflow::input::Input;
 use crate::dataflow::materialize::Materialize;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
-use crate::dataflow::operator::RowError;
 use crate::dataflow::operators::arrange::SharedArrangement;
+use crate::dataflow::row_error;
+use crate::dataflow::row_error::RowError;
 use crate::delta::Delta;
 use crate::error::Error;
 use crate::error::Result;
@@ -67,8 +68,6 @@ pub enum Scope {
 pub struct Finished {
     /// Everything the epoch changed in this worker's state.
     pub writes: Writes,
-    /// Rows that could not be computed, by view.
-    pub errors: Vec<(ObjectId, RowError)>,
     /// Bytes of operator state in memory after the epoch.
     pub state_bytes: usize,
 }
@@ -137,7 +136,6 @@ pub struct Worker {
     /// The sum of `memory`.
     memory_bytes: usize,
     share: Share,
-    errors: Vec<(ObjectId, RowError)>,
 }
 
 impl Worker {
@@ -167,7 +165,6 @@ impl Worker {
             memory: BTreeMap::new(),
             memory_bytes: 0,
             share,
-            errors: Vec::new(),
         }
     }
 
@@ -289,7 +286,8 @@ impl Worker {
             Op::Materialize { object } => {
                 return Ok(Box::new(Materialize::new(*object, &vertex.node.columns, storage.clone(), self.id)));
             }
-            Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => {}
+            Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {}
+            Op::Union | Op::Negate => {}
             Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } => {}
         }
         let offered = vertex.inputs.iter().filter_map(|edge| edge.from).map(|from| build::Input {
@@ -307,7 +305,7 @@ impl Worker {
     fn vertices(&self, scope: &Scope) -> Vec<Index> {
         match scope {
             Scope::Reached(objects) => self.graph.reach(objects),
-            Scope::View { view, .. } => self.graph.view(*view).to_vec(),
+            Scope::View { view, .. } => self.graph.view_with_errors(*view),
         }
     }
 
@@ -337,7 +335,9 @@ impl Worker {
                 Vec::new()
             } else {
                 called.push(index);
-                self.call(index, inputs, phase)?
+                let (out, failed) = self.call(index, inputs, phase)?;
+                self.report(index, &failed, &vertices, &mut waiting)?;
+                out
             };
             self.forward(index, out, &vertices, &mut waiting)?;
         }
@@ -371,8 +371,8 @@ impl Worker {
         self.operators.get_mut(&index).expect("every vertex has its operator")
     }
 
-    /// Calls one operator for one pass. Returns what it put out.
-    fn call(&mut self, index: Index, inputs: Vec<Vec<Delta>>, phase: Phase) -> Result<Vec<Delta>> {
+    /// Calls one operator for one pass. Returns what it put out, and the rows that it could not compute.
+    fn call(&mut self, index: Index, inputs: Vec<Vec<Delta>>, phase: Phase) -> Result<(Vec<Delta>, Vec<RowError>)> {
         let (epoch, state) = self.epoch.as_ref().expect("passes run inside an epoch");
         let operator = self.operators.get_mut(&index).expect("every vertex has its operator");
         let (mut out, mut errors) = (Vec::new(), Vec::new());
@@ -389,9 +389,29 @@ impl Worker {
         if phase == Phase::Finish {
             operator.on_epoch(&mut cx)?;
         }
-        let view = self.graph.vertex(index).view;
-        self.errors.extend(errors.into_iter().map(|error| (view, error)));
-        Ok(out)
+        Ok((out, errors))
+    }
+
+    /// Brings the rows that a vertex could not compute to its view's relation of errors.
+    fn report(
+        &self,
+        index: Index,
+        failed: &[RowError],
+        vertices: &[Index],
+        waiting: &mut HashMap<(Index, usize), Vec<Delta>>,
+    ) -> Result<()> {
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let errors = self.graph.errors_of(self.graph.vertex(index).view);
+        match errors.filter(|errors| vertices.binary_search(errors).is_ok()) {
+            Some(errors) => waiting.entry((errors, 0)).or_default().push(row_error::delta(failed)?),
+            None => {
+                let error = &failed[0].error;
+                return Err(Error::internal(format!("an operator failed that never fails: {error}")));
+            }
+        }
+        Ok(())
     }
 
     /// Brings what a vertex put out to its readers, here or on other workers.
@@ -448,7 +468,7 @@ impl Worker {
         }
         self.epoch = None;
         let state_bytes = self.shrink();
-        Ok(Finished { writes, errors: std::mem::take(&mut self.errors), state_bytes })
+        Ok(Finished { writes, state_bytes })
     }
 
     /// Holds operator state under its budget: each operator gives up in proportion to what it takes.

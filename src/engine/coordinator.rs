@@ -5,7 +5,6 @@
 //! The commit of epoch *n* runs while epoch *n + 1* computes; at most one is in flight.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -25,7 +24,6 @@ use crate::connectors::EndQuestion;
 use crate::connectors::Positions;
 use crate::connectors::SourceBatch;
 use crate::connectors::SourceEvent;
-use crate::dataflow::operator::RowError;
 use crate::dataflow::runtime::Runtime;
 use crate::dataflow::runtime::STEP_ROWS;
 use crate::delta::Delta;
@@ -49,7 +47,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
-use crate::state::StateReader;
 use crate::state::Store;
 use crate::state::Writes;
 use crate::time::Clock;
@@ -323,17 +320,6 @@ impl Coordinator {
         let conflict = Conflict::Nothing;
         let resolved = self.resolve(&TableWrite::Insert { table: errors.id, rows, conflict, returning: None })?;
         resolved.deltas.into_iter().try_for_each(|(table, delta)| self.feed(vec![(table, delta)]))
-    }
-
-    /// Puts rows that could not be computed into their views' relations of errors.
-    pub(super) fn count_errors(&mut self, base: &StateReader, failed: &[(ObjectId, RowError)]) -> Result<()> {
-        for view in failed.iter().map(|(view, _)| *view).collect::<BTreeSet<_>>() {
-            let errors = self.catalog.get(view).and_then(|view| errors::find(&self.catalog, view));
-            let Some(shape) = errors.and_then(|errors| self.shapes.get(&errors.id)) else { continue };
-            let rows = failed.iter().filter(|(of, _)| *of == view).map(|(_, row)| row).collect::<Vec<_>>();
-            errors::count(shape, &mut self.changes, base, &rows)?;
-        }
-        Ok(())
     }
 
     /// Stops epochs, not reads: whoever waits, and whoever writes from now on, is told why.

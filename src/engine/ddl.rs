@@ -9,6 +9,7 @@ use crate::catalog::MaterializedView;
 use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::catalog::Source;
+use crate::catalog::Storage;
 use crate::catalog::Table;
 use crate::catalog::View;
 use crate::connectors;
@@ -26,7 +27,6 @@ use crate::engine::ingest;
 use crate::engine::ingest::RowMaker;
 use crate::engine::records;
 use crate::engine::records::Progress;
-use crate::engine::table::TableShape;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -196,7 +196,6 @@ impl Coordinator {
             return answer;
         }
         self.still_there(&bound.reads)?;
-        errors::refuse_as_input(&self.catalog, &bound.reads)?;
         let mut catalog = (*self.catalog).clone();
         let id = catalog.next_object;
         let lowered = plan::lower(&bound, id, &catalog, catalog.next_table)?;
@@ -208,7 +207,7 @@ impl Coordinator {
             plan: plan::stored::write(&lowered.plan),
         };
         let object = self.object(id, name, sql, bound.reads, ObjectKind::MaterializedView(view));
-        let errors = Object { id: ObjectId(id.0 + 1), ..errors::of_view(&object) };
+        let (errors, errors_plan) = errors::of_view(&object, ObjectId(id.0 + 1));
         let created = [id, errors.id];
         catalog.insert(object);
         catalog.insert(errors);
@@ -217,13 +216,12 @@ impl Coordinator {
         let inputs = inputs_of(&plan);
         self.widen_readers(&plan, &inputs)?;
         self.runtime.install(id, plan, lowered.storage, true);
+        self.runtime.install(created[1], Arc::new(errors_plan), Storage::Hashed, true);
         let filled = self.open_epoch().and_then(|_| inputs.iter().try_for_each(|&input| self.fill(input)));
         if let Err(error) = filled {
-            self.runtime.remove(id);
+            created.iter().rev().for_each(|created| self.runtime.remove(*created));
             return Err(error);
         }
-        // Rows that failed while the view was filled belong to its relation of errors, which must be there for them.
-        self.shapes.insert(created[1], Arc::new(TableShape::of(catalog.get(created[1]).expect("just put in"))?));
         self.commit_catalog(catalog, &created)?;
         for input in inputs {
             self.start_if_source(input)?;
@@ -319,6 +317,7 @@ impl Coordinator {
         tag: &str,
     ) -> Result<DdlOutcome> {
         let mut notices = missing.iter().map(|name| format!("{name}, skipping")).collect::<Vec<_>>();
+        self.refuse_errors(objects)?;
         let doomed = self.doomed(objects);
         let named = |id: &ObjectId| {
             let errors = self.catalog.get(*id).filter(|object| errors::is_errors(object));
@@ -371,6 +370,19 @@ impl Coordinator {
         doomed
     }
 
+    /// Relations of errors go with what they belong to, and not alone.
+    fn refuse_errors(&self, objects: &[ObjectId]) -> Result<()> {
+        let mut named = objects.iter().filter_map(|id| self.catalog.get(*id));
+        match named.find(|object| errors::is_errors(object)) {
+            None => Ok(()),
+            Some(errors) => {
+                let message = format!("cannot drop relation \"{}\"", errors.name);
+                Err(Error::wrong_object_type(message)
+                    .hint("It is kept by the system and goes with what it belongs to."))
+            }
+        }
+    }
+
     fn refuse_drop(&self, objects: &[ObjectId], others: &[&ObjectId]) -> Error {
         let called = |id: &ObjectId| {
             self.catalog.get(*id).map_or_else(String::new, |object| format!("{} {}", object.noun(), object.name))
@@ -392,7 +404,7 @@ impl Coordinator {
 pub fn inputs_of(plan: &Plan) -> BTreeSet<ObjectId> {
     let input = |op: &Op| match op {
         Op::Input { object, .. } => Some(*object),
-        Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => None,
+        Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => None,
         Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Materialize { .. } => None,
     };
     plan.nodes.iter().filter_map(|node| input(&node.op)).collect()

@@ -149,8 +149,6 @@ impl Coordinator {
         if self.open.as_ref().is_some_and(|open| !open.work.is_empty()) {
             self.check_memory()?;
         }
-        let base = self.base()?;
-        self.count_errors(&base, &shares.errors)?;
         let mut positions = Vec::new();
         for (id, progress) in self.inputs.end_epoch() {
             records::put_progress(&mut self.writes, id, &progress)?;

@@ -150,6 +150,8 @@ pub struct Rows {
     pub schema: SchemaRef,
     /// The batches.
     pub stream: SendableRecordBatchStream,
+    /// Views that it reads, or that those are made of, with rows that could not be computed.
+    pub lacking: Vec<String>,
 }
 
 impl Engine {

@@ -262,6 +262,7 @@ fn number_tables(op: &mut Op, next: &mut TableId) {
             multisets.iter_mut().for_each(|m| number(&mut m.table));
         }
         Op::Input { .. }
+        | Op::Errors { .. }
         | Op::Values { .. }
         | Op::Project { .. }
         | Op::Filter { .. }

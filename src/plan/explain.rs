@@ -59,6 +59,7 @@ impl Explainer<'_> {
             Op::Input { object, .. } => {
                 format!("input {} ({})", self.object(*object), list(node.columns.iter().map(|c| c.name.clone())))
             }
+            Op::Errors { view } => format!("errors of {}", self.object(*view)),
             Op::Values { rows } => {
                 format!("values {}", list(rows.iter().map(|row| format!("({})", list(row.iter().map(constant))))))
             }

@@ -39,6 +39,8 @@ pub struct Node {
 pub enum Op {
     /// The changes of an object, these of its stored columns.
     Input { object: ObjectId, columns: Vec<usize> },
+    /// The rows of a view that its operators could not compute, as the worker gathers them: see [`super::errors`].
+    Errors { view: ObjectId },
     /// These rows, once, when the view is created.
     Values { rows: Vec<Vec<Literal>> },
     /// One output column for each expression.
@@ -131,11 +133,24 @@ pub struct Literal {
 }
 
 impl Op {
+    /// Whether some row can make it fail.
+    pub fn can_fail(&self) -> bool {
+        match self {
+            Op::Project { expressions } => expressions.iter().any(Scalar::can_fail),
+            Op::Filter { predicate } => predicate.can_fail(),
+            Op::Aggregate { calls, .. } => {
+                calls.iter().any(|call| matches!(call.function, AggregateFunction::Sum | AggregateFunction::Avg))
+            }
+            Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Union | Op::Negate => false,
+            Op::Arrange { .. } | Op::Join | Op::Materialize { .. } => false,
+        }
+    }
+
     /// The stored columns of an object that the node takes from outside.
     pub fn columns_of(&self, of: ObjectId) -> &[usize] {
         match self {
             Op::Input { object, columns } if *object == of => columns,
-            Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => &[],
+            Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => &[],
             Op::Union | Op::Negate | Op::Join | Op::Materialize { .. } => &[],
             Op::Arrange { .. } | Op::Aggregate { .. } => &[],
         }
@@ -157,7 +172,9 @@ impl Op {
             Op::Aggregate { table, multisets, .. } => {
                 std::iter::once(*table).chain(multisets.iter().map(|m| m.table)).collect()
             }
-            Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => Vec::new(),
+            Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {
+                Vec::new()
+            }
             Op::Union | Op::Negate | Op::Join | Op::Materialize { .. } => Vec::new(),
         }
     }

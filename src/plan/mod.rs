@@ -17,6 +17,7 @@ pub mod expr;
 pub mod bind;
 pub mod properties;
 pub mod stored;
+pub mod errors;
 pub mod explain;
 mod objects;
 mod nullability;

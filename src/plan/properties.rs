@@ -31,7 +31,7 @@ impl Properties {
 /// The properties of an operation over these inputs. What an [`Op::Input`] has is not known here: it is the catalog's.
 pub fn derive(op: &Op, inputs: &[&Node]) -> Properties {
     match op {
-        Op::Input { .. } => Properties::default(),
+        Op::Input { .. } | Op::Errors { .. } => Properties::default(),
         Op::Values { rows } => {
             Properties { key: (rows.len() <= 1).then(Vec::new), append_only: true, watermarks: vec![] }
         }

@@ -57,7 +57,7 @@ fn check(plan: &Plan) -> Result<()> {
         |node: &Node, what: &str| Err(Error::corrupted(format!("a stored plan is damaged: node {} {what}", node.id)));
     for (i, node) in plan.nodes.iter().enumerate() {
         let ports = match &node.op {
-            Op::Input { .. } | Op::Values { .. } => 0..=0,
+            Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } => 0..=0,
             Op::Union => 1..=usize::MAX,
             Op::Join => 2..=2,
             Op::Project { .. }

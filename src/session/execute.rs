@@ -123,12 +123,26 @@ impl Session {
             Some(open) => interrupt.guard(open.transaction.read(query, parameters, facts)).await?,
             None => interrupt.guard(self.engine.read(query, parameters, facts)).await?,
         };
+        self.tell_of_errors(&rows.lacking)?;
         Ok(Outcome::Rows {
             columns: query.columns.as_slice().into(),
             rows: outcome::stream(rows),
             tag: Tag::Count("SELECT"),
             binary: false,
         })
+    }
+
+    /// Says that a read goes over views with rows that could not be computed; under `strict_errors` it fails.
+    fn tell_of_errors(&mut self, lacking: &[String]) -> Result<()> {
+        let Some(first) = lacking.first() else { return Ok(()) };
+        let names = lacking.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let message = format!("rows are missing that could not be computed, of {names}");
+        let hint = format!("See them with SELECT * FROM {first}$errors.");
+        if self.settings.is_on("strict_errors") {
+            return Err(Error::new(Kind::NotReady, message).hint(format!("{hint} SET strict_errors = off to read on.")));
+        }
+        self.notices.push(Notice::info(format!("{message}: see {first}$errors")));
+        Ok(())
     }
 
     async fn write(&mut self, dml: &Dml, parameters: &[Parameter]) -> Result<Outcome> {

@@ -265,7 +265,9 @@ impl Operator for Aggregate {
             false => Outcome::concat(before)?,
         };
         let after = self.outcome(&slots)?;
-        let change = Change::between(&before, &after, cx.errors)?;
+        let change = Change::between(&before, &after)?;
+        let failed = self.key_columns(change.failed().map(|index| slots[index]))?;
+        change.report(failed, &self.schema, cx.errors)?;
         let keys = self.key_columns(change.groups().map(|index| slots[index]))?;
         cx.out.extend(change.delta(keys, &before, &after, &self.schema)?);
         Ok(())
@@ -280,7 +282,8 @@ impl Operator for Aggregate {
         let slots = self.slots(&key);
         self.load(cx.state)?;
         let (before, after) = (Outcome::none(&self.schema, 0), self.outcome(&slots)?);
-        let change = Change::between(&before, &after, cx.errors)?;
+        let change = Change::between(&before, &after)?;
+        change.report(Vec::new(), &self.schema, cx.errors)?;
         cx.out.extend(change.delta(Vec::new(), &before, &after, &self.schema)?);
         Ok(())
     }
