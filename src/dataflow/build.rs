@@ -8,6 +8,7 @@ use crate::dataflow::operators::filter::Filter;
 use crate::dataflow::operators::join::Join;
 use crate::dataflow::operators::negate::Negate;
 use crate::dataflow::operators::project::Project;
+use crate::dataflow::operators::repeat::Repeat;
 use crate::dataflow::operators::union::Union;
 use crate::dataflow::operators::values::Values;
 use crate::error::{Error, Result};
@@ -53,6 +54,7 @@ pub fn build(node: &Node, inputs: &[Input<'_>], fresh: bool) -> Result<Built> {
         // Failed rows are gathered by the worker, and come in like the rows of any other input.
         Op::Union | Op::Errors { .. } => Box::new(Union::new(&node.columns)),
         Op::Negate => Box::new(Negate),
+        Op::Repeat { times } => Box::new(Repeat::new(*times)),
         Op::Arrange { key, null_safe, table } => {
             let (operator, arrangement) = Arrange::new(&node.columns, key, *null_safe, *table, fresh);
             return Ok(Built { operator: Some(Box::new(operator)), arrangement: Some(arrangement) });

@@ -188,7 +188,7 @@ impl Graph {
         };
         match &node.op {
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Union => Vec::new(),
-            Op::Filter { .. } | Op::Negate | Op::Materialize { .. } => from(0),
+            Op::Filter { .. } | Op::Negate | Op::Repeat { .. } | Op::Materialize { .. } => from(0),
             Op::Arrange { key, .. } => vec![key.clone()],
             Op::Aggregate { group, .. } => vec![(0..group.len()).collect()],
             Op::Project { expressions } => {
@@ -209,7 +209,7 @@ impl Graph {
 fn wanted(node: &Node, storage: &Storage) -> Option<Vec<usize>> {
     match &node.op {
         Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } => None,
-        Op::Filter { .. } | Op::Union | Op::Negate | Op::Join => None,
+        Op::Filter { .. } | Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join => None,
         Op::Arrange { key, .. } => Some(key.clone()),
         Op::Aggregate { group, .. } => Some(group.clone()),
         Op::Materialize { .. } => match storage {

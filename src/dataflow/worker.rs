@@ -287,7 +287,7 @@ impl Worker {
                 return Ok(Box::new(Materialize::new(*object, &vertex.node.columns, storage.clone(), self.id)));
             }
             Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {}
-            Op::Union | Op::Negate => {}
+            Op::Union | Op::Negate | Op::Repeat { .. } => {}
             Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } => {}
         }
         let offered = vertex.inputs.iter().filter_map(|edge| edge.from).map(|from| build::Input {

@@ -405,7 +405,7 @@ pub fn inputs_of(plan: &Plan) -> BTreeSet<ObjectId> {
     let input = |op: &Op| match op {
         Op::Input { object, .. } => Some(*object),
         Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => None,
-        Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Materialize { .. } => None,
+        Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Materialize { .. } => None,
     };
     plan.nodes.iter().filter_map(|node| input(&node.op)).collect()
 }

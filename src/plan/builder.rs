@@ -142,6 +142,12 @@ impl Builder {
         self.derived(Op::Negate, vec![input], columns)
     }
 
+    /// Each row as often as a column of it says.
+    pub fn repeat(&mut self, input: NodeId, times: usize) -> NodeId {
+        let columns = self.columns(input).to_vec();
+        self.derived(Op::Repeat { times }, vec![input], columns)
+    }
+
     /// The input indexed by a key.
     pub fn arrange(&mut self, input: NodeId, key: Vec<usize>, null_safe: bool) -> NodeId {
         let columns = self.columns(input).to_vec();
@@ -268,6 +274,7 @@ fn number_tables(op: &mut Op, next: &mut TableId) {
         | Op::Filter { .. }
         | Op::Union
         | Op::Negate
+        | Op::Repeat { .. }
         | Op::Join
         | Op::Materialize { .. } => {}
     }

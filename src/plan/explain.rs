@@ -71,6 +71,7 @@ impl Explainer<'_> {
             Op::Filter { predicate } => format!("filter {}", scalar(predicate, input)),
             Op::Union => String::from("union"),
             Op::Negate => String::from("negate"),
+            Op::Repeat { times } => format!("repeat {} times", name(input, *times)),
             Op::Arrange { key, null_safe, table } => {
                 let nulls = if *null_safe { ", NULL equals NULL" } else { "" };
                 format!("arrange by ({}){nulls} state={table}", names(key))

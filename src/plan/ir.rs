@@ -51,6 +51,8 @@ pub enum Op {
     Union,
     /// The input with its weights turned around.
     Negate,
+    /// Each row as often as this column of it says, which is a bigint and not negative.
+    Repeat { times: usize },
     /// The input indexed by a key, for the joins that read it; passes its input on. With `null_safe` rows whose key holds a
     /// NULL are kept (and NULL equals NULL), else they are left out.
     Arrange { key: Vec<usize>, null_safe: bool, table: TableId },
@@ -142,7 +144,7 @@ impl Op {
                 calls.iter().any(|call| matches!(call.function, AggregateFunction::Sum | AggregateFunction::Avg))
             }
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Union | Op::Negate => false,
-            Op::Arrange { .. } | Op::Join | Op::Materialize { .. } => false,
+            Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Materialize { .. } => false,
         }
     }
 
@@ -151,7 +153,7 @@ impl Op {
         match self {
             Op::Input { object, columns } if *object == of => columns,
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => &[],
-            Op::Union | Op::Negate | Op::Join | Op::Materialize { .. } => &[],
+            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => &[],
             Op::Arrange { .. } | Op::Aggregate { .. } => &[],
         }
     }
@@ -175,7 +177,7 @@ impl Op {
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {
                 Vec::new()
             }
-            Op::Union | Op::Negate | Op::Join | Op::Materialize { .. } => Vec::new(),
+            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => Vec::new(),
         }
     }
 }

@@ -38,6 +38,7 @@ pub fn derive(op: &Op, inputs: &[&Node]) -> Properties {
         Op::Project { expressions } => project(expressions, inputs[0]),
         Op::Filter { .. } | Op::Arrange { .. } | Op::Materialize { .. } => of(inputs[0]),
         Op::Negate => Properties { append_only: false, ..of(inputs[0]) },
+        Op::Repeat { .. } => Properties { key: None, ..of(inputs[0]) },
         Op::Union => union(inputs),
         Op::Join => join(inputs[0], inputs[1]),
         Op::Aggregate { group, calls, .. } => aggregate(group, calls.is_empty(), inputs[0]),

@@ -63,6 +63,7 @@ fn check(plan: &Plan) -> Result<()> {
             Op::Project { .. }
             | Op::Filter { .. }
             | Op::Negate
+            | Op::Repeat { .. }
             | Op::Arrange { .. }
             | Op::Aggregate { .. }
             | Op::Materialize { .. } => 1..=1,

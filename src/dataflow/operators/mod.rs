@@ -7,6 +7,7 @@ pub mod filter;
 pub mod join;
 pub mod negate;
 pub mod project;
+pub mod repeat;
 pub mod union;
 pub mod values;
 

@@ -91,7 +91,7 @@ impl Lowering<'_> {
             LogicalPlan::Window(_) => Err(construct("a window function")),
             LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => Err(construct("LIMIT")),
             LogicalPlan::Distinct(Distinct::On(_)) => Err(construct("DISTINCT ON")),
-            LogicalPlan::Unnest(_) => Err(construct("unnest")),
+            LogicalPlan::Unnest(node) => self.copies(node),
             LogicalPlan::RecursiveQuery(_) => Err(construct("WITH RECURSIVE")),
             other => Err(construct(&format!("{}", other.display()))),
         }

@@ -1,14 +1,18 @@
-//! `UNION [ALL]` and DISTINCT. EXCEPT and INTERSECT arrive as joins.
+//! `UNION [ALL]`, DISTINCT, and the rows of EXCEPT ALL and INTERSECT ALL. Without ALL those two arrive as joins.
 
+use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::Union;
+use datafusion::logical_expr::logical_plan::Unnest;
 
 use crate::error::Result;
+use crate::functions::subqueries::COPIES;
 use crate::plan::ir::Scalar;
 use crate::plan::lower::Lowering;
 use crate::plan::lower::Relation;
 use crate::plan::lower::cast;
 use crate::plan::lower::schema_columns;
+use crate::plan::refuse::construct;
 
 impl Lowering<'_> {
     /// The sum of the inputs, each cast to the common types.
@@ -27,6 +31,24 @@ impl Lowering<'_> {
             });
         }
         Ok(Relation { node: self.builder.union(inputs), columns: (0..columns.len()).collect() })
+    }
+
+    /// What [`copies`](crate::functions::subqueries::copies) are unnested of: each row so often.
+    pub(super) fn copies(&mut self, unnest: &Unnest) -> Result<Relation> {
+        let count = |expr: &Expr| match expr.clone().unalias() {
+            Expr::ScalarFunction(call) if call.name() == COPIES => call.args.into_iter().next(),
+            _ => None,
+        };
+        let LogicalPlan::Projection(projection) = unnest.input.as_ref() else { return Err(construct("unnest")) };
+        let Some(place) = projection.expr.iter().position(|expr| count(expr).is_some()) else {
+            return Err(construct("unnest"));
+        };
+        let counted =
+            projection.expr.iter().map(|expr| count(expr).unwrap_or_else(|| expr.clone())).collect::<Vec<_>>();
+        let input = self.lower(&projection.input)?;
+        let relation = self.project(&input, &counted, projection.input.schema())?;
+        let node = self.builder.repeat(relation.node, relation.columns[place]);
+        Ok(Relation { node, columns: relation.columns })
     }
 
     /// Each row once: an aggregate without calls.

@@ -96,6 +96,12 @@ fn run(plan: &Plan, inputs: &HashMap<u32, Vec<Row>>) -> Rows {
                     below(port).iter().for_each(|(row, w)| add(&mut out, row.clone(), *w));
                 }
             }
+            Op::Repeat { times } => {
+                for (row, weight) in below(0).clone() {
+                    let ScalarValue::Int64(Some(times)) = row[*times] else { panic!("rows are repeated by a bigint") };
+                    add(&mut out, row, weight * times);
+                }
+            }
             Op::Negate => below(0).iter().for_each(|(row, w)| add(&mut out, row.clone(), -w)),
             Op::Arrange { .. } | Op::Materialize { .. } => out = below(0).clone(),
             Op::Join => join(plan, node, below(0), below(1), &mut out),
