@@ -48,6 +48,8 @@ pub struct Object {
     pub depends_on: BTreeSet<ObjectId>,
     /// When it was created.
     pub created: Micros,
+    /// How long its changes are kept, in milliseconds, whoever reads them; `None`: only while somebody does.
+    pub retain_history_ms: Option<u64>,
     /// What it is.
     pub kind: ObjectKind,
 }

@@ -1,5 +1,6 @@
 //! The operator: turns deltas into deltas. Synchronous and deterministic; does no I/O but through its state.
 
+use crate::dataflow::changelog::Recording;
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::ids::Epoch;
@@ -63,6 +64,8 @@ pub struct Context<'a> {
     pub epoch: Epoch,
     /// The operator's way to its stored state.
     pub state: &'a StateReader,
+    /// What of the epoch is recorded in the changelog; nothing before the epoch's end.
+    pub recording: &'a Recording,
     /// Deltas put out; they go to every reader of the node.
     pub out: &'a mut Vec<Delta>,
     /// Rows that could not be computed, for `<view>$errors`.

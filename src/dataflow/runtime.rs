@@ -13,6 +13,7 @@ use crossbeam_channel::bounded;
 use crossbeam_channel::unbounded;
 
 use crate::catalog::Storage;
+use crate::dataflow::changelog::Recording;
 use crate::dataflow::graph::Graph;
 use crate::dataflow::operator::RowError;
 use crate::dataflow::worker::Command;
@@ -167,13 +168,14 @@ impl Runtime {
         self.tell(|_| Command::Warm { state: state.clone() });
     }
 
-    /// Ends the epoch: the last pass, then everything sealed. Waits for all workers.
-    pub fn finish(&mut self) -> Result<SealedShares> {
+    /// Ends the epoch: the last pass, then everything sealed, with what is recorded. Waits for all workers.
+    pub fn finish(&mut self, recording: Recording) -> Result<SealedShares> {
+        let recording = Arc::new(recording);
         let scope = match self.filling.take() {
             Some(view) => Scope::View { view, create: false },
             None => Scope::Reached(Arc::new(std::mem::take(&mut self.touched))),
         };
-        self.tell(|_| Command::Finish { scope: scope.clone() });
+        self.tell(|_| Command::Finish { scope: scope.clone(), recording: recording.clone() });
         let mut shares = SealedShares { writes: Vec::new(), errors: Vec::new(), state_bytes: 0 };
         for _ in 0..self.commands.len() {
             let gone = |_| Error::internal("a worker thread has died");

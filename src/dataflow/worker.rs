@@ -17,6 +17,7 @@ use crossbeam_channel::Sender;
 
 use crate::catalog::Storage;
 use crate::dataflow::build;
+use crate::dataflow::changelog::Recording;
 use crate::dataflow::exchange::partition;
 use crate::dataflow::graph::Graph;
 use crate::dataflow::graph::Index;
@@ -50,8 +51,8 @@ pub enum Command {
     Begin { epoch: Epoch, state: StateReader },
     /// One step: this worker's share of the changes of tables and sources, and what all workers' shares can reach.
     Step { deltas: Vec<(ObjectId, Delta)>, scope: Scope },
-    /// The last pass of the epoch, over what the epoch reached; then everything is sealed.
-    Finish { scope: Scope },
+    /// The last pass of the epoch, over what the epoch reached; then everything is sealed, with the deltas that are recorded.
+    Finish { scope: Scope, recording: Arc<Recording> },
 }
 
 /// Which vertices a pass goes through.
@@ -130,6 +131,8 @@ pub struct Worker {
     epoch: Option<(Epoch, StateReader)>,
     /// Operators whose stored state is still to be brought into memory, each with its next shard.
     cold: VecDeque<(Index, Shard)>,
+    /// What of the epoch is recorded, once it ends.
+    recording: Arc<Recording>,
     /// Vertices reached in this epoch.
     reached: BTreeSet<Index>,
     /// What each operator's state took when it was last called, in bytes.
@@ -163,6 +166,7 @@ impl Worker {
             pass: 0,
             epoch: None,
             cold: VecDeque::new(),
+            recording: Arc::default(),
             reached: BTreeSet::new(),
             memory: BTreeMap::new(),
             memory_bytes: 0,
@@ -235,7 +239,10 @@ impl Worker {
                 self.pass(&scope, deltas, phase)?;
                 crate::fault::point("epoch.mid_step");
             }
-            Command::Finish { scope } => return self.finish(&scope).map(Some),
+            Command::Finish { scope, recording } => {
+                self.recording = recording;
+                return self.finish(&scope).map(Some);
+            }
         }
         Ok(None)
     }
@@ -376,7 +383,8 @@ impl Worker {
         let (epoch, state) = self.epoch.as_ref().expect("passes run inside an epoch");
         let operator = self.operators.get_mut(&index).expect("every vertex has its operator");
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let mut cx = Context { epoch: *epoch, state, out: &mut out, errors: &mut errors };
+        let recording = &self.recording;
+        let mut cx = Context { epoch: *epoch, state, recording, out: &mut out, errors: &mut errors };
         if phase == Phase::Create {
             operator.on_create(self.id.0 == 0, &mut cx)?;
         }
@@ -447,6 +455,7 @@ impl Worker {
             self.measure(index);
         }
         self.epoch = None;
+        self.recording = Arc::default();
         let state_bytes = self.shrink();
         Ok(Finished { writes, errors: std::mem::take(&mut self.errors), state_bytes })
     }

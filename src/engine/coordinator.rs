@@ -31,6 +31,9 @@ use crate::dataflow::runtime::STEP_ROWS;
 use crate::delta::Delta;
 use crate::engine::DdlOutcome;
 use crate::engine::Written;
+use crate::engine::changes::Changelogs;
+use crate::engine::changes::Followed;
+use crate::engine::changes::Target;
 use crate::engine::commit::Commit;
 use crate::engine::ddl::Prepared;
 use crate::engine::epoch::EPOCH_ROWS_MAX;
@@ -43,6 +46,7 @@ use crate::engine::records;
 use crate::engine::records::Counters;
 use crate::engine::table::Changes;
 use crate::engine::table::TableShape;
+use crate::engine::transient::Transient;
 use crate::engine::write::Conflict;
 use crate::engine::write::TableWrite;
 use crate::error::Error;
@@ -69,6 +73,10 @@ pub enum Request {
     Flush { ends: BTreeMap<ObjectId, Positions>, reply: oneshot::Sender<Result<()>> },
     /// Ask where the sources that are read end.
     Ends { reply: oneshot::Sender<Result<Vec<(ObjectId, EndQuestion)>>> },
+    /// Follow changes, from now on or after an epoch.
+    Subscribe { target: Target, as_of: Option<Epoch>, reply: oneshot::Sender<Result<Followed>> },
+    /// A subscription to a query has ended.
+    Unsubscribe,
     /// Commit what is open and end.
     Shutdown { reply: oneshot::Sender<Result<()>> },
 }
@@ -132,6 +140,10 @@ pub struct Coordinator {
     pub(super) in_flight: Option<InFlight>,
     /// Who waits for sources to come so far.
     pub(super) flushes: Vec<Flush>,
+    /// Who needs which changes.
+    pub(super) changelogs: Changelogs,
+    /// The views of subscriptions to queries.
+    pub(super) transients: BTreeMap<ObjectId, Transient>,
     /// Source rows not yet fed, by source.
     pub(super) pending: Vec<(ObjectId, Delta)>,
     pub(super) pending_rows: usize,
@@ -184,6 +196,8 @@ impl Coordinator {
             open: None,
             in_flight: None,
             flushes: Vec::new(),
+            changelogs: Changelogs::new(Epoch(0)),
+            transients: BTreeMap::new(),
             pending: Vec::new(),
             pending_rows: 0,
             failed: None,
@@ -253,6 +267,14 @@ impl Coordinator {
                 }
             },
             Request::Ends { reply } => drop(reply.send(Ok(self.inputs.ends()))),
+            Request::Subscribe { target, as_of, reply } => {
+                let followed = match target {
+                    Target::Object(id) => self.follow(id, as_of),
+                    Target::Query(query) => self.follow_query(*query),
+                };
+                let _ = reply.send(followed);
+            }
+            Request::Unsubscribe => self.drop_transients()?,
             Request::Shutdown { reply } => {
                 let _ = reply.send(Ok(()));
             }
@@ -396,6 +418,8 @@ impl Request {
             Request::Ddl { reply, .. } => drop(reply.send(Err(error))),
             Request::Flush { reply, .. } => drop(reply.send(Err(error))),
             Request::Ends { reply } => drop(reply.send(Err(error))),
+            Request::Subscribe { reply, .. } => drop(reply.send(Err(error))),
+            Request::Unsubscribe => {}
             Request::Shutdown { reply } => drop(reply.send(Ok(()))),
         }
     }

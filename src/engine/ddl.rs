@@ -9,6 +9,7 @@ use crate::catalog::MaterializedView;
 use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::catalog::Source;
+use crate::catalog::Storage;
 use crate::catalog::Table;
 use crate::catalog::View;
 use crate::connectors;
@@ -51,18 +52,42 @@ pub struct Prepared {
     pub start: Positions,
 }
 
+/// What every CREATE says of its object.
+pub struct Head {
+    /// Its name.
+    pub name: Name,
+    /// Whether it may exist already.
+    pub if_not_exists: bool,
+    /// How long its changes are kept, in milliseconds.
+    pub retain_history_ms: Option<u64>,
+    /// The statement.
+    pub sql: String,
+}
+
 impl Coordinator {
     /// Executes a catalog change; no epoch is open and no commit in flight. On an error nothing has changed.
     pub(super) fn execute_ddl(&mut self, prepared: Prepared) -> Result<DdlOutcome> {
         match prepared.ddl {
-            Ddl::CreateTable { name, if_not_exists, columns, defaults, primary_key, append_only, watermark, sql } => {
+            Ddl::CreateTable {
+                name,
+                if_not_exists,
+                columns,
+                defaults,
+                primary_key,
+                append_only,
+                watermark,
+                retain_history_ms,
+                sql,
+            } => {
                 let kind = ObjectKind::Table(Table { columns, defaults, primary_key, append_only, watermark });
-                self.create("CREATE TABLE", name, if_not_exists, sql, BTreeSet::new(), kind)
+                let head = Head { name, if_not_exists, retain_history_ms, sql };
+                self.create("CREATE TABLE", head, BTreeSet::new(), kind)
             }
             Ddl::CreateSource { name, if_not_exists, columns, fills, connector, options, format, watermark, sql } => {
                 let start = prepared.start;
                 let source = Source { columns, fills, connector, options, format, watermark, start };
-                self.create("CREATE SOURCE", name, if_not_exists, sql, BTreeSet::new(), ObjectKind::Source(source))
+                let head = Head { name, if_not_exists, retain_history_ms: None, sql };
+                self.create("CREATE SOURCE", head, BTreeSet::new(), ObjectKind::Source(source))
             }
             Ddl::CreateView { name, or_replace, if_not_exists, query, search_path, bound, sql } => {
                 let view = View { columns: bound.columns, query, search_path };
@@ -70,10 +95,12 @@ impl Coordinator {
                     return self.replace_view(&old, view, bound.reads, sql);
                 }
                 let kind = ObjectKind::View(view);
-                self.create("CREATE VIEW", name, if_not_exists, sql, bound.reads, kind)
+                let head = Head { name, if_not_exists, retain_history_ms: None, sql };
+                self.create("CREATE VIEW", head, bound.reads, kind)
             }
-            Ddl::CreateMaterializedView { name, if_not_exists, query, bound, sql } => {
-                self.create_materialized_view(name, if_not_exists, query, bound, sql)
+            Ddl::CreateMaterializedView { name, if_not_exists, query, bound, retain_history_ms, sql } => {
+                let head = Head { name, if_not_exists, retain_history_ms, sql };
+                self.create_materialized_view(head, query, bound)
             }
             Ddl::Drop { objects, cascade, missing, tag } => self.drop_objects(&objects, cascade, &missing, tag),
             Ddl::CreateSchema { name, if_not_exists } => self.create_schema(name, if_not_exists),
@@ -92,9 +119,10 @@ impl Coordinator {
     }
 
     /// A new object of the catalog.
-    fn object(&self, id: ObjectId, name: Name, sql: String, reads: BTreeSet<ObjectId>, kind: ObjectKind) -> Object {
+    pub(super) fn object(&self, id: ObjectId, head: Head, reads: BTreeSet<ObjectId>, kind: ObjectKind) -> Object {
+        let Head { name, retain_history_ms, sql, .. } = head;
         let created = self.clock.now();
-        Object { id, schema: name.schema, name: name.name, sql, depends_on: reads, created, kind }
+        Object { id, schema: name.schema, name: name.name, sql, depends_on: reads, created, retain_history_ms, kind }
     }
 
     /// What a statement was bound to must still be there when its turn comes.
@@ -106,21 +134,13 @@ impl Coordinator {
     }
 
     /// Creates an object that needs no dataflow.
-    fn create(
-        &mut self,
-        tag: &str,
-        name: Name,
-        if_not_exists: bool,
-        sql: String,
-        reads: BTreeSet<ObjectId>,
-        kind: ObjectKind,
-    ) -> Result<DdlOutcome> {
-        if let Some(answer) = self.taken(tag, &name, if_not_exists) {
+    fn create(&mut self, tag: &str, head: Head, reads: BTreeSet<ObjectId>, kind: ObjectKind) -> Result<DdlOutcome> {
+        if let Some(answer) = self.taken(tag, &head.name, head.if_not_exists) {
             return answer;
         }
         self.still_there(&reads)?;
         let mut catalog = (*self.catalog).clone();
-        let object = self.object(catalog.next_object, name, sql, reads, kind);
+        let object = self.object(catalog.next_object, head, reads, kind);
         let mut created = vec![object.id];
         let errors = matches!(object.kind, ObjectKind::Source(_)).then(|| errors::of_source(&object));
         catalog.insert(object);
@@ -148,12 +168,19 @@ impl Coordinator {
         self.counters.next_table = catalog.next_table;
         self.catalog = Arc::new(catalog);
         self.must_sync();
+        let kept =
+            changed.iter().filter_map(|id| self.catalog.get(*id)).filter(|object| object.retain_history_ms.is_some());
+        let kept = kept.map(|object| (object.id, object.retain_history_ms)).collect::<Vec<_>>();
+        let epoch = self.epoch;
+        kept.iter().for_each(|(id, _)| records::put_kept(&mut self.writes, *id, epoch));
         crate::fault::point("ddl.before_commit");
         if let Err(error) = self.close().and_then(|()| self.settle()) {
             self.return_to_commit();
             return Err(error);
         }
         crate::fault::point("ddl.after_commit");
+        // What an object begins with is not part of its history.
+        kept.iter().for_each(|(id, retention_ms)| self.changelogs.needs.retain(*id, *retention_ms, epoch));
         Ok(())
     }
 
@@ -183,20 +210,12 @@ impl Coordinator {
         Ok(DdlOutcome { tag: "CREATE VIEW".to_string(), notices: Vec::new() })
     }
 
-    fn create_materialized_view(
-        &mut self,
-        name: Name,
-        if_not_exists: bool,
-        query: String,
-        bound: Query,
-        sql: String,
-    ) -> Result<DdlOutcome> {
+    fn create_materialized_view(&mut self, head: Head, query: String, bound: Query) -> Result<DdlOutcome> {
         const TAG: &str = "CREATE MATERIALIZED VIEW";
-        if let Some(answer) = self.taken(TAG, &name, if_not_exists) {
+        if let Some(answer) = self.taken(TAG, &head.name, head.if_not_exists) {
             return answer;
         }
-        self.still_there(&bound.reads)?;
-        errors::refuse_as_input(&self.catalog, &bound.reads)?;
+        self.check_reads(&bound.reads)?;
         let mut catalog = (*self.catalog).clone();
         let id = catalog.next_object;
         let lowered = plan::lower(&bound, id, &catalog, catalog.next_table)?;
@@ -207,21 +226,12 @@ impl Coordinator {
             storage: lowered.storage.clone(),
             plan: plan::stored::write(&lowered.plan),
         };
-        let object = self.object(id, name, sql, bound.reads, ObjectKind::MaterializedView(view));
+        let object = self.object(id, head, bound.reads, ObjectKind::MaterializedView(view));
         let errors = Object { id: ObjectId(id.0 + 1), ..errors::of_view(&object) };
         let created = [id, errors.id];
         catalog.insert(object);
         catalog.insert(errors);
-        let plan = Arc::new(lowered.plan);
-        build::check(&plan)?;
-        let inputs = inputs_of(&plan);
-        self.widen_readers(&plan, &inputs)?;
-        self.runtime.install(id, plan, lowered.storage, true);
-        let filled = self.open_epoch().and_then(|_| inputs.iter().try_for_each(|&input| self.fill(input)));
-        if let Err(error) = filled {
-            self.runtime.remove(id);
-            return Err(error);
-        }
+        let inputs = self.install_and_fill(id, lowered.plan, lowered.storage)?;
         // Rows that failed while the view was filled belong to its relation of errors, which must be there for them.
         self.shapes.insert(created[1], Arc::new(TableShape::of(catalog.get(created[1]).expect("just put in"))?));
         self.commit_catalog(catalog, &created)?;
@@ -229,6 +239,26 @@ impl Coordinator {
             self.start_if_source(input)?;
         }
         Ok(DdlOutcome { tag: TAG.to_string(), notices: Vec::new() })
+    }
+
+    /// Installs a view's plan and fills it. Returns what it reads.
+    pub(super) fn install_and_fill(
+        &mut self,
+        id: ObjectId,
+        plan: Plan,
+        storage: Storage,
+    ) -> Result<BTreeSet<ObjectId>> {
+        let plan = Arc::new(plan);
+        build::check(&plan)?;
+        let inputs = inputs_of(&plan);
+        self.widen_readers(&plan, &inputs)?;
+        self.runtime.install(id, plan, storage, true);
+        let filled = self.open_epoch().and_then(|_| inputs.iter().try_for_each(|&input| self.fill(input)));
+        if let Err(error) = filled {
+            self.runtime.remove(id);
+            return Err(error);
+        }
+        Ok(inputs)
     }
 
     /// Feeds the committed content of an input to the view being filled.
@@ -344,7 +374,19 @@ impl Coordinator {
             self.shapes.remove(id);
             self.watermarks.remove(id);
             self.inputs.forget(*id);
+            self.changelogs.needs.forget(*id);
         }
+        let transients = self.take_transients_over(&doomed);
+        self.stop_unread(&catalog)?;
+        let doomed = doomed.into_iter().collect::<Vec<_>>();
+        self.commit_catalog(catalog, &doomed)?;
+        self.drop_transient_spaces(&transients)?;
+        self.store.drop_spaces(&tables, &doomed)?;
+        Ok(DdlOutcome { tag: tag.to_string(), notices })
+    }
+
+    /// Stops the readers of sources that no view reads any more.
+    pub(super) fn stop_unread(&mut self, catalog: &Catalog) -> Result<()> {
         let unread =
             catalog.objects().filter(|o| matches!(o.kind, ObjectKind::Source(_)) && !self.runtime.is_read(o.id));
         for id in unread.map(|o| o.id).collect::<Vec<_>>() {
@@ -352,11 +394,7 @@ impl Coordinator {
                 records::delete_progress(&mut self.writes, id);
             }
         }
-        self.take_waiting_events()?;
-        let doomed = doomed.into_iter().collect::<Vec<_>>();
-        self.commit_catalog(catalog, &doomed)?;
-        self.store.drop_spaces(&tables, &doomed)?;
-        Ok(DdlOutcome { tag: tag.to_string(), notices })
+        self.take_waiting_events()
     }
 
     /// These objects and everything that reads them, oldest first.

@@ -21,6 +21,7 @@ use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::state::Sealed;
 use crate::state::StateReader;
+use crate::time::Micros;
 
 /// An epoch under load is closed at this age.
 const EPOCH_AGE_MAX: Duration = Duration::from_millis(200);
@@ -37,6 +38,8 @@ pub(super) struct Open {
     /// What the epoch sees below its own changes.
     pub(super) base: StateReader,
     pub(super) begun: Instant,
+    /// Its time, never before that of an epoch before.
+    pub(super) time: Micros,
     /// Rows fed so far.
     pub(super) rows: usize,
     /// The writes it took in.
@@ -82,10 +85,12 @@ impl Coordinator {
             self.epoch = self.epoch.next();
             let base = self.store.reader(self.in_flight.as_ref().map(|commit| commit.sealed.clone()));
             self.runtime.begin(self.epoch, &base);
+            self.counters.time = self.counters.time.max(self.clock.now());
             self.open = Some(Open {
                 epoch: self.epoch,
                 base,
                 begun: self.clock.instant(),
+                time: self.counters.time,
                 rows: 0,
                 work: Vec::new(),
                 sync: false,
@@ -145,12 +150,16 @@ impl Coordinator {
             return Ok(());
         }
         crate::fault::point("epoch.before_seal");
-        let shares = self.runtime.finish()?;
+        let time = self.open.as_ref().map_or(self.counters.time, |open| open.time);
+        let recording = self.recording(time);
+        let shares = self.runtime.finish(recording.clone())?;
         if self.open.as_ref().is_some_and(|open| !open.work.is_empty()) {
             self.check_memory()?;
         }
         let base = self.base()?;
         self.count_errors(&base, &shares.errors)?;
+        self.record_tables(self.epoch, &recording)?;
+        let trims = self.trim_changelogs(self.epoch, &base, time)?;
         let mut positions = Vec::new();
         for (id, progress) in self.inputs.end_epoch() {
             records::put_progress(&mut self.writes, id, &progress)?;
@@ -176,6 +185,7 @@ impl Coordinator {
             sync: open.sync,
             catalog: self.catalog.clone(),
             system: self.system_context(open.epoch),
+            trims,
             waiters,
         };
         self.in_flight = Some(InFlight { sealed, positions });
@@ -205,7 +215,7 @@ impl Coordinator {
         SystemContext {
             database: system::DATABASE.to_string(),
             epoch: epoch.0,
-            epoch_time: Some(self.clock.now()),
+            epoch_time: Some(self.counters.time),
             watermarks: self.inputs.watermarks(),
             offsets: self.inputs.offsets(),
             troubles: self.inputs.troubles().map(|(id, error)| (id, error.to_string())).collect(),

@@ -104,6 +104,7 @@ fn relation(owner: &Object, columns: Vec<Column>, primary_key: Vec<usize>) -> Ob
         depends_on: BTreeSet::from([owner.id]),
         kind: ObjectKind::Table(Table { columns, defaults, primary_key, append_only: true, watermark: None }),
         sql: String::new(),
+        retain_history_ms: None,
         ..owner.clone()
     }
 }

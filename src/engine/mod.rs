@@ -2,6 +2,7 @@
 //!
 //! [`coordinator`] is the thread that makes epochs, [`commit`] the one that writes them. [`mod@write`] resolves DML before the
 //! dataflow, [`table`] is what it works on; [`query`] answers reads; [`transaction`] holds what a client has not committed.
+//! [`subscription`] follows the changes of a table or view, which are kept for those whom [`needs`] knows.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,8 +17,8 @@ use datafusion::execution::SessionState;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::displayable;
 use parking_lot::Mutex;
-use parking_lot::RwLock;
 use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::catalog::ObjectKind;
@@ -41,6 +42,7 @@ use crate::state::Snapshot;
 use crate::time::Clock;
 use crate::time::Micros;
 
+pub mod changes;
 pub mod commit;
 pub mod coordinator;
 pub mod ddl;
@@ -48,13 +50,16 @@ pub mod dml;
 pub mod epoch;
 pub mod errors;
 pub mod ingest;
+pub mod needs;
 pub mod query;
 pub mod records;
 pub mod recover;
 mod schemas;
 pub mod statement;
+pub mod subscription;
 pub mod table;
 pub mod transaction;
+pub mod transient;
 pub mod watermark;
 pub mod write;
 
@@ -91,7 +96,7 @@ struct Shared {
     /// To the coordinator.
     requests: Sender<Request>,
     /// What readers see.
-    published: Arc<RwLock<Arc<Published>>>,
+    published: Arc<watch::Sender<Arc<Published>>>,
     /// DataFusion with our settings, functions and rules.
     state: Arc<SessionState>,
     /// Memory for what one epoch changes, in bytes.
@@ -160,7 +165,7 @@ impl Engine {
 
     /// What readers see now.
     pub fn published(&self) -> Arc<Published> {
-        self.shared.published.read().clone()
+        self.shared.published.borrow().clone()
     }
 
     /// Sends a request to the coordinator and waits for its answer.

@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::catalog::Object;
 use crate::error::Error;
 use crate::error::Result;
+use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::ids::TableId;
 use crate::state::Snapshot;
@@ -36,6 +37,12 @@ pub struct Counters {
     pub next_table: TableId,
     /// No epoch at or above this one was ever begun.
     pub epochs_reserved: u64,
+    /// The first epoch since the server was started.
+    pub first_epoch: Epoch,
+    /// The first and the last epoch of each time before that the server ran. Numbers between them were never committed.
+    pub runs: Vec<(Epoch, Epoch)>,
+    /// The time of the last epoch; it never moves back.
+    pub time: Micros,
 }
 
 /// How far an input has come.
@@ -104,6 +111,21 @@ pub fn row_id(snapshot: &Snapshot) -> Result<i64> {
     let Some(bytes) = snapshot.get(Space::Progress, ROW_ID)? else { return Ok(0) };
     let bytes = bytes.try_into().map_err(|_| Error::corrupted("the record of row ids is damaged"))?;
     Ok(i64::from_be_bytes(bytes))
+}
+
+/// The key, in an object's changelog, of the epoch after which it is kept; before all chunks.
+pub const KEPT: &[u8] = b"";
+
+/// Sets since when an object's changelog is kept.
+pub fn put_kept(writes: &mut Writes, object: ObjectId, since: Epoch) {
+    writes.put(Space::Changelog(object), KEPT, &since.0.to_be_bytes());
+}
+
+/// Since when an object's changelog is kept.
+pub fn kept(snapshot: &Snapshot, object: ObjectId) -> Result<Option<Epoch>> {
+    let Some(bytes) = snapshot.get(Space::Changelog(object), KEPT)? else { return Ok(None) };
+    let bytes = bytes.try_into().map_err(|_| Error::corrupted("the record of a changelog is damaged"))?;
+    Ok(Some(Epoch(u64::from_be_bytes(bytes))))
 }
 
 /// The catalog and counters as stored; those of a new database if there are none.

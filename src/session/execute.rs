@@ -18,6 +18,7 @@ use crate::sql::bound::Ddl;
 use crate::sql::bound::Dml;
 use crate::sql::bound::Query;
 use crate::sql::bound::SettingStatement;
+use crate::sql::bound::Subscribe;
 use crate::sql::bound::TransactionStatement;
 use crate::types::Column;
 
@@ -32,6 +33,7 @@ pub(super) fn ends_failure(bound: &Bound) -> bool {
         },
         Bound::Empty => true,
         Bound::Query(_)
+        | Bound::Subscribe(_)
         | Bound::Dml(_)
         | Bound::Ddl(_)
         | Bound::Setting(_)
@@ -60,6 +62,7 @@ impl Session {
                 self.share(alone);
                 self.read(query, parameters).await
             }
+            Bound::Subscribe(subscribe) => self.subscribe(subscribe).await,
             Bound::Dml(dml) => {
                 self.share(alone);
                 self.write(dml, parameters).await
@@ -129,6 +132,12 @@ impl Session {
             tag: Tag::Count("SELECT"),
             binary: false,
         })
+    }
+
+    async fn subscribe(&mut self, subscribe: &Subscribe) -> Result<Outcome> {
+        let rows = self.interrupt.guard(self.engine.subscribe(subscribe)).await?;
+        let columns = subscribe.columns.as_slice().into();
+        Ok(Outcome::Rows { columns, rows: outcome::stream(rows), tag: Tag::Count("SUBSCRIBE"), binary: false })
     }
 
     async fn write(&mut self, dml: &Dml, parameters: &[Parameter]) -> Result<Outcome> {

@@ -19,7 +19,7 @@ use crate::catalog::{Fill, Format, Watermark};
 use crate::error::{Error, Result};
 use crate::formats::copy;
 use crate::functions::from_datafusion;
-use crate::ids::ObjectId;
+use crate::ids::{Epoch, ObjectId};
 use crate::types::{Column, SqlType};
 
 /// A statement ready to be executed.
@@ -28,6 +28,7 @@ pub enum Bound {
     /// Nothing but blanks and comments.
     Empty,
     Query(Query),
+    Subscribe(Subscribe),
     Dml(Dml),
     Ddl(Ddl),
     Transaction(TransactionStatement),
@@ -88,6 +89,7 @@ impl Bound {
     pub fn columns(&self) -> Option<&[Column]> {
         match self {
             Bound::Query(query) => Some(&query.columns),
+            Bound::Subscribe(subscribe) => Some(&subscribe.columns),
             Bound::Dml(dml) => match dml {
                 Dml::Insert { returning, .. } | Dml::Update { returning, .. } | Dml::Delete { returning, .. } => {
                     returning.as_ref().map(|returning| returning.columns.as_slice())
@@ -171,6 +173,30 @@ impl Query {
     }
 }
 
+/// A read that goes on: rows as they are, then every change as it is committed.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// Whose changes.
+    pub target: SubscribeTarget,
+    /// The columns of a change, those of the system first.
+    pub columns: Vec<Column>,
+    /// Whether the rows as they are come first.
+    pub snapshot: bool,
+    /// Whether the end of epochs is told.
+    pub progress: bool,
+    /// The epoch after which to go on.
+    pub as_of: Option<Epoch>,
+}
+
+/// What is subscribed to.
+#[derive(Clone, Debug)]
+pub enum SubscribeTarget {
+    /// A table or materialized view.
+    Object(ObjectId),
+    /// A query, or what is not stored.
+    Query(Box<Query>),
+}
+
 /// A change to a table.
 #[derive(Clone, Debug)]
 pub enum Dml {
@@ -230,6 +256,8 @@ pub enum Ddl {
         primary_key: Vec<usize>,
         append_only: bool,
         watermark: Option<Watermark>,
+        /// How long its changes are kept, in milliseconds.
+        retain_history_ms: Option<u64>,
         sql: String,
     },
     CreateSource {
@@ -259,6 +287,8 @@ pub enum Ddl {
         if_not_exists: bool,
         query: String,
         bound: Query,
+        /// How long its changes are kept, in milliseconds.
+        retain_history_ms: Option<u64>,
         sql: String,
     },
     /// Resolved ids, in the order named; what did not exist under IF EXISTS is in `missing` for the NOTICE.

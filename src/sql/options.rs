@@ -31,6 +31,19 @@ impl Options {
         Some(self.values.remove(at))
     }
 
+    /// Takes a boolean as Postgres writes them: `true`, `'on'`, `0`.
+    pub fn boolean(&mut self, key: &'static str) -> Result<Option<bool>> {
+        let Some(option) = self.take(key) else { return Ok(None) };
+        match option.value.to_lowercase().as_str() {
+            "true" | "on" | "yes" | "1" => Ok(Some(true)),
+            "false" | "off" | "no" | "0" => Ok(Some(false)),
+            _ => {
+                let message = format!("invalid value for option \"{key}\": \"{}\"", option.value);
+                Err(Error::invalid_parameter(message).at(option.position).hint("Write true or false."))
+            }
+        }
+    }
+
     /// Takes a duration such as `5 minutes`, `'30s'` or `1500` (milliseconds), in milliseconds.
     pub fn duration_ms(&mut self, key: &'static str) -> Result<Option<u64>> {
         let Some(option) = self.take(key) else { return Ok(None) };
@@ -42,18 +55,6 @@ impl Options {
                     .at(option.position)
                     .hint("Write a duration such as '30 seconds' or '5 min'."))
             }
-        }
-    }
-
-    /// Takes `true` or `false`.
-    pub fn boolean(&mut self, key: &'static str) -> Result<Option<bool>> {
-        let Some(option) = self.take(key) else { return Ok(None) };
-        match option.value.to_lowercase().as_str() {
-            "true" | "on" => Ok(Some(true)),
-            "false" | "off" => Ok(Some(false)),
-            _ => Err(Error::invalid_parameter(format!("invalid value for option \"{key}\": \"{}\"", option.value))
-                .at(option.position)
-                .hint("Write true or false.")),
         }
     }
 

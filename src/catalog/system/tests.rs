@@ -30,6 +30,7 @@ fn catalog() -> Catalog {
         sql: String::new(),
         depends_on: depends_on.iter().map(|id| ObjectId(*id)).collect::<BTreeSet<_>>(),
         created: 0,
+        retain_history_ms: None,
         kind,
     };
     let table = Table {

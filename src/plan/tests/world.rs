@@ -78,6 +78,7 @@ impl World {
             sql: String::new(),
             depends_on: BTreeSet::new(),
             created: 0,
+            retain_history_ms: None,
             kind,
         };
         self.catalog.insert(object);

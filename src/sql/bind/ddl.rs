@@ -44,11 +44,22 @@ pub fn bind_table(provider: &Provider, table: &CreateTable, sql: &str) -> Result
     let defaults = defaults.collect::<Result<_>>()?;
     let mut options = Options::new(&table.options);
     let idle_timeout_ms = options.duration_ms("idle_timeout")?.unwrap_or(IDLE_TIMEOUT_MS);
+    let retain_history_ms = options.duration_ms("retain_history")?;
     options.finish()?;
     let watermark = watermark(provider, &table.watermarks, &columns, &name.name, idle_timeout_ms)?;
     let (if_not_exists, append_only) = (table.if_not_exists, table.append_only);
     let sql = sql.to_string();
-    Ok(Ddl::CreateTable { name, if_not_exists, columns, defaults, primary_key, append_only, watermark, sql })
+    Ok(Ddl::CreateTable {
+        name,
+        if_not_exists,
+        columns,
+        defaults,
+        primary_key,
+        append_only,
+        watermark,
+        retain_history_ms,
+        sql,
+    })
 }
 
 /// Binds CREATE SOURCE.
@@ -88,7 +99,9 @@ pub fn bind_source(provider: &Provider, source: &CreateSource, sql: &str) -> Res
 /// Binds CREATE VIEW and CREATE MATERIALIZED VIEW.
 pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized: bool) -> Result<Ddl> {
     let name = new_name(&view.name, provider.context)?;
-    Options::new(&view.options).finish()?;
+    let mut options = Options::new(&view.options);
+    let retain_history_ms = if materialized { options.duration_ms("retain_history")? } else { None };
+    options.finish()?;
     let purpose = if materialized { Purpose::MaterializedView } else { Purpose::View };
     let mut bound = bind_query(provider, &view.query, purpose)?;
     rename(provider, &mut bound, &view.columns)?;
@@ -104,7 +117,7 @@ pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized
     let (query, sql) = (view.text.text.clone(), sql.to_string());
     let (if_not_exists, or_replace) = (view.if_not_exists, view.or_replace);
     Ok(match materialized {
-        true => Ddl::CreateMaterializedView { name, if_not_exists, query, bound, sql },
+        true => Ddl::CreateMaterializedView { name, if_not_exists, query, bound, retain_history_ms, sql },
         false => {
             let search_path = provider.context.search_path.clone();
             Ddl::CreateView { name, or_replace, if_not_exists, query, search_path, bound, sql }

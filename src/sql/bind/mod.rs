@@ -15,7 +15,7 @@ use crate::sql::bind::query::{Purpose, bind_query};
 use crate::sql::bind::state::session_state;
 use crate::sql::bind::types::sql_type;
 use crate::sql::bound::Bound;
-use crate::sql::parse::ast::{Copied, Statement};
+use crate::sql::parse::ast::{Copied, Statement, SubscribeTarget};
 use crate::sql::parse::text::Text;
 use crate::sql::stack::{is_deep, on_large_stack};
 use crate::sql::{BindContext, Parsed};
@@ -41,6 +41,7 @@ mod rewrite;
 mod schema;
 mod set_returning;
 mod state;
+mod subscribe;
 mod tumble;
 mod types;
 mod view;
@@ -73,6 +74,7 @@ fn bind_statement(statement: &Statement, text: &str, provider: &Provider) -> Res
     Ok(match statement {
         Statement::Empty => Bound::Empty,
         Statement::Query(query) => Bound::Query(bind_query(provider, query, Purpose::Read)?),
+        Statement::Subscribe(follow) => Bound::Subscribe(subscribe::bind_subscribe(provider, follow)?),
         Statement::Insert(insert) => Bound::Dml(insert::bind_insert(provider, insert)?),
         Statement::Update(update) => Bound::Dml(dml::bind_update(provider, update)?),
         Statement::Delete(delete) => Bound::Dml(dml::bind_delete(provider, delete)?),
@@ -137,6 +139,10 @@ fn is_unknown(data_type: &sqlparser::ast::DataType) -> bool {
 /// Finds the place of an error in the statement.
 fn place(error: Error, statement: &Statement, text: &Text) -> Error {
     match statement {
+        Statement::Subscribe(subscribe) => match &subscribe.target {
+            SubscribeTarget::Query(query) => error::locate(error, query.as_ref(), text),
+            SubscribeTarget::Relation(name) => error::locate_name(error, std::slice::from_ref(name), text),
+        },
         Statement::Query(query) | Statement::Explain { query, .. } => error::locate(error, query.as_ref(), text),
         Statement::CreateView(view) | Statement::CreateMaterializedView(view) => {
             error::locate(error, view.query.as_ref(), text)

@@ -19,7 +19,16 @@ fn context() -> BindContext {
     let mut add = |name: &str, kind| {
         let id = catalog.next_object;
         let (schema, sql) = ("public".to_string(), String::new());
-        let object = Object { id, schema, name: name.into(), sql, depends_on: Default::default(), created: 0, kind };
+        let object = Object {
+            id,
+            schema,
+            name: name.into(),
+            sql,
+            depends_on: Default::default(),
+            created: 0,
+            retain_history_ms: None,
+            kind,
+        };
         catalog.insert(object);
     };
     let columns = vec![

@@ -10,6 +10,7 @@ pub enum Statement {
     /// Nothing but blanks and comments.
     Empty,
     Query(Box<Query>),
+    Subscribe(Box<Subscribe>),
     Insert(Box<Insert>),
     Update(Box<Update>),
     Delete(Box<Delete>),
@@ -104,6 +105,29 @@ pub enum CopyValue {
     Columns(Vec<Ident>),
     /// `*`
     All,
+}
+
+/// `SUBSCRIBE [TO] relation | (query) [WITH (...)] [AS OF epoch]`.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    pub target: SubscribeTarget,
+    pub options: Vec<OptionValue>,
+    pub as_of: Option<AsOf>,
+}
+
+/// What is subscribed to.
+#[derive(Clone, Debug)]
+pub enum SubscribeTarget {
+    Relation(ObjectName),
+    Query(Box<Query>),
+}
+
+/// `AS OF epoch`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsOf {
+    pub epoch: u64,
+    /// 1-based position of the number, in characters of the statement.
+    pub position: usize,
 }
 
 /// `CREATE TABLE`.

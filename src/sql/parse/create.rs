@@ -290,7 +290,7 @@ impl Grammar<'_> {
         }
     }
 
-    fn option_value(&mut self) -> Parse<String> {
+    pub(super) fn option_value(&mut self) -> Parse<String> {
         let sign = if self.parser.consume_token(&Token::Minus) { "-" } else { "" };
         let token = self.parser.peek_token();
         let value = match &token.token {

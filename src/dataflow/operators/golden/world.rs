@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use crate::dataflow::build::Built;
 use crate::dataflow::build::Input;
 use crate::dataflow::build::build;
+use crate::dataflow::changelog::Recording;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
 use crate::dataflow::operator::RowError;
@@ -169,7 +170,8 @@ impl World {
                 None => out.extend(queue.into_iter().map(|(_, delta)| delta)),
                 Some(operator) => {
                     let (epoch, state, errors) = (self.epoch, &self.state, &mut self.errors);
-                    let mut cx = Context { epoch, state, out: &mut out, errors };
+                    let recording = &Recording::default();
+                    let mut cx = Context { epoch, state, recording, out: &mut out, errors };
                     for (port, delta) in queue {
                         operator.on_delta(port, delta, &mut cx)?;
                     }
