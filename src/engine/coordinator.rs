@@ -19,7 +19,6 @@ use datafusion::physical_expr::PhysicalExpr;
 use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
-use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::connectors::EndQuestion;
 use crate::connectors::Positions;
@@ -37,10 +36,10 @@ use crate::engine::epoch::EPOCH_ROWS_MAX;
 use crate::engine::epoch::InFlight;
 use crate::engine::epoch::Open;
 use crate::engine::errors;
-use crate::engine::ingest;
 use crate::engine::ingest::Inputs;
 use crate::engine::records;
 use crate::engine::records::Counters;
+use crate::engine::rows;
 use crate::engine::table::Changes;
 use crate::engine::table::TableShape;
 use crate::engine::write::Conflict;
@@ -301,14 +300,19 @@ impl Coordinator {
         }
         self.open()?;
         crate::fault::point("source.after_read");
-        let Some((object, rows)) = self.inputs.take(&mut batch)? else { return Ok(()) };
-        if !batch.errors.is_empty() {
-            self.keep_errors(&object, &batch)?;
+        let Some((object, made)) = self.inputs.take(&mut batch)? else { return Ok(()) };
+        self.keep_batch_errors(&batch)?;
+        if made.rows.num_rows() == 0 {
+            return Ok(());
         }
-        if rows.num_rows() > 0 {
-            self.pending_rows += rows.num_rows();
-            self.pending.push((object.id, Delta::inserts(rows)));
+        if let ObjectKind::Table(_) = object.kind {
+            // They can be read again, so the epoch need not be synced for them.
+            let write = TableWrite::Upsert { table: object.id, rows: made.rows, deleted: made.deleted };
+            return self.resolve(&write)?.deltas.into_iter().try_for_each(|delta| self.feed(vec![delta]));
         }
+        let rows = made.stored(&object, self.inputs.watermark(object.id))?;
+        self.pending_rows += rows.num_rows();
+        self.pending.push((object.id, Delta::inserts(rows)));
         if self.pending_rows >= STEP_ROWS * 2 || self.events.is_empty() {
             self.feed_pending()?;
         }
@@ -317,8 +321,11 @@ impl Coordinator {
 
     /// Puts messages that could not be decoded into the source's relation of errors. They can be read again, so the epoch
     /// need not be synced for them.
-    fn keep_errors(&mut self, source: &Object, batch: &SourceBatch) -> Result<()> {
-        let Some(errors) = errors::find(&self.catalog, source).cloned() else { return Ok(()) };
+    pub(super) fn keep_batch_errors(&mut self, batch: &SourceBatch) -> Result<()> {
+        let source = self.catalog.get(batch.source).filter(|_| !batch.errors.is_empty());
+        let Some(errors) = source.and_then(|source| errors::find(&self.catalog, source)).cloned() else {
+            return Ok(());
+        };
         let rows = errors::source_rows(&self.catalog, &errors, batch)?;
         let conflict = Conflict::Nothing;
         let resolved = self.resolve(&TableWrite::Insert { table: errors.id, rows, conflict, returning: None })?;
@@ -354,8 +361,10 @@ impl Coordinator {
         let object = self.catalog.get(id).expect("only what exists is adopted").clone();
         if let ObjectKind::Table(_) = &object.kind {
             self.shapes.insert(id, Arc::new(TableShape::of(&object)?));
-            if let Some(expression) = ingest::watermark_expression(&object, &self.state)? {
+            if let Some(expression) = rows::watermark_expression(&object, &self.state)? {
                 self.watermarks.insert(id, expression);
+            }
+            if object.watermark().is_some() || object.feed().is_some() {
                 self.inputs.track(&object, progress);
             }
         } else if progress.is_some() {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
+use crate::catalog::Feed;
 use crate::catalog::MaterializedView;
 use crate::catalog::Object;
 use crate::catalog::ObjectKind;
@@ -13,6 +14,7 @@ use crate::catalog::Table;
 use crate::catalog::View;
 use crate::connectors;
 use crate::connectors::Positions;
+use crate::connectors::SourceBatch;
 use crate::connectors::SourceEvent;
 use crate::connectors::SourceSpec;
 use crate::dataflow::build;
@@ -22,10 +24,9 @@ use crate::delta::Delta;
 use crate::engine::DdlOutcome;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::errors;
-use crate::engine::ingest;
-use crate::engine::ingest::RowMaker;
 use crate::engine::records;
 use crate::engine::records::Progress;
+use crate::engine::rows::RowMaker;
 use crate::engine::table::TableShape;
 use crate::error::Error;
 use crate::error::Kind;
@@ -55,13 +56,24 @@ impl Coordinator {
     /// Executes a catalog change; no epoch is open and no commit in flight. On an error nothing has changed.
     pub(super) fn execute_ddl(&mut self, prepared: Prepared) -> Result<DdlOutcome> {
         match prepared.ddl {
-            Ddl::CreateTable { name, if_not_exists, columns, defaults, primary_key, append_only, watermark, sql } => {
-                let kind = ObjectKind::Table(Table { columns, defaults, primary_key, append_only, watermark });
+            Ddl::CreateTable {
+                name,
+                if_not_exists,
+                columns,
+                defaults,
+                primary_key,
+                append_only,
+                watermark,
+                feed,
+                sql,
+            } => {
+                let feed = feed.map(|feed| Feed { start: prepared.start, ..feed });
+                let kind = ObjectKind::Table(Table { columns, defaults, primary_key, append_only, watermark, feed });
                 self.create("CREATE TABLE", name, if_not_exists, sql, BTreeSet::new(), kind)
             }
-            Ddl::CreateSource { name, if_not_exists, columns, fills, connector, options, format, watermark, sql } => {
-                let start = prepared.start;
-                let source = Source { columns, fills, connector, options, format, watermark, start };
+            Ddl::CreateSource { name, if_not_exists, columns, feed, watermark, sql } => {
+                let feed = Feed { start: prepared.start, ..feed };
+                let source = Source { columns, watermark, feed };
                 self.create("CREATE SOURCE", name, if_not_exists, sql, BTreeSet::new(), ObjectKind::Source(source))
             }
             Ddl::CreateView { name, or_replace, if_not_exists, query, search_path, bound, sql } => {
@@ -122,7 +134,7 @@ impl Coordinator {
         let mut catalog = (*self.catalog).clone();
         let object = self.object(catalog.next_object, name, sql, reads, kind);
         let mut created = vec![object.id];
-        let errors = matches!(object.kind, ObjectKind::Source(_)).then(|| errors::of_source(&object));
+        let errors = object.feed().map(|_| errors::of_source(&object));
         catalog.insert(object);
         if let Some(errors) = errors {
             created.push(catalog.next_object);
@@ -131,6 +143,9 @@ impl Coordinator {
         self.commit_catalog(catalog, &created)?;
         for id in created {
             self.adopt(id, None)?;
+            if let Some(ObjectKind::Table(_)) = self.catalog.get(id).map(|object| &object.kind) {
+                self.start_if_source(id)?;
+            }
         }
         Ok(DdlOutcome { tag: tag.to_string(), notices: Vec::new() })
     }
@@ -217,25 +232,24 @@ impl Coordinator {
         let inputs = inputs_of(&plan);
         self.widen_readers(&plan, &inputs)?;
         self.runtime.install(id, plan, lowered.storage, true);
-        let filled = self.open_epoch().and_then(|_| inputs.iter().try_for_each(|&input| self.fill(input)));
-        if let Err(error) = filled {
-            self.runtime.remove(id);
-            return Err(error);
-        }
+        let filled = self.open_epoch().and_then(|_| inputs.iter().map(|&input| self.fill(input)).collect());
+        let unread: Vec<Vec<SourceBatch>> = filled.inspect_err(|_| self.runtime.remove(id))?;
         // Rows that failed while the view was filled belong to its relation of errors, which must be there for them.
         self.shapes.insert(created[1], Arc::new(TableShape::of(catalog.get(created[1]).expect("just put in"))?));
         self.commit_catalog(catalog, &created)?;
+        self.keep_unread(unread.into_iter().flatten())?;
         for input in inputs {
             self.start_if_source(input)?;
         }
         Ok(DdlOutcome { tag: TAG.to_string(), notices: Vec::new() })
     }
 
-    /// Feeds the committed content of an input to the view being filled.
-    fn fill(&mut self, input: ObjectId) -> Result<()> {
+    /// Feeds the committed content of an input to the view being filled. Values of a source that could not be read are
+    /// returned: they may be of columns that nobody had read.
+    fn fill(&mut self, input: ObjectId) -> Result<Vec<SourceBatch>> {
         let object = self.catalog.get(input).expect("checked to be there").clone();
         if let ObjectKind::Source(source) = &object.kind {
-            return if self.inputs.is_running(input) { self.replay(&object, source) } else { Ok(()) };
+            return if self.inputs.is_running(input) { self.replay(&object, &source.feed) } else { Ok(Vec::new()) };
         }
         let codec = RelationCodec::of(&object).expect("whatever is not a source is stored");
         let mut scan = self.base()?.scan(Space::Relation(input), None, None);
@@ -243,36 +257,53 @@ impl Coordinator {
             self.runtime.step(vec![(input, delta)]);
             self.check_memory()?;
         }
-        Ok(())
+        Ok(Vec::new())
+    }
+
+    /// Keeps the errors of columns that nobody had read before. Nobody reads them again.
+    fn keep_unread(&mut self, batches: impl Iterator<Item = SourceBatch>) -> Result<()> {
+        for batch in batches {
+            self.keep_batch_errors(&batch)?;
+            self.must_sync();
+        }
+        self.close()?;
+        self.settle()
     }
 
     /// Reads a source once more from its start, up to where its shared reader has come.
-    fn replay(&mut self, object: &Arc<Object>, source: &Source) -> Result<()> {
+    fn replay(&mut self, object: &Arc<Object>, feed: &Feed) -> Result<Vec<SourceBatch>> {
         let until = self.inputs.positions(object.id);
         let mut missing = until.clone();
-        missing.retain(|partition, end| source.start.get(partition).copied().unwrap_or(0) < *end);
-        let maker = RowMaker::new(object, source, &self.columns_read(object), &self.state)?;
+        missing.retain(|partition, end| feed.start.get(partition).copied().unwrap_or(0) < *end);
+        let maker = RowMaker::new(object, feed, &self.columns_read(object), &self.state)?;
         let columns = maker.carried();
-        let spec = SourceSpec { columns, until: Some(until), ..self.inputs.spec(object, source) };
+        let spec = SourceSpec { columns, until: Some(until), ..self.inputs.spec(object, feed) };
         let (sender, events) = crossbeam_channel::bounded(REPLAY_BATCHES_MAX);
-        let connector = connectors::find(&source.connector)?;
-        let _reader = connector.read(spec, source.start.clone(), self.clock.clone(), sender)?;
+        let connector = connectors::find(&feed.connector)?;
+        let _reader = connector.read(spec, feed.start.clone(), self.clock.clone(), sender)?;
+        let mut unread = Vec::new();
         while !missing.is_empty() {
             let event = events.recv().map_err(|_| Error::internal("a source's reader has died"))?;
-            let batch = match event {
+            let mut batch = match event {
                 SourceEvent::Batch(batch) => batch,
                 SourceEvent::Trouble { error, .. } | SourceEvent::Failed { error, .. } => return Err(error),
             };
             if batch.batch.num_rows() > 0 {
-                let rows = maker.make(&batch)?.rows;
-                let rows = ingest::with_watermark(object, rows, None)?;
+                let mut made = maker.make(&batch)?;
+                batch.errors.append(&mut made.errors);
+                let rows = made.stored(object, None)?;
                 self.runtime.step(vec![(object.id, Delta::inserts(rows))]);
             }
             if missing.get(&batch.partition).is_some_and(|end| batch.next_offset >= *end) {
                 missing.remove(&batch.partition);
             }
+            batch.errors.retain(|error| error.column.is_some());
+            if !batch.errors.is_empty() {
+                batch.batch = batch.batch.slice(0, 0);
+                unread.push(batch);
+            }
         }
-        Ok(())
+        Ok(unread)
     }
 
     /// Starts the shared reader of a source that a view reads, unless it runs.
@@ -285,8 +316,11 @@ impl Coordinator {
         self.inputs.start(&object, wanted, &state)
     }
 
-    /// The declared columns of a source that any plan reads.
+    /// The declared columns of a source that any plan reads; a stored one keeps all.
     fn columns_read(&self, source: &Object) -> BTreeSet<usize> {
+        if let ObjectKind::Table(_) = source.kind {
+            return (0..source.columns().len()).collect();
+        }
         let mut read = self.runtime.columns_read(source.id);
         read.retain(|column| *column < source.columns().len());
         read

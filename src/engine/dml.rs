@@ -4,7 +4,7 @@ use crate::dataflow::runtime::STEP_ROWS;
 use crate::delta::Delta;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::coordinator::Work;
-use crate::engine::ingest;
+use crate::engine::rows;
 use crate::engine::table::Changes;
 use crate::engine::write::Resolved;
 use crate::engine::write::Resolver;
@@ -80,7 +80,7 @@ impl Coordinator {
         let (Some(expression), Some(shape)) = (self.watermarks.get(&table), self.shapes.get(&table)) else {
             return Ok(());
         };
-        let highest = ingest::highest(expression, &shape.declared_of(delta.batch())?)?;
+        let highest = rows::highest(expression, &shape.declared_of(delta.batch())?)?;
         self.inputs.wrote(table, highest);
         Ok(())
     }

@@ -59,7 +59,7 @@ pub fn refuse_write(object: &Object) -> Result<()> {
 pub fn refuse_as_input(catalog: &Catalog, reads: &BTreeSet<ObjectId>) -> Result<()> {
     let of_view = |object: &&Arc<Object>| {
         let owner = object.depends_on.iter().filter_map(|id| catalog.get(*id));
-        is_errors(object) && owner.into_iter().any(|owner| !matches!(owner.kind, ObjectKind::Source(_)))
+        is_errors(object) && owner.into_iter().any(|owner| owner.feed().is_none())
     };
     match reads.iter().filter_map(|id| catalog.get(*id)).find(of_view) {
         Some(object) => {
@@ -102,7 +102,14 @@ fn relation(owner: &Object, columns: Vec<Column>, primary_key: Vec<usize>) -> Ob
     Object {
         name: format!("{}{SUFFIX}", owner.name),
         depends_on: BTreeSet::from([owner.id]),
-        kind: ObjectKind::Table(Table { columns, defaults, primary_key, append_only: true, watermark: None }),
+        kind: ObjectKind::Table(Table {
+            columns,
+            defaults,
+            primary_key,
+            append_only: true,
+            watermark: None,
+            feed: None,
+        }),
         sql: String::new(),
         ..owner.clone()
     }
@@ -110,10 +117,8 @@ fn relation(owner: &Object, columns: Vec<Column>, primary_key: Vec<usize>) -> Ob
 
 /// The rows of a source's relation of errors for a batch's messages.
 pub fn source_rows(catalog: &Catalog, errors: &Object, batch: &SourceBatch) -> Result<RecordBatch> {
-    let topic = match catalog.get(batch.source).map(|o| &o.kind) {
-        Some(ObjectKind::Source(source)) => source.options.get("topic").cloned(),
-        _ => None,
-    };
+    let feed = catalog.get(batch.source).and_then(|object| object.feed());
+    let topic = feed.and_then(|feed| feed.options.get("topic").cloned());
     let all = &batch.errors;
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from(vec![topic; all.len()])),

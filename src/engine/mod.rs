@@ -20,6 +20,7 @@ use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
+use crate::catalog::Feed;
 use crate::catalog::ObjectKind;
 use crate::catalog::system::SessionFacts;
 use crate::catalog::system::SystemContext;
@@ -36,10 +37,12 @@ use crate::ids::ObjectId;
 use crate::plan;
 use crate::sql::bound::Ddl;
 use crate::sql::bound::Dml;
+use crate::sql::bound::Name;
 use crate::sql::bound::Query;
 use crate::state::Snapshot;
 use crate::time::Clock;
 use crate::time::Micros;
+use crate::types::Column;
 
 pub mod commit;
 pub mod coordinator;
@@ -51,6 +54,7 @@ pub mod ingest;
 pub mod query;
 pub mod records;
 pub mod recover;
+pub mod rows;
 mod schemas;
 pub mod statement;
 pub mod table;
@@ -174,8 +178,13 @@ impl Engine {
     /// Changes the catalog. Returns when the change is committed and, for a view, filled.
     pub async fn ddl(&self, ddl: Ddl) -> Result<DdlOutcome> {
         let start = match &ddl {
-            Ddl::CreateSource { .. } => self.start_of(&ddl).await?,
-            Ddl::CreateTable { .. }
+            Ddl::CreateSource { name, if_not_exists, columns, feed, .. } => {
+                self.start_of(name, *if_not_exists, columns, feed).await?
+            }
+            Ddl::CreateTable { name, if_not_exists, columns, feed: Some(feed), .. } => {
+                self.start_of(name, *if_not_exists, columns, feed).await?
+            }
+            Ddl::CreateTable { feed: None, .. }
             | Ddl::CreateView { .. }
             | Ddl::CreateMaterializedView { .. }
             | Ddl::Drop { .. }
@@ -187,25 +196,12 @@ impl Engine {
     }
 
     /// Asks a new source's other side where it starts.
-    async fn start_of(&self, ddl: &Ddl) -> Result<Positions> {
-        let Ddl::CreateSource { name, if_not_exists, columns, fills, connector, options, format, watermark, .. } = ddl
-        else {
-            return Ok(Positions::new());
-        };
-        if *if_not_exists && self.published().catalog.find(&name.schema, &name.name).is_some() {
+    async fn start_of(&self, name: &Name, if_not_exists: bool, columns: &[Column], feed: &Feed) -> Result<Positions> {
+        if if_not_exists && self.published().catalog.find(&name.schema, &name.name).is_some() {
             return Ok(Positions::new());
         }
-        let source = crate::catalog::Source {
-            columns: columns.clone(),
-            fills: fills.clone(),
-            connector: connector.clone(),
-            options: options.clone(),
-            format: format.clone(),
-            watermark: watermark.clone(),
-            start: Positions::new(),
-        };
-        let connector = connectors::find(connector)?;
-        let spec = ingest::spec(ObjectId(0), &name.name, &source, &self.shared.environment);
+        let spec = ingest::spec(&name.name, columns, feed, &self.shared.environment);
+        let connector = connectors::find(&feed.connector)?;
         connector.validate(&spec)?;
         let asked = tokio::task::spawn_blocking(move || connector.start(&spec)).await;
         asked.map_err(|_| Error::internal("a connector panicked; see the log"))?

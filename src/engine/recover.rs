@@ -120,6 +120,9 @@ impl Coordinator {
         let mut read = BTreeSet::new();
         for object in self.catalog.clone().objects() {
             self.adopt(object.id, progress.remove(&object.id))?;
+            if let ObjectKind::Table(_) = &object.kind {
+                read.insert(object.id);
+            }
             if let ObjectKind::MaterializedView(view) = &object.kind {
                 let plan = Arc::new(plan::stored::read(&view.plan)?);
                 read.extend(inputs_of(&plan));

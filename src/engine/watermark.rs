@@ -8,6 +8,9 @@ use crate::engine::records::PartitionProgress;
 use crate::engine::records::Progress;
 use crate::time::Micros;
 
+/// The partition that rows written by sessions belong to.
+pub const SESSIONS: &str = "";
+
 /// How far one input has come, in offsets and in event time.
 #[derive(Clone, Debug)]
 pub struct InputClock {
@@ -105,9 +108,10 @@ impl InputClock {
         self.partitions.values().filter_map(due).filter(|due| *due > now).min()
     }
 
-    /// Where each partition is to be read on.
+    /// Where each partition is to be read on. What sessions write is none that a connector reads.
     pub fn positions(&self) -> BTreeMap<String, i64> {
-        self.partitions.iter().map(|(name, p)| (name.clone(), p.offset)).collect()
+        let read = self.partitions.iter().filter(|(name, _)| *name != SESSIONS);
+        read.map(|(name, p)| (name.clone(), p.offset)).collect()
     }
 
     /// The record for the store.

@@ -2,7 +2,7 @@
 //! are checked, queries are DataFusion's logical plans (not yet optimized) whose table scans are [`RelationSource`]s.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableProviderFi
 use datafusion::physical_expr::create_physical_expr;
 
 use crate::catalog::system;
-use crate::catalog::{Fill, Format, Watermark};
+use crate::catalog::{Feed, Watermark};
 use crate::error::{Error, Result};
 use crate::formats::copy;
 use crate::functions::from_datafusion;
@@ -230,16 +230,16 @@ pub enum Ddl {
         primary_key: Vec<usize>,
         append_only: bool,
         watermark: Option<Watermark>,
+        /// The connector of a stored source; where it starts is not known yet.
+        feed: Option<Feed>,
         sql: String,
     },
     CreateSource {
         name: Name,
         if_not_exists: bool,
         columns: Vec<Column>,
-        fills: Vec<Fill>,
-        connector: String,
-        options: BTreeMap<String, String>,
-        format: Option<Format>,
+        /// Where it starts is not known yet.
+        feed: Feed,
         watermark: Option<Watermark>,
         sql: String,
     },

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{Envelope, Format};
 use crate::error::{Error, Result};
-use crate::formats::Encode;
+use crate::formats::{Encode, Envelope, Format};
 use crate::sql::parse::ast::{FormatClause, OptionValue};
 
 /// The idle timeout of a watermark that says none, in milliseconds.
@@ -84,13 +83,19 @@ pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
 /// What FORMAT and ENCODE mean.
 pub fn format(clause: &FormatClause) -> Result<Format> {
     let mut options = Options::new(&clause.options);
-    let format = match (clause.format.as_str(), clause.encode.as_str()) {
-        ("plain", "json") => Format { envelope: Envelope::Plain, encode: Encode::Json },
-        ("plain", "csv") => Format { envelope: Envelope::Plain, encode: csv(&mut options)? },
-        (format, encode) => {
+    let envelope = match clause.format.as_str() {
+        "plain" => Some(Envelope::Plain),
+        "upsert" => Some(Envelope::Upsert),
+        _ => None,
+    };
+    let format = match (envelope, clause.encode.as_str()) {
+        (Some(envelope), "json") => Format { envelope, encode: Encode::Json },
+        (Some(envelope), "csv") => Format { envelope, encode: csv(&mut options)? },
+        (_, encode) => {
+            let format = &clause.format;
             let message = format!("FORMAT {} ENCODE {} is not supported", format.to_uppercase(), encode.to_uppercase());
             let error = Error::unsupported(message).at(clause.position);
-            return Err(error.hint("FORMAT PLAIN ENCODE JSON and FORMAT PLAIN ENCODE CSV are."));
+            return Err(error.hint("FORMAT PLAIN and FORMAT UPSERT are, with ENCODE JSON and ENCODE CSV."));
         }
     };
     options.finish()?;

@@ -51,7 +51,7 @@ fn source(broker: &Broker, topic: &str, options: &[(&str, &str)]) -> SourceSpec 
         options: all,
         until: None,
         fields: Vec::new(),
-        encode: None,
+        format: None,
         environment: Arc::default(),
     }
 }

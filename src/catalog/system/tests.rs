@@ -38,6 +38,7 @@ fn catalog() -> Catalog {
         primary_key: vec![0],
         append_only: false,
         watermark: None,
+        feed: None,
     };
     catalog.insert(object(16384, "t", &[], ObjectKind::Table(table)));
     let view =

@@ -52,7 +52,7 @@ impl World {
         let parsed = sql::parse(statement)?.pop().expect("a statement");
         match sql::bind(&parsed, &context)? {
             Bound::Ddl(Ddl::CreateTable { name, columns, defaults, primary_key, append_only, watermark, .. }) => {
-                let table = Table { columns, defaults, primary_key, append_only, watermark };
+                let table = Table { columns, defaults, primary_key, append_only, watermark, feed: None };
                 self.insert(&name.name, ObjectKind::Table(table));
                 Ok(None)
             }

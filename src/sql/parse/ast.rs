@@ -116,7 +116,10 @@ pub struct CreateTable {
     pub primary_keys: Vec<Vec<Ident>>,
     pub watermarks: Vec<WatermarkDefinition>,
     pub append_only: bool,
+    pub includes: Vec<Include>,
     pub options: Vec<OptionValue>,
+    /// FORMAT and ENCODE of a stored source.
+    pub format: Option<FormatClause>,
 }
 
 /// `CREATE SOURCE`.
@@ -178,6 +181,8 @@ pub struct Include {
     /// `key`, `partition`, `offset`, `timestamp`, `headers` or `file`.
     pub what: &'static str,
     pub name: Option<Ident>,
+    /// What a key is to be read as.
+    pub data_type: Option<DataType>,
 }
 
 /// One item of `WITH (...)`.

@@ -88,18 +88,33 @@ impl Grammar<'_> {
             let error = Error::unsupported("CREATE TABLE AS is not supported").at(self.position());
             return Err(error.hint("Create the table with its columns, then INSERT the query's rows.").into());
         }
-        let (columns, primary_keys, watermarks) = self.elements()?;
-        let (mut append_only, mut options) = (false, Vec::new());
+        // Only a connector that knows its columns can do without.
+        let has_columns = !self.parser.peek_keyword(Keyword::WITH);
+        let (columns, primary_keys, watermarks) = if has_columns { self.elements()? } else { Default::default() };
+        let (mut append_only, mut includes, mut options) = (false, Vec::new(), Vec::new());
         loop {
             if self.words(&["append", "only"]) {
                 append_only = true;
+            } else if self.parser.parse_keyword(Keyword::INCLUDE) {
+                includes.append(&mut self.list(Self::include)?);
             } else if options.is_empty() && self.parser.parse_keyword(Keyword::WITH) {
                 options = self.options()?;
             } else {
                 break;
             }
         }
-        let table = CreateTable { name, if_not_exists, columns, primary_keys, watermarks, append_only, options };
+        let format = self.format()?;
+        let table = CreateTable {
+            name,
+            if_not_exists,
+            columns,
+            primary_keys,
+            watermarks,
+            append_only,
+            includes,
+            options,
+            format,
+        };
         Ok(Statement::CreateTable(Box::new(table)))
     }
 
@@ -236,7 +251,17 @@ impl Grammar<'_> {
             return self.unexpected("KEY, PARTITION, OFFSET, TIMESTAMP, HEADERS or FILE");
         };
         let name = if self.parser.parse_keyword(Keyword::AS) { Some(self.parser.parse_identifier()?) } else { None };
-        Ok(Include { what, name })
+        // A key may be read as something else than bytes.
+        let typed = what == "key" && name.is_some() && self.begins_type();
+        let data_type = if typed { Some(self.parser.parse_data_type()?) } else { None };
+        Ok(Include { what, name, data_type })
+    }
+
+    /// Whether the next word is a type's name rather than the next clause of a CREATE.
+    fn begins_type(&self) -> bool {
+        let next = &self.parser.peek_token_ref().token;
+        let clause = ["include", "with", "format", "append"].iter().any(|word| is_word(next, word));
+        matches!(next, Token::Word(_)) && !clause
     }
 
     /// `FORMAT f ENCODE e [(key = value, ...)]`.
