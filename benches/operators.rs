@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use millstream::dataflow::changelog::Recording;
 use millstream::dataflow::operator::{Context, Operator};
 use millstream::dataflow::operators::arrange::Arrange;
 use millstream::dataflow::operators::join::Join;
@@ -30,28 +31,44 @@ fn main() {
     let bids = [("auction", SqlType::BigInt), ("price", SqlType::BigInt), ("bidder", SqlType::BigInt)];
     let columns = |list: &[(&str, SqlType)]| list.iter().map(|(n, t)| Column::new(*n, t.clone())).collect::<Vec<_>>();
     let (auctions, bids) = (columns(&auctions), columns(&bids));
-    let (mut left, l) = Arrange::new(&auctions, &[0], false, TableId(1), true);
-    let (mut right, r) = Arrange::new(&bids, &[0], false, TableId(2), true);
+    let (mut left, l) = Arrange::new(&auctions, &[0], false, TableId(1), None, true);
+    let (mut right, r) = Arrange::new(&bids, &[0], false, TableId(2), None, true);
     let mut join = Join::new(Rc::clone(&l), Rc::clone(&r));
 
+    let recording = &Recording::default();
     let clock = SystemClock;
     let mut random = StdRng::seed_from_u64(1);
     let (mut first, mut seconds, mut commits, mut pairs) = (0, 0.0, 0.0, 0);
     let mut sealed = None;
     for epoch in 0..EPOCHS {
         let steps = (0..STEPS).map(|_| step(&auctions, &bids, &mut first, &mut random)).collect::<Vec<_>>();
-        let state = store.reader(sealed.take());
+        let state = &store.reader(sealed.take());
         let begin = clock.instant();
         for [auctions, bids] in steps {
             let (mut out, mut errors) = (Vec::new(), Vec::new());
             let mut passed = [Vec::new(), Vec::new()];
             for (side, (arrange, delta)) in [(&mut left, auctions), (&mut right, bids)].into_iter().enumerate() {
-                let mut cx =
-                    Context { epoch: Epoch(epoch as u64), state: &state, out: &mut passed[side], errors: &mut errors };
+                let mut cx = Context {
+                    epoch: Epoch(epoch as u64),
+                    state,
+                    recording,
+                    out: &mut passed[side],
+                    watermark: None,
+                    shards: 0..0,
+                    errors: &mut errors,
+                };
                 arrange.on_delta(0, delta, &mut cx).expect("rows are taken");
                 arrange.on_step(&mut cx).expect("rows are taken");
             }
-            let mut cx = Context { epoch: Epoch(epoch as u64), state: &state, out: &mut out, errors: &mut errors };
+            let mut cx = Context {
+                epoch: Epoch(epoch as u64),
+                state,
+                recording,
+                out: &mut out,
+                watermark: None,
+                shards: 0..0,
+                errors: &mut errors,
+            };
             for (port, deltas) in passed.into_iter().enumerate() {
                 deltas.into_iter().for_each(|delta| join.on_delta(port, delta, &mut cx).expect("rows are taken"));
             }

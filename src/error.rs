@@ -149,6 +149,8 @@ kinds! {
     InvalidDefinition = "42P17", invalid_definition;
     /// Not yet in the state that the statement needs.
     NotReady = "55000", not_ready;
+    /// An epoch whose changes are no longer kept.
+    SnapshotTooOld = "72000", snapshot_too_old;
     /// Others depend on what was to be dropped.
     DependentObjects = "2BP01", dependent_objects;
     /// The disk is full.

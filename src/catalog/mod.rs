@@ -3,12 +3,11 @@
 //! A snapshot is what one statement sees from beginning to end; it belongs to an epoch, as the rows do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::formats::Encode;
+use crate::formats::Format;
 use crate::ids::{ObjectId, TableId};
 use crate::time::Micros;
 use crate::types::{Column, ROW_ID_COLUMN, SqlType, WATERMARK_COLUMN};
@@ -48,6 +47,8 @@ pub struct Object {
     pub depends_on: BTreeSet<ObjectId>,
     /// When it was created.
     pub created: Micros,
+    /// How long its changes are kept, in milliseconds, whoever reads them; `None`: only while somebody does.
+    pub retain_history_ms: Option<u64>,
     /// What it is.
     pub kind: ObjectKind,
 }
@@ -75,6 +76,8 @@ pub struct Table {
     pub append_only: bool,
     /// `WATERMARK FOR`.
     pub watermark: Option<Watermark>,
+    /// The connector that fills it, of a stored source.
+    pub feed: Option<Feed>,
 }
 
 /// An input that is not stored: a definition and one shared reader.
@@ -82,6 +85,15 @@ pub struct Table {
 pub struct Source {
     /// The columns as declared, those of INCLUDE last.
     pub columns: Vec<Column>,
+    /// `WATERMARK FOR`.
+    pub watermark: Option<Watermark>,
+    /// Where its rows come from.
+    pub feed: Feed,
+}
+
+/// What brings the rows of a source or of a stored source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Feed {
     /// For each column what fills it.
     pub fills: Vec<Fill>,
     /// Which connector carries its messages.
@@ -90,8 +102,6 @@ pub struct Source {
     pub options: BTreeMap<String, String>,
     /// FORMAT and ENCODE; `None` for a connector that makes rows itself.
     pub format: Option<Format>,
-    /// `WATERMARK FOR`.
-    pub watermark: Option<Watermark>,
     /// Where each partition began when the source was created, as the connector resolved it.
     pub start: BTreeMap<String, i64>,
 }
@@ -116,23 +126,6 @@ pub enum Fill {
     File,
     /// A computed column: this expression, as SQL, over the others.
     Computed(String),
-}
-
-/// `FORMAT ... ENCODE ...`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Format {
-    /// What a message means.
-    pub envelope: Envelope,
-    /// How fields lie in its payload.
-    pub encode: Encode,
-}
-
-/// `FORMAT ...`: what a message does to the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Envelope {
-    /// It is a row.
-    Plain,
 }
 
 /// `WATERMARK FOR column AS expression`.
@@ -182,18 +175,6 @@ pub enum Storage {
     Log,
 }
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.envelope {
-            Envelope::Plain => "PLAIN",
-        })?;
-        f.write_str(match self.encode {
-            Encode::Json => " JSON",
-            Encode::Csv { .. } => " CSV",
-        })
-    }
-}
-
 impl Object {
     /// The columns that a query sees.
     pub fn columns(&self) -> &[Column] {
@@ -230,6 +211,15 @@ impl Object {
         }
     }
 
+    /// The connector that fills it.
+    pub fn feed(&self) -> Option<&Feed> {
+        match &self.kind {
+            ObjectKind::Table(t) => t.feed.as_ref(),
+            ObjectKind::Source(s) => Some(&s.feed),
+            ObjectKind::View(_) | ObjectKind::MaterializedView(_) => None,
+        }
+    }
+
     /// The watermark it declares.
     pub fn watermark(&self) -> Option<&Watermark> {
         match &self.kind {
@@ -237,6 +227,11 @@ impl Object {
             ObjectKind::Source(s) => s.watermark.as_ref(),
             ObjectKind::View(_) | ObjectKind::MaterializedView(_) => None,
         }
+    }
+
+    /// Whether nobody declared it: it is kept by the system, for the object that it is named after.
+    pub fn is_part(&self) -> bool {
+        self.sql.is_empty()
     }
 
     /// The word for its kind in messages.

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use crossbeam_channel::Sender;
 
+use self::options::OptionKind;
+use self::options::OptionSpec;
 use crate::error::Error;
 use crate::error::Result;
-use crate::formats::Encode;
+use crate::formats::Format;
 use crate::ids::ObjectId;
 use crate::time::Clock;
 use crate::types::Column;
@@ -64,8 +66,8 @@ pub struct SourceSpec {
     pub columns: Vec<(Column, Part)>,
     /// The names of all fields that the source declares, wanted or not, in their order.
     pub fields: Vec<String>,
-    /// How fields lie in a payload; `None` for a connector that makes rows itself.
-    pub encode: Option<Encode>,
+    /// FORMAT and ENCODE; `None` for a connector that makes rows itself.
+    pub format: Option<Format>,
     /// The connector's options as given.
     pub options: BTreeMap<String, String>,
     /// Reads what lies before these offsets and nothing else, as fast as it goes: it was there already.
@@ -83,17 +85,19 @@ pub struct SourceBatch {
     pub partition: String,
     /// The rows: the columns of [`SourceSpec::columns`]. May be empty: then only the position moved, or the end was met.
     pub batch: RecordBatch,
+    /// Which of the rows say that the row of their key is to go; empty: none does.
+    pub deleted: Vec<bool>,
     /// The offset of each row.
     pub offsets: Vec<i64>,
     /// The offset after these rows.
     pub next_offset: i64,
     /// Whether the reader stood at the partition's end after these rows.
     pub at_end: bool,
-    /// Messages of this range that could not be decoded.
+    /// What of this range could not be decoded: messages, which have no row, and values, where their rows have NULL.
     pub errors: Vec<MessageError>,
 }
 
-/// A message that could not be decoded.
+/// A message that could not be decoded, or one value of it.
 #[derive(Clone, Debug)]
 pub struct MessageError {
     /// Its offset.
@@ -121,6 +125,9 @@ pub enum SourceEvent {
 pub trait Connector: Send + Sync {
     /// Its name in `connector = '...'`.
     fn name(&self) -> &'static str;
+
+    /// The options it knows.
+    fn options(&self) -> &'static [OptionSpec];
 
     /// Checks options and columns without any I/O; names the nearest known option for an unknown one.
     fn validate(&self, spec: &SourceSpec) -> Result<()>;
@@ -155,7 +162,21 @@ pub trait Reader: Send {
 }
 
 /// Every connector there is.
-static ALL: &[&dyn Connector] = &[&file::Files, &generator::Generator, &kafka::Kafka];
+static ALL: &[&dyn Connector] = &[&generator::Datagen, &file::Files, &generator::Generator, &kafka::Kafka];
+
+/// Every connector's name and options.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static [OptionSpec])> {
+    ALL.iter().map(|connector| (connector.name(), connector.options()))
+}
+
+/// An option's value as it may be shown: not that of a secret.
+pub fn shown<'v>(connector: &str, option: &str, value: &'v str) -> &'v str {
+    let specs = all().find(|(name, _)| *name == connector).map_or(&[] as &[_], |(_, specs)| specs);
+    match specs.iter().find(|spec| spec.name == option) {
+        Some(OptionSpec { kind: OptionKind::Secret, .. }) | None => "***",
+        Some(_) => value,
+    }
+}
 
 /// The connector of this name; an unknown name is refused, naming the nearest.
 pub fn find(name: &str) -> Result<&'static dyn Connector> {

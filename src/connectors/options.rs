@@ -12,7 +12,7 @@ use crate::time::Micros;
 /// One option that a connector knows.
 #[derive(Clone, Copy, Debug)]
 pub struct OptionSpec {
-    /// Its name in `WITH (...)`.
+    /// Its name in `WITH (...)`; a `*` in it stands for the name of a column.
     pub name: &'static str,
     /// What values it takes.
     pub kind: OptionKind,
@@ -66,7 +66,7 @@ impl<'a> Options<'a> {
         given: &'a BTreeMap<String, String>,
     ) -> Result<Options<'a>> {
         for (name, value) in given {
-            let known = specs.iter().find(|s| s.name == name);
+            let known = specs.iter().find(|s| s.is_named(name));
             let spec = known.ok_or_else(|| unknown(connector, specs, name))?;
             spec.kind.check(value).map_err(|why| spec.invalid(value, &why))?;
         }
@@ -84,7 +84,7 @@ impl<'a> Options<'a> {
 
     /// The value of a text option or choice, or its default.
     pub fn text(&self, name: &str) -> Option<&'a str> {
-        let spec = self.specs.iter().find(|s| s.name == name).expect("an option is read by a name on the list");
+        let spec = self.specs.iter().find(|s| s.is_named(name)).expect("an option is read by a name on the list");
         match (self.given.get(name), spec.default) {
             (Some(value), _) => Some(value),
             (None, Default::Value(value)) => Some(value),
@@ -109,6 +109,16 @@ impl<'a> Options<'a> {
 }
 
 impl OptionSpec {
+    fn is_named(&self, name: &str) -> bool {
+        match self.name.split_once('*') {
+            None => self.name == name,
+            Some((before, after)) => {
+                let column = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+                column.is_some_and(|column| !column.is_empty())
+            }
+        }
+    }
+
     fn invalid(&self, value: &str, why: &str) -> Error {
         let value = match self.kind {
             OptionKind::Secret => "***",
@@ -169,13 +179,16 @@ pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&
 fn unknown(connector: &str, specs: &[OptionSpec], name: &str) -> Error {
     let error = Error::undefined_object(format!("option \"{name}\" does not exist for connector \"{connector}\""));
     let names = || specs.iter().map(|s| s.name);
-    match nearest(name, names()) {
+    // As the options would be called for the column that this one seems to be for.
+    let column = name.split('.').nth(1).unwrap_or("*");
+    let called = names().map(|known| known.replace('*', column)).collect::<Vec<_>>();
+    match nearest(name, called.iter().map(String::as_str)) {
         Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
         None => error.hint(format!("Its options are {}.", names().collect::<Vec<_>>().join(", "))),
     }
 }
 
-fn parse_timestamp(text: &str) -> Option<Micros> {
+pub(super) fn parse_timestamp(text: &str) -> Option<Micros> {
     let text = text.trim().trim_end_matches('Z');
     let forms = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
     let parsed = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())?;

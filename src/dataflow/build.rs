@@ -2,14 +2,21 @@
 
 use crate::dataflow::operator::Operator;
 use crate::dataflow::operators::aggregate::Aggregate;
+use crate::dataflow::operators::aggregate::Kept;
 use crate::dataflow::operators::arrange::Arrange;
 use crate::dataflow::operators::arrange::SharedArrangement;
+use crate::dataflow::operators::changes::Changes;
 use crate::dataflow::operators::filter::Filter;
+use crate::dataflow::operators::final_rows::FinalRows;
 use crate::dataflow::operators::join::Join;
 use crate::dataflow::operators::negate::Negate;
 use crate::dataflow::operators::project::Project;
+use crate::dataflow::operators::repeat::Repeat;
+use crate::dataflow::operators::session;
+use crate::dataflow::operators::session::Session;
 use crate::dataflow::operators::union::Union;
 use crate::dataflow::operators::values::Values;
+use crate::dataflow::operators::window::Window;
 use crate::error::{Error, Result};
 use crate::ids::NodeId;
 use crate::plan::bind::bind;
@@ -50,10 +57,31 @@ pub fn build(node: &Node, inputs: &[Input<'_>], fresh: bool) -> Result<Built> {
             Box::new(Project::new(expressions, &node.columns))
         }
         Op::Filter { predicate } => Box::new(Filter::new(bind(predicate, input(node, inputs, 0)?.columns)?)),
-        Op::Union => Box::new(Union::new(&node.columns)),
+        // Failed rows are gathered by the worker, and come in like the rows of any other input.
+        Op::Union | Op::Errors { .. } => Box::new(Union::new(&node.columns)),
         Op::Negate => Box::new(Negate),
+        Op::Repeat { times } => Box::new(Repeat::new(*times)),
+        Op::Window { time, windows } => Box::new(Window::new(*time, windows.clone(), &node.columns)),
+        Op::Final { column, table } => {
+            let (columns, route) = (&node.columns, node.identity());
+            Box::new(FinalRows::new(columns, *column, route, *table, node.closes_after_us, fresh))
+        }
+        Op::Session { time, partition, gap_us, rows, ends } => {
+            let plan = session::Plan {
+                input: input(node, inputs, 0)?.columns,
+                output: &node.columns,
+                time: *time,
+                partition,
+                gap_us: *gap_us,
+                tables: [*rows, *ends],
+                closes_after_us: node.closes_after_us,
+            };
+            Box::new(Session::new(&plan, fresh))
+        }
+        Op::Changes => Box::new(Changes::new(&node.columns)),
         Op::Arrange { key, null_safe, table } => {
-            let (operator, arrangement) = Arrange::new(&node.columns, key, *null_safe, *table, fresh);
+            let (operator, arrangement) =
+                Arrange::new(&node.columns, key, *null_safe, *table, node.closes_after_us, fresh);
             return Ok(Built { operator: Some(Box::new(operator)), arrangement: Some(arrangement) });
         }
         Op::Join => {
@@ -62,7 +90,8 @@ pub fn build(node: &Node, inputs: &[Input<'_>], fresh: bool) -> Result<Built> {
         }
         Op::Aggregate { group, calls, table, multisets } => {
             let input = input(node, inputs, 0)?.columns;
-            Box::new(Aggregate::new(input, group, calls, *table, multisets, &node.columns, fresh)?)
+            let state = Kept { table: *table, closes_after_us: node.closes_after_us, fresh };
+            Box::new(Aggregate::new(input, group, calls, multisets, &node.columns, state)?)
         }
     };
     Ok(Built { operator: Some(operator), arrangement: None })

@@ -48,6 +48,8 @@ pub struct Graph {
     views: BTreeMap<ObjectId, Vec<Index>>,
     /// The inputs that read each object.
     inputs: BTreeMap<ObjectId, BTreeSet<Index>>,
+    /// The vertex that takes the failed rows of each view.
+    errors: BTreeMap<ObjectId, Index>,
     /// For each vertex the lists of columns by which its output is already spread over the workers.
     spread: BTreeMap<Index, Vec<Vec<usize>>>,
     /// The next number.
@@ -82,6 +84,7 @@ impl Graph {
         let indices = self.views.remove(&view).unwrap_or_default();
         for index in &indices {
             self.spread.remove(index);
+            self.errors.retain(|_, errors| errors != index);
             for inputs in self.inputs.values_mut() {
                 inputs.remove(index);
             }
@@ -127,12 +130,30 @@ impl Graph {
         self.views.get(&view).map_or(&[], Vec::as_slice)
     }
 
+    /// The vertex that takes the failed rows of a view.
+    pub fn errors_of(&self, view: ObjectId) -> Option<Index> {
+        self.errors.get(&view).copied()
+    }
+
+    /// The vertices of a view that let go of what its watermark closes.
+    pub fn closing(&self, view: ObjectId) -> impl Iterator<Item = Index> {
+        self.view(view).iter().copied().filter(|&index| self.vertex(index).node.closes_after_us.is_some())
+    }
+
     /// Every vertex that changes of these objects can reach, in topological order.
     pub fn reach(&self, objects: &BTreeSet<ObjectId>) -> Vec<Index> {
-        let mut open = objects.iter().flat_map(|&object| self.inputs_of(object)).collect::<BTreeSet<_>>();
+        self.downstream(objects.iter().flat_map(|&object| self.inputs_of(object)).collect())
+    }
+
+    /// These vertices and all that read what they put out, in topological order.
+    pub fn downstream(&self, mut open: BTreeSet<Index>) -> Vec<Index> {
         let mut reached = Vec::new();
         while let Some(index) = open.pop_first() {
-            open.extend(self.vertex(index).readers.iter().map(|(reader, _)| *reader));
+            let vertex = self.vertex(index);
+            open.extend(vertex.readers.iter().map(|(reader, _)| *reader));
+            if vertex.node.op.can_fail() {
+                open.extend(self.errors_of(vertex.view));
+            }
             reached.push(index);
         }
         reached
@@ -144,6 +165,10 @@ impl Graph {
             let from = self.views.get(object).and_then(|view| view.last().copied());
             self.inputs.entry(*object).or_default().insert(index);
             return vec![Edge { from, exchange: None }];
+        }
+        if let Op::Errors { view } = &node.op {
+            self.errors.insert(*view, index);
+            return vec![Edge { from: None, exchange: None }];
         }
         let wanted = wanted(node, storage);
         let edge = |input: &crate::ids::NodeId| {
@@ -165,9 +190,12 @@ impl Graph {
             }
         };
         match &node.op {
-            Op::Input { .. } | Op::Values { .. } | Op::Union => Vec::new(),
-            Op::Filter { .. } | Op::Negate | Op::Materialize { .. } => from(0),
+            Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Union => Vec::new(),
+            Op::Filter { .. } | Op::Negate | Op::Repeat { .. } | Op::Materialize { .. } => from(0),
+            Op::Window { .. } | Op::Changes => from(0),
             Op::Arrange { key, .. } => vec![key.clone()],
+            Op::Final { .. } => vec![node.identity()],
+            Op::Session { partition, .. } => vec![partition.clone()],
             Op::Aggregate { group, .. } => vec![(0..group.len()).collect()],
             Op::Project { expressions } => {
                 let place = |column: &usize| expressions.iter().position(|e| *e == Scalar::Column(*column));
@@ -186,10 +214,13 @@ impl Graph {
 /// The columns by which a node wants its input spread; `None`: it does not care.
 fn wanted(node: &Node, storage: &Storage) -> Option<Vec<usize>> {
     match &node.op {
-        Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => None,
-        Op::Union | Op::Negate | Op::Join => None,
+        Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } => None,
+        Op::Filter { .. } | Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join => None,
+        Op::Window { .. } | Op::Changes => None,
         Op::Arrange { key, .. } => Some(key.clone()),
         Op::Aggregate { group, .. } => Some(group.clone()),
+        Op::Final { .. } => Some(node.identity()),
+        Op::Session { partition, .. } => Some(partition.clone()),
         Op::Materialize { .. } => match storage {
             Storage::Keyed(key) => Some(key.clone()),
             Storage::Hashed => Some((0..node.columns.len()).collect()),

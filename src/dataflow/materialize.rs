@@ -1,6 +1,8 @@
-//! The end of a view's plan: keeps its rows in the store, and passes its changes on to the views above it.
+//! The end of a view's plan: keeps its rows in the store, records their changes where somebody needs them, and passes them
+//! on to the views above it.
 
 use crate::catalog::Storage;
+use crate::dataflow::changelog::ChangelogCodec;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
 use crate::dataflow::relation::PAGE_ROWS;
@@ -23,6 +25,8 @@ pub struct Materialize {
     object: ObjectId,
     /// How its rows are stored.
     codec: RelationCodec,
+    /// How its changes are stored.
+    changelog: ChangelogCodec,
     /// Which worker this is: part of a log's keys.
     worker: WorkerId,
     /// What this epoch brought so far.
@@ -35,6 +39,8 @@ pub struct Materialize {
     consolidate_at: usize,
     /// What `on_epoch` made of it, for `seal`.
     entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// The same as chunks of the changelog, if it is kept.
+    recorded: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Pending rows above which an epoch's changes are consolidated early, since many of them may cancel out.
@@ -48,12 +54,14 @@ impl Materialize {
         Materialize {
             object,
             codec,
+            changelog: ChangelogCodec::new(columns),
             worker,
             pending: Vec::new(),
             pending_rows: 0,
             pending_bytes: 0,
             consolidate_at: CONSOLIDATE_ROWS,
             entries,
+            recorded: Vec::new(),
         }
     }
 
@@ -151,6 +159,9 @@ impl Operator for Materialize {
     fn on_epoch(&mut self, cx: &mut Context<'_>) -> Result<()> {
         let delta = self.take()?;
         self.consolidate_at = CONSOLIDATE_ROWS;
+        if cx.recording.objects.contains(&self.object) {
+            self.recorded = self.changelog.encode(&delta, cx.epoch, self.worker.0, cx.recording.time)?;
+        }
         match self.codec.storage {
             Storage::Keyed(_) => self.keyed(&delta),
             Storage::Hashed => self.hashed(&delta, cx.state),
@@ -169,6 +180,9 @@ impl Operator for Materialize {
                 Some(value) => writes.put(space, &key, &value),
                 None => writes.delete(space, &key),
             }
+        }
+        for (key, value) in self.recorded.drain(..) {
+            writes.put(Space::Changelog(self.object), &key, &value);
         }
         Ok(())
     }

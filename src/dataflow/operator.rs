@@ -1,17 +1,20 @@
 //! The operator: turns deltas into deltas. Synchronous and deterministic; does no I/O but through its state.
 
+use crate::dataflow::changelog::Recording;
+use crate::dataflow::row_error::RowError;
 use crate::delta::Delta;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::Shard;
 use crate::state::{StateReader, Writes};
+use crate::time::Micros;
 
 /// One node of a running plan, on one worker.
 ///
 /// In each step the worker calls, in topological order, [`on_delta`](Operator::on_delta) for each delta that arrives and
 /// then [`on_step`](Operator::on_step); when the whole step is through, [`after_step`](Operator::after_step). At the
 /// epoch's end [`on_epoch`](Operator::on_epoch) and, once all is quiet, [`seal`](Operator::seal). Operators that nothing
-/// reached in an epoch are not called.
+/// reached in an epoch are not called, save those that close something when their view's watermark moves.
 pub trait Operator {
     /// Takes a delta in. Stateless operators put their answer out at once; others may wait for `on_step`.
     fn on_delta(&mut self, port: usize, delta: Delta, cx: &mut Context<'_>) -> Result<()>;
@@ -26,7 +29,7 @@ pub trait Operator {
         Ok(())
     }
 
-    /// The last step of the epoch is through: puts out what was held back until now.
+    /// The last step of the epoch is through: puts out what was held back until now, and lets go of what the watermark closes.
     fn on_epoch(&mut self, _cx: &mut Context<'_>) -> Result<()> {
         Ok(())
     }
@@ -63,17 +66,14 @@ pub struct Context<'a> {
     pub epoch: Epoch,
     /// The operator's way to its stored state.
     pub state: &'a StateReader,
+    /// What of the epoch is recorded in the changelog; nothing before the epoch's end.
+    pub recording: &'a Recording,
     /// Deltas put out; they go to every reader of the node.
     pub out: &'a mut Vec<Delta>,
+    /// The watermark of the operator's view, known at the epoch's end: after this epoch no change comes to what it closes.
+    pub watermark: Option<Micros>,
+    /// The shards that this worker owns.
+    pub shards: std::ops::Range<u16>,
     /// Rows that could not be computed, for `<view>$errors`.
     pub errors: &'a mut Vec<RowError>,
-}
-
-/// A row whose expression failed.
-#[derive(Clone, Debug)]
-pub struct RowError {
-    /// Why.
-    pub error: Error,
-    /// +1 when the row came, −1 when it was taken back.
-    pub weight: i64,
 }

@@ -13,8 +13,10 @@ use crossbeam_channel::bounded;
 use crossbeam_channel::unbounded;
 
 use crate::catalog::Storage;
+use crate::dataflow::changelog::Recording;
 use crate::dataflow::graph::Graph;
-use crate::dataflow::operator::RowError;
+use crate::dataflow::watermarks::Watermarks;
+use crate::dataflow::worker::Close;
 use crate::dataflow::worker::Command;
 use crate::dataflow::worker::Finished;
 use crate::dataflow::worker::Scope;
@@ -29,6 +31,7 @@ use crate::ids::WorkerId;
 use crate::plan::ir::Plan;
 use crate::state::StateReader;
 use crate::state::Writes;
+use crate::time::Micros;
 
 /// Rows of a step: what fits the caches.
 pub const STEP_ROWS: usize = 8192;
@@ -46,12 +49,14 @@ pub struct Runtime {
     graph: Graph,
     /// Objects whose changes this epoch has taken in.
     touched: BTreeSet<ObjectId>,
-    /// The view that is filled alone in this epoch.
-    filling: Option<ObjectId>,
     /// What the running epoch has added to operator state so far, in bytes.
     growth: Arc<AtomicUsize>,
     /// For each worker, whether stored state is still to be brought into memory.
     cold: Vec<Arc<AtomicBool>>,
+    /// The views that are filled alone in this epoch.
+    filling: Vec<ObjectId>,
+    /// How far views have come in event time.
+    watermarks: Watermarks,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -59,8 +64,6 @@ pub struct Runtime {
 pub struct SealedShares {
     /// Their writes.
     pub writes: Vec<Writes>,
-    /// Rows that could not be computed, by view.
-    pub errors: Vec<(ObjectId, RowError)>,
     /// Bytes of operator state in memory.
     pub state_bytes: usize,
 }
@@ -89,17 +92,20 @@ impl Runtime {
             answers,
             graph: Graph::default(),
             touched: BTreeSet::new(),
-            filling: None,
             growth,
             cold,
+            filling: Vec::new(),
+            watermarks: Watermarks::default(),
             threads,
         })
     }
 
-    /// Adds a view's plan. With `fresh` the view is filled alone until the next [`finish`](Self::finish).
+    /// Adds a view's plan. With `fresh` the view is filled, with others that are, alone until the next
+    /// [`finish`](Self::finish).
     pub fn install(&mut self, view: ObjectId, plan: Arc<Plan>, storage: Storage, fresh: bool) {
         self.graph.add(view, &plan, &storage);
-        self.filling = fresh.then_some(view);
+        self.watermarks.add(view, &plan);
+        self.filling.extend(fresh.then_some(view));
         if !fresh {
             self.cold.iter().for_each(|cold| cold.store(true, Ordering::Relaxed));
         }
@@ -109,7 +115,8 @@ impl Runtime {
     /// Takes a view's plan out.
     pub fn remove(&mut self, view: ObjectId) {
         self.graph.remove(view);
-        self.filling.take_if(|filling| *filling == view);
+        self.watermarks.remove(view);
+        self.filling.retain(|filling| *filling != view);
         self.tell(|_| Command::Remove { view });
     }
 
@@ -133,8 +140,9 @@ impl Runtime {
         self.touched.clear();
         self.growth.store(0, Ordering::Relaxed);
         self.tell(|_| Command::Begin { epoch, state: state.clone() });
-        if let Some(view) = self.filling {
-            self.tell(|_| Command::Step { deltas: Vec::new(), scope: Scope::View { view, create: true } });
+        if !self.filling.is_empty() {
+            let scope = Scope::Views { views: Arc::new(self.filling.clone()), create: true };
+            self.tell(|_| Command::Step { deltas: Vec::new(), scope: scope.clone() });
         }
     }
 
@@ -142,9 +150,9 @@ impl Runtime {
     pub fn step(&mut self, deltas: Vec<(ObjectId, Delta)>) {
         let objects = deltas.iter().map(|(object, _)| *object).collect::<BTreeSet<_>>();
         self.touched.extend(objects.iter().copied());
-        let scope = match self.filling {
-            Some(view) => Scope::View { view, create: false },
-            None => Scope::Reached(Arc::new(objects)),
+        let scope = match self.filling.is_empty() {
+            false => Scope::Views { views: Arc::new(self.filling.clone()), create: false },
+            true => Scope::Reached(Arc::new(objects)),
         };
         let workers = self.commands.len();
         let share = |worker: usize| {
@@ -167,19 +175,34 @@ impl Runtime {
         self.tell(|_| Command::Warm { state: state.clone() });
     }
 
-    /// Ends the epoch: the last pass, then everything sealed. Waits for all workers.
-    pub fn finish(&mut self) -> Result<SealedShares> {
-        let scope = match self.filling.take() {
-            Some(view) => Scope::View { view, create: false },
-            None => Scope::Reached(Arc::new(std::mem::take(&mut self.touched))),
+    /// Whether a view has a watermark, and where that stands, for all views that read one.
+    pub fn watermarks(&self) -> &Watermarks {
+        &self.watermarks
+    }
+
+    /// Tells, after a restart, where the inputs' watermarks stood: what those close was let go before.
+    pub fn recover(&mut self, inputs: &[(ObjectId, Option<Micros>)]) {
+        self.watermarks.advance(inputs.iter().copied());
+    }
+
+    /// Ends the epoch, in which the watermarks of tables and sources have come so far: the last pass, then everything sealed,
+    /// with what is recorded. Waits for all workers.
+    pub fn finish(&mut self, inputs: &[(ObjectId, Option<Micros>)], recording: Recording) -> Result<SealedShares> {
+        let recording = Arc::new(recording);
+        let filling = std::mem::take(&mut self.filling);
+        let scope = match filling.is_empty() {
+            false => Scope::Views { views: Arc::new(filling), create: false },
+            true => Scope::Reached(Arc::new(std::mem::take(&mut self.touched))),
         };
-        self.tell(|_| Command::Finish { scope: scope.clone() });
-        let mut shares = SealedShares { writes: Vec::new(), errors: Vec::new(), state_bytes: 0 };
+        let moved = Arc::new(self.watermarks.advance(inputs.iter().copied()));
+        let watermarks = Arc::new(self.watermarks.views().filter_map(|(view, at)| Some((view, at?))).collect());
+        let close = Close { moved, watermarks };
+        self.tell(|_| Command::Finish { scope: scope.clone(), close: close.clone(), recording: recording.clone() });
+        let mut shares = SealedShares { writes: Vec::new(), state_bytes: 0 };
         for _ in 0..self.commands.len() {
             let gone = |_| Error::internal("a worker thread has died");
             let finished = self.answers.recv().map_err(gone)??;
             shares.writes.push(finished.writes);
-            shares.errors.extend(finished.errors);
             shares.state_bytes += finished.state_bytes;
         }
         Ok(shares)

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
@@ -17,6 +18,7 @@ use crossbeam_channel::Sender;
 
 use crate::catalog::Storage;
 use crate::dataflow::build;
+use crate::dataflow::changelog::Recording;
 use crate::dataflow::exchange::partition;
 use crate::dataflow::graph::Graph;
 use crate::dataflow::graph::Index;
@@ -24,8 +26,9 @@ use crate::dataflow::input::Input;
 use crate::dataflow::materialize::Materialize;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
-use crate::dataflow::operator::RowError;
 use crate::dataflow::operators::arrange::SharedArrangement;
+use crate::dataflow::row_error;
+use crate::dataflow::row_error::RowError;
 use crate::delta::Delta;
 use crate::error::Error;
 use crate::error::Result;
@@ -37,6 +40,7 @@ use crate::plan::ir::Op;
 use crate::plan::ir::Plan;
 use crate::state::StateReader;
 use crate::state::Writes;
+use crate::time::Micros;
 
 /// What the coordinator asks of a worker. All workers get the same commands in the same order.
 pub enum Command {
@@ -50,8 +54,17 @@ pub enum Command {
     Begin { epoch: Epoch, state: StateReader },
     /// One step: this worker's share of the changes of tables and sources, and what all workers' shares can reach.
     Step { deltas: Vec<(ObjectId, Delta)>, scope: Scope },
-    /// The last pass of the epoch, over what the epoch reached; then everything is sealed.
-    Finish { scope: Scope },
+    /// The last pass of the epoch, over what the epoch reached; then everything is sealed, with the deltas that are recorded.
+    Finish { scope: Scope, close: Close, recording: Arc<Recording> },
+}
+
+/// How far the views' watermarks have come at an epoch's end.
+#[derive(Clone, Debug)]
+pub struct Close {
+    /// The views whose watermark has moved.
+    pub moved: Arc<BTreeSet<ObjectId>>,
+    /// The watermarks of all views that have one.
+    pub watermarks: Arc<BTreeMap<ObjectId, Micros>>,
 }
 
 /// Which vertices a pass goes through.
@@ -59,16 +72,14 @@ pub enum Command {
 pub enum Scope {
     /// What changes of these objects reach.
     Reached(Arc<BTreeSet<ObjectId>>),
-    /// One view alone, which is being filled; `create` in its first pass.
-    View { view: ObjectId, create: bool },
+    /// Some views alone, which are being filled; `create` in their first pass.
+    Views { views: Arc<Vec<ObjectId>>, create: bool },
 }
 
 /// What a worker answers to [`Command::Finish`], and to any command that failed.
 pub struct Finished {
     /// Everything the epoch changed in this worker's state.
     pub writes: Writes,
-    /// Rows that could not be computed, by view.
-    pub errors: Vec<(ObjectId, RowError)>,
     /// Bytes of operator state in memory after the epoch.
     pub state_bytes: usize,
 }
@@ -128,6 +139,8 @@ pub struct Worker {
     pass: u64,
     /// The running epoch and the state it sees.
     epoch: Option<(Epoch, StateReader)>,
+    /// What of the epoch is recorded, once it ends.
+    recording: Arc<Recording>,
     /// Operators whose stored state is still to be brought into memory, each with its next shard.
     cold: VecDeque<(Index, Shard)>,
     /// Vertices reached in this epoch.
@@ -137,7 +150,10 @@ pub struct Worker {
     /// The sum of `memory`.
     memory_bytes: usize,
     share: Share,
-    errors: Vec<(ObjectId, RowError)>,
+    /// In the last pass of the epoch, how far the views' watermarks have come.
+    close: Option<Close>,
+    /// The shards that this worker owns.
+    shards: Range<u16>,
 }
 
 impl Worker {
@@ -150,6 +166,9 @@ impl Worker {
         parcels: Receiver<Parcel>,
         share: Share,
     ) -> Worker {
+        let owned = |shard: &u16| Shard(*shard).owner(peers.len()) == id;
+        let shards = (0..Shard::COUNT).filter(owned).collect::<Vec<_>>();
+        let shards = shards.first().map_or(0..0, |first| *first..first + shards.len() as u16);
         Worker {
             id,
             commands,
@@ -162,12 +181,14 @@ impl Worker {
             arrangements: BTreeMap::new(),
             pass: 0,
             epoch: None,
+            recording: Arc::default(),
             cold: VecDeque::new(),
             reached: BTreeSet::new(),
             memory: BTreeMap::new(),
             memory_bytes: 0,
             share,
-            errors: Vec::new(),
+            close: None,
+            shards,
         }
     }
 
@@ -229,13 +250,17 @@ impl Worker {
             }
             Command::Step { deltas, scope } => {
                 let phase = match scope {
-                    Scope::View { create: true, .. } => Phase::Create,
-                    Scope::View { create: false, .. } | Scope::Reached(_) => Phase::Step,
+                    Scope::Views { create: true, .. } => Phase::Create,
+                    Scope::Views { create: false, .. } | Scope::Reached(_) => Phase::Step,
                 };
-                self.pass(&scope, deltas, phase)?;
+                let vertices = self.vertices(&scope);
+                self.pass(&vertices, deltas, phase)?;
                 crate::fault::point("epoch.mid_step");
             }
-            Command::Finish { scope } => return self.finish(&scope).map(Some),
+            Command::Finish { scope, close, recording } => {
+                self.recording = recording;
+                return self.finish(&scope, close).map(Some);
+            }
         }
         Ok(None)
     }
@@ -289,8 +314,9 @@ impl Worker {
             Op::Materialize { object } => {
                 return Ok(Box::new(Materialize::new(*object, &vertex.node.columns, storage.clone(), self.id)));
             }
-            Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => {}
-            Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } => {}
+            Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {}
+            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Window { .. } | Op::Changes => {}
+            Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Final { .. } | Op::Session { .. } => {}
         }
         let offered = vertex.inputs.iter().filter_map(|edge| edge.from).map(|from| build::Input {
             columns: &self.graph.vertex(from).node.columns,
@@ -307,14 +333,19 @@ impl Worker {
     fn vertices(&self, scope: &Scope) -> Vec<Index> {
         match scope {
             Scope::Reached(objects) => self.graph.reach(objects),
-            Scope::View { view, .. } => self.graph.view(*view).to_vec(),
+            Scope::Views { views, .. } => views
+                .iter()
+                .flat_map(|view| self.graph.view(*view))
+                .copied()
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
         }
     }
 
     /// Goes once through the reached vertices.
-    fn pass(&mut self, scope: &Scope, deltas: Vec<(ObjectId, Delta)>, phase: Phase) -> Result<()> {
+    fn pass(&mut self, vertices: &[Index], deltas: Vec<(ObjectId, Delta)>, phase: Phase) -> Result<()> {
         self.pass += 1;
-        let vertices = self.vertices(scope);
         let mut waiting: HashMap<(Index, usize), Vec<Delta>> = HashMap::new();
         for (object, delta) in deltas {
             for index in self.graph.inputs_of(object).filter(|index| vertices.binary_search(index).is_ok()) {
@@ -322,12 +353,15 @@ impl Worker {
             }
         }
         let mut called = Vec::new();
-        for &index in &vertices {
+        for &index in vertices {
             let ports = self.graph.vertex(index).inputs.len();
             let mut inputs = Vec::with_capacity(ports);
             for port in 0..ports {
-                let deltas = match &self.graph.vertex(index).inputs[port].exchange {
-                    Some(_) if self.peers.len() > 1 => self.receive(index, port)?,
+                let edge = &self.graph.vertex(index).inputs[port];
+                // What is not in the pass sends nothing: a watermark may reach an operator that no row does.
+                let sent = edge.from.is_some_and(|from| vertices.binary_search(&from).is_ok());
+                let deltas = match &edge.exchange {
+                    Some(_) if self.peers.len() > 1 && sent => self.receive(index, port)?,
                     _ => waiting.remove(&(index, port)).unwrap_or_default(),
                 };
                 inputs.push(deltas);
@@ -337,9 +371,11 @@ impl Worker {
                 Vec::new()
             } else {
                 called.push(index);
-                self.call(index, inputs, phase)?
+                let (out, failed) = self.call(index, inputs, phase)?;
+                self.report(index, &failed, vertices, &mut waiting)?;
+                out
             };
-            self.forward(index, out, &vertices, &mut waiting)?;
+            self.forward(index, out, vertices, &mut waiting)?;
         }
         for &index in &called {
             self.operator(index).after_step()?;
@@ -371,12 +407,16 @@ impl Worker {
         self.operators.get_mut(&index).expect("every vertex has its operator")
     }
 
-    /// Calls one operator for one pass. Returns what it put out.
-    fn call(&mut self, index: Index, inputs: Vec<Vec<Delta>>, phase: Phase) -> Result<Vec<Delta>> {
+    /// Calls one operator for one pass. Returns what it put out, and the rows that it could not compute.
+    fn call(&mut self, index: Index, inputs: Vec<Vec<Delta>>, phase: Phase) -> Result<(Vec<Delta>, Vec<RowError>)> {
         let (epoch, state) = self.epoch.as_ref().expect("passes run inside an epoch");
         let operator = self.operators.get_mut(&index).expect("every vertex has its operator");
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let mut cx = Context { epoch: *epoch, state, out: &mut out, errors: &mut errors };
+        let view = self.graph.vertex(index).view;
+        let watermark = self.close.as_ref().and_then(|close| close.watermarks.get(&view).copied());
+        let shards = self.shards.clone();
+        let recording = &self.recording;
+        let mut cx = Context { epoch: *epoch, state, recording, out: &mut out, watermark, shards, errors: &mut errors };
         if phase == Phase::Create {
             operator.on_create(self.id.0 == 0, &mut cx)?;
         }
@@ -389,9 +429,28 @@ impl Worker {
         if phase == Phase::Finish {
             operator.on_epoch(&mut cx)?;
         }
-        let view = self.graph.vertex(index).view;
-        self.errors.extend(errors.into_iter().map(|error| (view, error)));
-        Ok(out)
+        Ok((out, errors))
+    }
+
+    /// Brings the rows that a vertex could not compute to its view's relation of errors.
+    fn report(
+        &self,
+        index: Index,
+        failed: &[RowError],
+        vertices: &[Index],
+        waiting: &mut HashMap<(Index, usize), Vec<Delta>>,
+    ) -> Result<()> {
+        if failed.is_empty() {
+            return Ok(());
+        }
+        // What fails in a view's relation of late rows fails in the view too, and is reported there.
+        let Some(errors) = self.graph.errors_of(self.graph.vertex(index).view) else { return Ok(()) };
+        if vertices.binary_search(&errors).is_err() {
+            let error = &failed[0].error;
+            return Err(Error::internal(format!("an operator failed that never fails: {error}")));
+        }
+        waiting.entry((errors, 0)).or_default().push(row_error::delta(failed)?);
+        Ok(())
     }
 
     /// Brings what a vertex put out to its readers, here or on other workers.
@@ -439,16 +498,24 @@ impl Worker {
         }
     }
 
-    fn finish(&mut self, scope: &Scope) -> Result<Finished> {
-        self.pass(scope, Vec::new(), Phase::Finish)?;
+    /// The last pass: through all that the epoch reached, and through what the views' watermarks close.
+    fn finish(&mut self, scope: &Scope, close: Close) -> Result<Finished> {
+        let closing = close.moved.iter().flat_map(|view| self.graph.closing(*view)).collect::<BTreeSet<_>>();
+        let mut vertices = self.vertices(scope).into_iter().collect::<BTreeSet<_>>();
+        vertices.extend(self.graph.downstream(closing.clone()));
+        self.reached.extend(closing);
+        self.close = Some(close);
+        self.pass(&vertices.into_iter().collect::<Vec<_>>(), Vec::new(), Phase::Finish)?;
+        self.close = None;
         let mut writes = Writes::default();
         for index in std::mem::take(&mut self.reached) {
             self.operator(index).seal(&mut writes)?;
             self.measure(index);
         }
         self.epoch = None;
+        self.recording = Arc::default();
         let state_bytes = self.shrink();
-        Ok(Finished { writes, errors: std::mem::take(&mut self.errors), state_bytes })
+        Ok(Finished { writes, state_bytes })
     }
 
     /// Holds operator state under its budget: each operator gives up in proportion to what it takes.

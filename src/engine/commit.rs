@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
-use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::catalog::system::SystemContext;
 use crate::engine::Published;
+use crate::engine::changes;
+use crate::engine::needs::Trim;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::state::Sealed;
@@ -29,6 +31,8 @@ pub struct Commit {
     pub catalog: Arc<Catalog>,
     /// What system relations show as of it.
     pub system: SystemContext,
+    /// What of changelogs nobody needs once it is there.
+    pub trims: Vec<Trim>,
     /// Who waits for it.
     pub waiters: Vec<Waiter>,
 }
@@ -36,7 +40,7 @@ pub struct Commit {
 /// Commits until the coordinator goes away; tells it the outcome of each.
 pub fn run(
     store: Arc<Store>,
-    published: Arc<RwLock<Arc<Published>>>,
+    published: Arc<watch::Sender<Arc<Published>>>,
     commits: Receiver<Commit>,
     done: Sender<Result<()>>,
 ) {
@@ -44,15 +48,13 @@ pub fn run(
         let outcome = store.commit(&commit.sealed, commit.sync);
         match &outcome {
             Ok(()) => {
-                *published.write() = Arc::new(Published {
-                    epoch: commit.epoch,
-                    catalog: commit.catalog,
-                    snapshot: store.snapshot(),
-                    system: commit.system,
-                });
+                let (catalog, system) = (commit.catalog, commit.system);
+                let snapshot = store.snapshot();
+                published.send_replace(Arc::new(Published { epoch: commit.epoch, catalog, snapshot, system }));
             }
             Err(error) => tracing::error!(epoch = commit.epoch.0, %error, "an epoch could not be committed"),
         }
+        let outcome = outcome.and_then(|()| changes::drop_trimmed(&store, &commit.trims));
         let told = done.send(outcome.clone());
         for waiter in commit.waiters {
             waiter(outcome.clone());

@@ -5,7 +5,6 @@
 //! The commit of epoch *n* runs while epoch *n + 1* computes; at most one is in flight.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -19,37 +18,38 @@ use datafusion::physical_expr::PhysicalExpr;
 use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
-use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::connectors::EndQuestion;
 use crate::connectors::Positions;
 use crate::connectors::SourceBatch;
 use crate::connectors::SourceEvent;
-use crate::dataflow::operator::RowError;
 use crate::dataflow::runtime::Runtime;
 use crate::dataflow::runtime::STEP_ROWS;
 use crate::delta::Delta;
 use crate::engine::DdlOutcome;
 use crate::engine::Written;
+use crate::engine::changes::Changelogs;
+use crate::engine::changes::Followed;
+use crate::engine::changes::Target;
 use crate::engine::commit::Commit;
 use crate::engine::ddl::Prepared;
 use crate::engine::epoch::EPOCH_ROWS_MAX;
 use crate::engine::epoch::InFlight;
 use crate::engine::epoch::Open;
 use crate::engine::errors;
-use crate::engine::ingest;
 use crate::engine::ingest::Inputs;
 use crate::engine::records;
 use crate::engine::records::Counters;
+use crate::engine::rows;
 use crate::engine::table::Changes;
 use crate::engine::table::TableShape;
+use crate::engine::transient::Transient;
 use crate::engine::write::Conflict;
 use crate::engine::write::TableWrite;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
-use crate::state::StateReader;
 use crate::state::Store;
 use crate::state::Writes;
 use crate::time::Clock;
@@ -69,6 +69,10 @@ pub enum Request {
     Flush { ends: BTreeMap<ObjectId, Positions>, reply: oneshot::Sender<Result<()>> },
     /// Ask where the sources that are read end.
     Ends { reply: oneshot::Sender<Result<Vec<(ObjectId, EndQuestion)>>> },
+    /// Follow changes, from now on or after an epoch.
+    Subscribe { target: Target, as_of: Option<Epoch>, reply: oneshot::Sender<Result<Followed>> },
+    /// A subscription to a query has ended.
+    Unsubscribe,
     /// Commit what is open and end.
     Shutdown { reply: oneshot::Sender<Result<()>> },
 }
@@ -132,6 +136,10 @@ pub struct Coordinator {
     pub(super) in_flight: Option<InFlight>,
     /// Who waits for sources to come so far.
     pub(super) flushes: Vec<Flush>,
+    /// Who needs which changes.
+    pub(super) changelogs: Changelogs,
+    /// The views of subscriptions to queries.
+    pub(super) transients: BTreeMap<ObjectId, Transient>,
     /// Source rows not yet fed, by source.
     pub(super) pending: Vec<(ObjectId, Delta)>,
     pub(super) pending_rows: usize,
@@ -184,6 +192,8 @@ impl Coordinator {
             open: None,
             in_flight: None,
             flushes: Vec::new(),
+            changelogs: Changelogs::new(Epoch(0)),
+            transients: BTreeMap::new(),
             pending: Vec::new(),
             pending_rows: 0,
             failed: None,
@@ -253,6 +263,14 @@ impl Coordinator {
                 }
             },
             Request::Ends { reply } => drop(reply.send(Ok(self.inputs.ends()))),
+            Request::Subscribe { target, as_of, reply } => {
+                let followed = match target {
+                    Target::Object(id) => self.follow(id, as_of),
+                    Target::Query(query) => self.follow_query(*query),
+                };
+                let _ = reply.send(followed);
+            }
+            Request::Unsubscribe => self.drop_transients()?,
             Request::Shutdown { reply } => {
                 let _ = reply.send(Ok(()));
             }
@@ -301,14 +319,20 @@ impl Coordinator {
         }
         self.open()?;
         crate::fault::point("source.after_read");
-        let Some((object, rows)) = self.inputs.take(&mut batch)? else { return Ok(()) };
-        if !batch.errors.is_empty() {
-            self.keep_errors(&object, &batch)?;
+        let Some((object, made)) = self.inputs.take(&mut batch)? else { return Ok(()) };
+        self.keep_batch_errors(&batch)?;
+        if made.rows.num_rows() == 0 {
+            return Ok(());
         }
-        if rows.num_rows() > 0 {
-            self.pending_rows += rows.num_rows();
-            self.pending.push((object.id, Delta::inserts(rows)));
+        if let ObjectKind::Table(_) = object.kind {
+            // They can be read again, so the epoch need not be synced for them.
+            let write = TableWrite::Upsert { table: object.id, rows: made.rows, deleted: made.deleted };
+            return self.resolve(&write)?.deltas.into_iter().try_for_each(|delta| self.feed(vec![delta]));
         }
+        let watermarks = vec![self.inputs.watermark(object.id); made.rows.num_rows()];
+        let rows = made.stored(&object, watermarks)?;
+        self.pending_rows += rows.num_rows();
+        self.pending.push((object.id, Delta::inserts(rows)));
         if self.pending_rows >= STEP_ROWS * 2 || self.events.is_empty() {
             self.feed_pending()?;
         }
@@ -317,23 +341,15 @@ impl Coordinator {
 
     /// Puts messages that could not be decoded into the source's relation of errors. They can be read again, so the epoch
     /// need not be synced for them.
-    fn keep_errors(&mut self, source: &Object, batch: &SourceBatch) -> Result<()> {
-        let Some(errors) = errors::find(&self.catalog, source).cloned() else { return Ok(()) };
+    pub(super) fn keep_batch_errors(&mut self, batch: &SourceBatch) -> Result<()> {
+        let source = self.catalog.get(batch.source).filter(|_| !batch.errors.is_empty());
+        let Some(errors) = source.and_then(|source| errors::find(&self.catalog, source)).cloned() else {
+            return Ok(());
+        };
         let rows = errors::source_rows(&self.catalog, &errors, batch)?;
         let conflict = Conflict::Nothing;
         let resolved = self.resolve(&TableWrite::Insert { table: errors.id, rows, conflict, returning: None })?;
         resolved.deltas.into_iter().try_for_each(|(table, delta)| self.feed(vec![(table, delta)]))
-    }
-
-    /// Puts rows that could not be computed into their views' relations of errors.
-    pub(super) fn count_errors(&mut self, base: &StateReader, failed: &[(ObjectId, RowError)]) -> Result<()> {
-        for view in failed.iter().map(|(view, _)| *view).collect::<BTreeSet<_>>() {
-            let errors = self.catalog.get(view).and_then(|view| errors::find(&self.catalog, view));
-            let Some(shape) = errors.and_then(|errors| self.shapes.get(&errors.id)) else { continue };
-            let rows = failed.iter().filter(|(of, _)| *of == view).map(|(_, row)| row).collect::<Vec<_>>();
-            errors::count(shape, &mut self.changes, base, &rows)?;
-        }
-        Ok(())
     }
 
     /// Stops epochs, not reads: whoever waits, and whoever writes from now on, is told why.
@@ -354,8 +370,10 @@ impl Coordinator {
         let object = self.catalog.get(id).expect("only what exists is adopted").clone();
         if let ObjectKind::Table(_) = &object.kind {
             self.shapes.insert(id, Arc::new(TableShape::of(&object)?));
-            if let Some(expression) = ingest::watermark_expression(&object, &self.state)? {
+            if let Some(expression) = rows::watermark_expression(&object, &self.state)? {
                 self.watermarks.insert(id, expression);
+            }
+            if object.watermark().is_some() || object.feed().is_some() {
                 self.inputs.track(&object, progress);
             }
         } else if progress.is_some() {
@@ -396,6 +414,8 @@ impl Request {
             Request::Ddl { reply, .. } => drop(reply.send(Err(error))),
             Request::Flush { reply, .. } => drop(reply.send(Err(error))),
             Request::Ends { reply } => drop(reply.send(Err(error))),
+            Request::Subscribe { reply, .. } => drop(reply.send(Err(error))),
+            Request::Unsubscribe => {}
             Request::Shutdown { reply } => drop(reply.send(Ok(()))),
         }
     }

@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
+use crate::catalog::Feed;
 use crate::catalog::MaterializedView;
 use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::catalog::Source;
+use crate::catalog::Storage;
 use crate::catalog::Table;
 use crate::catalog::View;
 use crate::connectors;
 use crate::connectors::Positions;
+use crate::connectors::SourceBatch;
 use crate::connectors::SourceEvent;
 use crate::connectors::SourceSpec;
 use crate::dataflow::build;
@@ -22,11 +25,10 @@ use crate::delta::Delta;
 use crate::engine::DdlOutcome;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::errors;
-use crate::engine::ingest;
-use crate::engine::ingest::RowMaker;
+use crate::engine::late;
 use crate::engine::records;
 use crate::engine::records::Progress;
-use crate::engine::table::TableShape;
+use crate::engine::rows::RowMaker;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -37,6 +39,7 @@ use crate::plan::ir::Plan;
 use crate::sql::bound::Ddl;
 use crate::sql::bound::Name;
 use crate::sql::bound::Query;
+use crate::sql::bound::ViewOptions;
 use crate::state::Space;
 
 /// Batches of a source read once more that may wait for the workers.
@@ -51,29 +54,56 @@ pub struct Prepared {
     pub start: Positions,
 }
 
+/// What every CREATE says of its object.
+pub struct Head {
+    /// Its name.
+    pub name: Name,
+    /// Whether it may exist already.
+    pub if_not_exists: bool,
+    /// How long its changes are kept, in milliseconds.
+    pub retain_history_ms: Option<u64>,
+    /// The statement.
+    pub sql: String,
+}
+
 impl Coordinator {
     /// Executes a catalog change; no epoch is open and no commit in flight. On an error nothing has changed.
     pub(super) fn execute_ddl(&mut self, prepared: Prepared) -> Result<DdlOutcome> {
         match prepared.ddl {
-            Ddl::CreateTable { name, if_not_exists, columns, defaults, primary_key, append_only, watermark, sql } => {
-                let kind = ObjectKind::Table(Table { columns, defaults, primary_key, append_only, watermark });
-                self.create("CREATE TABLE", name, if_not_exists, sql, BTreeSet::new(), kind)
+            Ddl::CreateTable {
+                name,
+                if_not_exists,
+                columns,
+                defaults,
+                primary_key,
+                append_only,
+                watermark,
+                retain_history_ms,
+                feed,
+                sql,
+            } => {
+                let feed = feed.map(|feed| Feed { start: prepared.start, ..feed });
+                let kind = ObjectKind::Table(Table { columns, defaults, primary_key, append_only, watermark, feed });
+                let head = Head { name, if_not_exists, retain_history_ms, sql };
+                self.create("CREATE TABLE", head, BTreeSet::new(), kind)
             }
-            Ddl::CreateSource { name, if_not_exists, columns, fills, connector, options, format, watermark, sql } => {
-                let start = prepared.start;
-                let source = Source { columns, fills, connector, options, format, watermark, start };
-                self.create("CREATE SOURCE", name, if_not_exists, sql, BTreeSet::new(), ObjectKind::Source(source))
+            Ddl::CreateSource { name, if_not_exists, columns, feed, watermark, sql } => {
+                let feed = Feed { start: prepared.start, ..feed };
+                let source = Source { columns, watermark, feed };
+                let head = Head { name, if_not_exists, retain_history_ms: None, sql };
+                self.create("CREATE SOURCE", head, BTreeSet::new(), ObjectKind::Source(source))
             }
             Ddl::CreateView { name, or_replace, if_not_exists, query, search_path, bound, sql } => {
                 let view = View { columns: bound.columns, query, search_path };
                 if or_replace && let Some(old) = self.catalog.find(&name.schema, &name.name).cloned() {
                     return self.replace_view(&old, view, bound.reads, sql);
                 }
-                let kind = ObjectKind::View(view);
-                self.create("CREATE VIEW", name, if_not_exists, sql, bound.reads, kind)
+                let head = Head { name, if_not_exists, retain_history_ms: None, sql };
+                self.create("CREATE VIEW", head, bound.reads, ObjectKind::View(view))
             }
-            Ddl::CreateMaterializedView { name, if_not_exists, query, bound, sql } => {
-                self.create_materialized_view(name, if_not_exists, query, bound, sql)
+            Ddl::CreateMaterializedView { name, if_not_exists, query, bound, options, retain_history_ms, sql } => {
+                let head = Head { name, if_not_exists, retain_history_ms, sql };
+                self.create_materialized_view(head, query, bound, options)
             }
             Ddl::Drop { objects, cascade, missing, tag } => self.drop_objects(&objects, cascade, &missing, tag),
             Ddl::CreateSchema { name, if_not_exists } => self.create_schema(name, if_not_exists),
@@ -92,13 +122,14 @@ impl Coordinator {
     }
 
     /// A new object of the catalog.
-    fn object(&self, id: ObjectId, name: Name, sql: String, reads: BTreeSet<ObjectId>, kind: ObjectKind) -> Object {
+    pub(super) fn object(&self, id: ObjectId, head: Head, reads: BTreeSet<ObjectId>, kind: ObjectKind) -> Object {
+        let Head { name, retain_history_ms, sql, .. } = head;
         let created = self.clock.now();
-        Object { id, schema: name.schema, name: name.name, sql, depends_on: reads, created, kind }
+        Object { id, schema: name.schema, name: name.name, sql, depends_on: reads, created, retain_history_ms, kind }
     }
 
     /// What a statement was bound to must still be there when its turn comes.
-    fn still_there(&self, reads: &BTreeSet<ObjectId>) -> Result<()> {
+    pub(super) fn still_there(&self, reads: &BTreeSet<ObjectId>) -> Result<()> {
         match reads.iter().find(|id| self.catalog.get(**id).is_none()) {
             Some(_) => Err(Error::undefined_table("a relation that the statement reads was dropped meanwhile")),
             None => Ok(()),
@@ -106,23 +137,15 @@ impl Coordinator {
     }
 
     /// Creates an object that needs no dataflow.
-    fn create(
-        &mut self,
-        tag: &str,
-        name: Name,
-        if_not_exists: bool,
-        sql: String,
-        reads: BTreeSet<ObjectId>,
-        kind: ObjectKind,
-    ) -> Result<DdlOutcome> {
-        if let Some(answer) = self.taken(tag, &name, if_not_exists) {
+    fn create(&mut self, tag: &str, head: Head, reads: BTreeSet<ObjectId>, kind: ObjectKind) -> Result<DdlOutcome> {
+        if let Some(answer) = self.taken(tag, &head.name, head.if_not_exists) {
             return answer;
         }
         self.still_there(&reads)?;
         let mut catalog = (*self.catalog).clone();
-        let object = self.object(catalog.next_object, name, sql, reads, kind);
+        let object = self.object(catalog.next_object, head, reads, kind);
         let mut created = vec![object.id];
-        let errors = matches!(object.kind, ObjectKind::Source(_)).then(|| errors::of_source(&object));
+        let errors = object.feed().map(|_| errors::of_source(&object));
         catalog.insert(object);
         if let Some(errors) = errors {
             created.push(catalog.next_object);
@@ -131,6 +154,9 @@ impl Coordinator {
         self.commit_catalog(catalog, &created)?;
         for id in created {
             self.adopt(id, None)?;
+            if let Some(ObjectKind::Table(_)) = self.catalog.get(id).map(|object| &object.kind) {
+                self.start_if_source(id)?;
+            }
         }
         Ok(DdlOutcome { tag: tag.to_string(), notices: Vec::new() })
     }
@@ -148,12 +174,19 @@ impl Coordinator {
         self.counters.next_table = catalog.next_table;
         self.catalog = Arc::new(catalog);
         self.must_sync();
+        let kept =
+            changed.iter().filter_map(|id| self.catalog.get(*id)).filter(|object| object.retain_history_ms.is_some());
+        let kept = kept.map(|object| (object.id, object.retain_history_ms)).collect::<Vec<_>>();
+        let epoch = self.epoch;
+        kept.iter().for_each(|(id, _)| records::put_kept(&mut self.writes, *id, epoch));
         crate::fault::point("ddl.before_commit");
         if let Err(error) = self.close().and_then(|()| self.settle()) {
             self.return_to_commit();
             return Err(error);
         }
         crate::fault::point("ddl.after_commit");
+        // What an object begins with is not part of its history.
+        kept.iter().for_each(|(id, retention_ms)| self.changelogs.needs.retain(*id, *retention_ms, epoch));
         Ok(())
     }
 
@@ -185,21 +218,19 @@ impl Coordinator {
 
     fn create_materialized_view(
         &mut self,
-        name: Name,
-        if_not_exists: bool,
+        head: Head,
         query: String,
         bound: Query,
-        sql: String,
+        options: ViewOptions,
     ) -> Result<DdlOutcome> {
         const TAG: &str = "CREATE MATERIALIZED VIEW";
-        if let Some(answer) = self.taken(TAG, &name, if_not_exists) {
+        if let Some(answer) = self.taken(TAG, &head.name, head.if_not_exists) {
             return answer;
         }
         self.still_there(&bound.reads)?;
-        errors::refuse_as_input(&self.catalog, &bound.reads)?;
         let mut catalog = (*self.catalog).clone();
         let id = catalog.next_object;
-        let lowered = plan::lower(&bound, id, &catalog, catalog.next_table)?;
+        let lowered = plan::lower(&bound, &options, id, &catalog, catalog.next_table)?;
         catalog.next_table = lowered.next_table;
         let view = MaterializedView {
             columns: bound.columns,
@@ -207,35 +238,51 @@ impl Coordinator {
             storage: lowered.storage.clone(),
             plan: plan::stored::write(&lowered.plan),
         };
-        let object = self.object(id, name, sql, bound.reads, ObjectKind::MaterializedView(view));
-        let errors = Object { id: ObjectId(id.0 + 1), ..errors::of_view(&object) };
-        let created = [id, errors.id];
+        let object = self.object(id, head, bound.reads, ObjectKind::MaterializedView(view));
+        let (errors, errors_plan) = errors::of_view(&object, ObjectId(id.0 + 1));
+        let mut created = vec![id, errors.id];
+        let late = lowered.late.map(|late| late::of_view(&object, ObjectId(id.0 + 2), late));
+        let mut plans =
+            vec![(id, Arc::new(lowered.plan), lowered.storage), (errors.id, Arc::new(errors_plan), Storage::Hashed)];
         catalog.insert(object);
         catalog.insert(errors);
-        let plan = Arc::new(lowered.plan);
-        build::check(&plan)?;
-        let inputs = inputs_of(&plan);
-        self.widen_readers(&plan, &inputs)?;
-        self.runtime.install(id, plan, lowered.storage, true);
-        let filled = self.open_epoch().and_then(|_| inputs.iter().try_for_each(|&input| self.fill(input)));
-        if let Err(error) = filled {
-            self.runtime.remove(id);
-            return Err(error);
+        if let Some((late, plan)) = late {
+            plans.push((late.id, Arc::new(plan), Storage::Log));
+            created.push(late.id);
+            catalog.insert(late);
         }
-        // Rows that failed while the view was filled belong to its relation of errors, which must be there for them.
-        self.shapes.insert(created[1], Arc::new(TableShape::of(catalog.get(created[1]).expect("just put in"))?));
+        let (inputs, unread) = self.install_and_fill(&plans)?;
         self.commit_catalog(catalog, &created)?;
+        self.keep_unread(unread.into_iter())?;
         for input in inputs {
             self.start_if_source(input)?;
         }
         Ok(DdlOutcome { tag: TAG.to_string(), notices: Vec::new() })
     }
 
-    /// Feeds the committed content of an input to the view being filled.
-    fn fill(&mut self, input: ObjectId) -> Result<()> {
+    /// Installs a view's plans and fills them. Returns what they read, and what of that could not be read.
+    pub(super) fn install_and_fill(
+        &mut self,
+        plans: &[(ObjectId, Arc<Plan>, Storage)],
+    ) -> Result<(BTreeSet<ObjectId>, Vec<SourceBatch>)> {
+        let inputs = plans.iter().flat_map(|(_, plan, _)| inputs_of(plan)).collect::<BTreeSet<_>>();
+        plans.iter().try_for_each(|(_, plan, _)| build::check(plan))?;
+        plans.iter().try_for_each(|(_, plan, _)| self.widen_readers(plan, &inputs))?;
+        for (id, plan, storage) in plans {
+            self.runtime.install(*id, plan.clone(), storage.clone(), true);
+        }
+        let filled = self.open_epoch().and_then(|_| inputs.iter().map(|&input| self.fill(input)).collect());
+        let unread: Vec<Vec<SourceBatch>> =
+            filled.inspect_err(|_| plans.iter().rev().for_each(|(id, _, _)| self.runtime.remove(*id)))?;
+        Ok((inputs, unread.into_iter().flatten().collect()))
+    }
+
+    /// Feeds the committed content of an input to the view being filled. Values of a source that could not be read are
+    /// returned: they may be of columns that nobody had read.
+    fn fill(&mut self, input: ObjectId) -> Result<Vec<SourceBatch>> {
         let object = self.catalog.get(input).expect("checked to be there").clone();
         if let ObjectKind::Source(source) = &object.kind {
-            return if self.inputs.is_running(input) { self.replay(&object, source) } else { Ok(()) };
+            return if self.inputs.is_running(input) { self.replay(&object, &source.feed) } else { Ok(Vec::new()) };
         }
         let codec = RelationCodec::of(&object).expect("whatever is not a source is stored");
         let mut scan = self.base()?.scan(Space::Relation(input), None, None);
@@ -243,36 +290,55 @@ impl Coordinator {
             self.runtime.step(vec![(input, delta)]);
             self.check_memory()?;
         }
-        Ok(())
+        Ok(Vec::new())
+    }
+
+    /// Keeps the errors of columns that nobody had read before. Nobody reads them again.
+    pub(super) fn keep_unread(&mut self, batches: impl Iterator<Item = SourceBatch>) -> Result<()> {
+        for batch in batches {
+            self.keep_batch_errors(&batch)?;
+            self.must_sync();
+        }
+        self.close()?;
+        self.settle()
     }
 
     /// Reads a source once more from its start, up to where its shared reader has come.
-    fn replay(&mut self, object: &Arc<Object>, source: &Source) -> Result<()> {
+    fn replay(&mut self, object: &Arc<Object>, feed: &Feed) -> Result<Vec<SourceBatch>> {
         let until = self.inputs.positions(object.id);
         let mut missing = until.clone();
-        missing.retain(|partition, end| source.start.get(partition).copied().unwrap_or(0) < *end);
-        let maker = RowMaker::new(object, source, &self.columns_read(object), &self.state)?;
+        missing.retain(|partition, end| feed.start.get(partition).copied().unwrap_or(0) < *end);
+        let maker = RowMaker::new(object, feed, &self.columns_read(object), &self.state)?;
+        let history = records::history(&self.store.snapshot(), object.id)?;
         let columns = maker.carried();
-        let spec = SourceSpec { columns, until: Some(until), ..self.inputs.spec(object, source) };
+        let spec = SourceSpec { columns, until: Some(until), ..self.inputs.spec(object, feed) };
         let (sender, events) = crossbeam_channel::bounded(REPLAY_BATCHES_MAX);
-        let connector = connectors::find(&source.connector)?;
-        let _reader = connector.read(spec, source.start.clone(), self.clock.clone(), sender)?;
+        let connector = connectors::find(&feed.connector)?;
+        let _reader = connector.read(spec, feed.start.clone(), self.clock.clone(), sender)?;
+        let mut unread = Vec::new();
         while !missing.is_empty() {
             let event = events.recv().map_err(|_| Error::internal("a source's reader has died"))?;
-            let batch = match event {
+            let mut batch = match event {
                 SourceEvent::Batch(batch) => batch,
                 SourceEvent::Trouble { error, .. } | SourceEvent::Failed { error, .. } => return Err(error),
             };
             if batch.batch.num_rows() > 0 {
-                let rows = maker.make(&batch)?.rows;
-                let rows = ingest::with_watermark(object, rows, None)?;
+                let mut made = maker.make(&batch)?;
+                batch.errors.append(&mut made.errors);
+                let watermarks = history.watermarks(&batch.partition, &batch.offsets);
+                let rows = made.stored(object, watermarks)?;
                 self.runtime.step(vec![(object.id, Delta::inserts(rows))]);
             }
             if missing.get(&batch.partition).is_some_and(|end| batch.next_offset >= *end) {
                 missing.remove(&batch.partition);
             }
+            batch.errors.retain(|error| error.column.is_some());
+            if !batch.errors.is_empty() {
+                batch.batch = batch.batch.slice(0, 0);
+                unread.push(batch);
+            }
         }
-        Ok(())
+        Ok(unread)
     }
 
     /// Starts the shared reader of a source that a view reads, unless it runs.
@@ -285,8 +351,11 @@ impl Coordinator {
         self.inputs.start(&object, wanted, &state)
     }
 
-    /// The declared columns of a source that any plan reads.
+    /// The declared columns of a source that any plan reads; a stored one keeps all.
     fn columns_read(&self, source: &Object) -> BTreeSet<usize> {
+        if let ObjectKind::Table(_) = source.kind {
+            return (0..source.columns().len()).collect();
+        }
         let mut read = self.runtime.columns_read(source.id);
         read.retain(|column| *column < source.columns().len());
         read
@@ -319,17 +388,18 @@ impl Coordinator {
         tag: &str,
     ) -> Result<DdlOutcome> {
         let mut notices = missing.iter().map(|name| format!("{name}, skipping")).collect::<Vec<_>>();
+        self.refuse_drop_of_parts(objects)?;
         let doomed = self.doomed(objects);
         let named = |id: &ObjectId| {
-            let errors = self.catalog.get(*id).filter(|object| errors::is_errors(object));
-            objects.contains(id) || errors.is_some_and(|errors| errors.depends_on.iter().all(|of| objects.contains(of)))
+            let part = self.catalog.get(*id).filter(|object| is_part(object));
+            objects.contains(id) || part.is_some_and(|part| part.depends_on.iter().all(|of| objects.contains(of)))
         };
         let others = doomed.iter().filter(|id| !named(id)).collect::<Vec<_>>();
         if !others.is_empty() && !cascade {
             return Err(self.refuse_drop(objects, &others));
         }
         for id in &others {
-            if let Some(object) = self.catalog.get(**id).filter(|object| !errors::is_errors(object)) {
+            if let Some(object) = self.catalog.get(**id).filter(|object| !is_part(object)) {
                 notices.push(format!("drop cascades to {} {}", object.noun(), object.name));
             }
         }
@@ -344,19 +414,39 @@ impl Coordinator {
             self.shapes.remove(id);
             self.watermarks.remove(id);
             self.inputs.forget(*id);
+            records::delete_history(&mut self.writes, &self.store.snapshot(), *id)?;
+            self.changelogs.needs.forget(*id);
         }
+        let transients = self.take_transients_over(&doomed);
+        self.stop_unread(&catalog)?;
+        let doomed = doomed.into_iter().collect::<Vec<_>>();
+        self.commit_catalog(catalog, &doomed)?;
+        self.drop_transient_spaces(&transients)?;
+        self.store.drop_spaces(&tables, &doomed)?;
+        Ok(DdlOutcome { tag: tag.to_string(), notices })
+    }
+
+    /// Stops the readers of sources that no view reads any more.
+    pub(super) fn stop_unread(&mut self, catalog: &Catalog) -> Result<()> {
         let unread =
             catalog.objects().filter(|o| matches!(o.kind, ObjectKind::Source(_)) && !self.runtime.is_read(o.id));
         for id in unread.map(|o| o.id).collect::<Vec<_>>() {
             if self.inputs.stop(id) {
                 records::delete_progress(&mut self.writes, id);
+                records::delete_history(&mut self.writes, &self.store.snapshot(), id)?;
             }
         }
-        self.take_waiting_events()?;
-        let doomed = doomed.into_iter().collect::<Vec<_>>();
-        self.commit_catalog(catalog, &doomed)?;
-        self.store.drop_spaces(&tables, &doomed)?;
-        Ok(DdlOutcome { tag: tag.to_string(), notices })
+        self.take_waiting_events()
+    }
+
+    /// What is part of an object goes with it, and not alone.
+    fn refuse_drop_of_parts(&self, objects: &[ObjectId]) -> Result<()> {
+        let alone = |object: &&Arc<Object>| is_part(object) && !object.depends_on.iter().all(|of| objects.contains(of));
+        match objects.iter().filter_map(|id| self.catalog.get(*id)).find(alone) {
+            Some(part) => Err(Error::wrong_object_type(format!("cannot drop relation \"{}\"", part.name))
+                .hint("It is kept by the system and goes with what it belongs to.")),
+            None => Ok(()),
+        }
     }
 
     /// These objects and everything that reads them, oldest first.
@@ -379,7 +469,7 @@ impl Coordinator {
             let read = self.catalog.get(*id).and_then(|o| o.depends_on.iter().next().copied());
             read.map_or_else(String::new, |read| called(&read))
         };
-        let apart = |id: &&&ObjectId| !self.catalog.get(***id).is_some_and(|object| errors::is_errors(object));
+        let apart = |id: &&&ObjectId| !self.catalog.get(***id).is_some_and(|object| is_part(object));
         let detail = others.iter().filter(apart).map(|id| format!("{} depends on {}", called(id), reads(id)));
         let named = objects.iter().map(called).collect::<Vec<_>>().join(", ");
         Error::new(Kind::DependentObjects, format!("cannot drop {named} because other objects depend on it"))
@@ -388,12 +478,18 @@ impl Coordinator {
     }
 }
 
+/// Whether an object is part of another: it comes and goes with it.
+fn is_part(object: &Object) -> bool {
+    errors::is_errors(object) || late::is_late(object)
+}
+
 /// The objects that a plan reads.
 pub fn inputs_of(plan: &Plan) -> BTreeSet<ObjectId> {
     let input = |op: &Op| match op {
         Op::Input { object, .. } => Some(*object),
-        Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => None,
-        Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Materialize { .. } => None,
+        Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => None,
+        Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Materialize { .. } => None,
+        Op::Window { .. } | Op::Changes | Op::Final { .. } | Op::Session { .. } => None,
     };
     plan.nodes.iter().filter_map(|node| input(&node.op)).collect()
 }

@@ -4,7 +4,7 @@ use crate::dataflow::runtime::STEP_ROWS;
 use crate::delta::Delta;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::coordinator::Work;
-use crate::engine::ingest;
+use crate::engine::rows;
 use crate::engine::table::Changes;
 use crate::engine::write::Resolved;
 use crate::engine::write::Resolver;
@@ -65,6 +65,10 @@ impl Coordinator {
         self.open()?.sync = true;
         self.check_memory()?;
         for (table, delta) in resolved.deltas {
+            let delta = match self.shapes.get(&table) {
+                Some(shape) => delta.with_batch(shape.stamped(delta.batch(), self.inputs.watermark(table))?),
+                None => delta,
+            };
             self.observe(table, &delta)?;
             for from in (0..delta.len()).step_by(STEP_ROWS) {
                 let length = STEP_ROWS.min(delta.len() - from);
@@ -80,7 +84,7 @@ impl Coordinator {
         let (Some(expression), Some(shape)) = (self.watermarks.get(&table), self.shapes.get(&table)) else {
             return Ok(());
         };
-        let highest = ingest::highest(expression, &shape.declared_of(delta.batch())?)?;
+        let highest = rows::highest(expression, &shape.declared_of(delta.batch())?)?;
         self.inputs.wrote(table, highest);
         Ok(())
     }
@@ -116,8 +120,11 @@ impl Coordinator {
             resolved.deltas.push((table, Delta::concat(&codec.schema, &[old, new])?));
         }
         for table in changes.tables().collect::<Vec<_>>() {
+            let shape = &self.shapes[&table];
+            let watermark = self.inputs.watermark(table);
             for (key, change) in changes.of(table) {
-                self.changes.set(table, key, change.before.clone(), change.after.clone());
+                let after = change.after.as_ref().map(|value| shape.restamped(key, value, watermark)).transpose()?;
+                self.changes.set(table, key, change.before.clone(), after);
             }
         }
         self.apply(resolved)

@@ -13,6 +13,7 @@ use crate::engine::commit::Commit;
 use crate::engine::commit::Waiter;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::coordinator::Work;
+use crate::engine::ingest::Moved;
 use crate::engine::query;
 use crate::engine::records;
 use crate::error::Error;
@@ -21,6 +22,7 @@ use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::state::Sealed;
 use crate::state::StateReader;
+use crate::time::Micros;
 
 /// An epoch under load is closed at this age.
 const EPOCH_AGE_MAX: Duration = Duration::from_millis(200);
@@ -37,6 +39,8 @@ pub(super) struct Open {
     /// What the epoch sees below its own changes.
     pub(super) base: StateReader,
     pub(super) begun: Instant,
+    /// Its time, never before that of an epoch before.
+    pub(super) time: Micros,
     /// Rows fed so far.
     pub(super) rows: usize,
     /// The writes it took in.
@@ -82,10 +86,12 @@ impl Coordinator {
             self.epoch = self.epoch.next();
             let base = self.store.reader(self.in_flight.as_ref().map(|commit| commit.sealed.clone()));
             self.runtime.begin(self.epoch, &base);
+            self.counters.time = self.counters.time.max(self.clock.now());
             self.open = Some(Open {
                 epoch: self.epoch,
                 base,
                 begun: self.clock.instant(),
+                time: self.counters.time,
                 rows: 0,
                 work: Vec::new(),
                 sync: false,
@@ -145,15 +151,22 @@ impl Coordinator {
             return Ok(());
         }
         crate::fault::point("epoch.before_seal");
-        let shares = self.runtime.finish()?;
+        let moved = self.inputs.end_epoch(self.epoch);
+        let time = self.open.as_ref().map_or(self.counters.time, |open| open.time);
+        let recording = self.recording(time);
+        let shares = self.runtime.finish(&self.inputs.own_watermarks(), recording.clone())?;
         if self.open.as_ref().is_some_and(|open| !open.work.is_empty()) {
             self.check_memory()?;
         }
         let base = self.base()?;
-        self.count_errors(&base, &shares.errors)?;
+        self.record_tables(self.epoch, &recording)?;
+        let trims = self.trim_changelogs(self.epoch, &base, time)?;
         let mut positions = Vec::new();
-        for (id, progress) in self.inputs.end_epoch() {
+        for (id, Moved { progress, moment }) in moved {
             records::put_progress(&mut self.writes, id, &progress)?;
+            if let Some((epoch, moment)) = moment {
+                records::put_moment(&mut self.writes, id, epoch, &moment)?;
+            }
             positions.push((id, self.inputs.positions(id)));
         }
         self.changes.write(&mut self.writes);
@@ -176,6 +189,7 @@ impl Coordinator {
             sync: open.sync,
             catalog: self.catalog.clone(),
             system: self.system_context(open.epoch),
+            trims,
             waiters,
         };
         self.in_flight = Some(InFlight { sealed, positions });
@@ -205,12 +219,18 @@ impl Coordinator {
         SystemContext {
             database: system::DATABASE.to_string(),
             epoch: epoch.0,
-            epoch_time: Some(self.clock.now()),
-            watermarks: self.inputs.watermarks(),
+            epoch_time: Some(self.counters.time),
+            watermarks: self.watermarks(),
             offsets: self.inputs.offsets(),
             troubles: self.inputs.troubles().map(|(id, error)| (id, error.to_string())).collect(),
             ..SystemContext::default()
         }
+    }
+
+    /// All watermarks: of inputs, of their partitions, of views.
+    fn watermarks(&self) -> Vec<(ObjectId, Option<String>, Option<Micros>)> {
+        let views = self.runtime.watermarks().views().map(|(view, watermark)| (view, None, watermark));
+        self.inputs.watermarks().into_iter().chain(views).collect()
     }
 
     /// Waits until no commit is in flight.
@@ -238,14 +258,12 @@ impl Coordinator {
     pub(super) fn idle(&mut self) -> Result<()> {
         self.feed_pending()?;
         if self.open.is_none() && self.failed.is_none() {
-            let moved = self.inputs.end_epoch();
-            if moved.is_empty() && self.in_flight.is_none() && self.runtime.is_cold() {
+            // The watermark moves at the end of an epoch, which closes what it reaches.
+            let due = self.inputs.next_idle() == Some(Duration::ZERO);
+            if !due && self.in_flight.is_none() && self.runtime.is_cold() {
                 self.runtime.warm(&self.store.reader(None));
-            } else if !moved.is_empty() {
+            } else if due {
                 self.open()?;
-                for (id, progress) in moved {
-                    records::put_progress(&mut self.writes, id, &progress)?;
-                }
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 //!
 //! [`coordinator`] is the thread that makes epochs, [`commit`] the one that writes them. [`mod@write`] resolves DML before the
 //! dataflow, [`table`] is what it works on; [`query`] answers reads; [`transaction`] holds what a client has not committed.
+//! [`subscription`] follows the changes of a table or view, which are kept for those whom [`needs`] knows.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,10 +17,11 @@ use datafusion::execution::SessionState;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::displayable;
 use parking_lot::Mutex;
-use parking_lot::RwLock;
 use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::catalog::Catalog;
+use crate::catalog::Feed;
 use crate::catalog::ObjectKind;
 use crate::catalog::system::SessionFacts;
 use crate::catalog::system::SystemContext;
@@ -36,26 +38,36 @@ use crate::ids::ObjectId;
 use crate::plan;
 use crate::sql::bound::Ddl;
 use crate::sql::bound::Dml;
+use crate::sql::bound::Name;
 use crate::sql::bound::Query;
 use crate::state::Snapshot;
 use crate::time::Clock;
 use crate::time::Micros;
+use crate::types::Column;
 
+pub mod changes;
 pub mod commit;
 pub mod coordinator;
 pub mod ddl;
 pub mod dml;
 pub mod epoch;
 pub mod errors;
+pub mod history;
 pub mod ingest;
+pub mod late;
+pub mod needs;
 pub mod query;
 pub mod records;
 pub mod recover;
+pub mod rows;
 mod schemas;
 pub mod statement;
+pub mod subscription;
 pub mod table;
 pub mod transaction;
+pub mod transient;
 pub mod watermark;
+pub mod windowed;
 pub mod write;
 
 pub use datafusion::common::ScalarValue as Parameter;
@@ -91,7 +103,7 @@ struct Shared {
     /// To the coordinator.
     requests: Sender<Request>,
     /// What readers see.
-    published: Arc<RwLock<Arc<Published>>>,
+    published: Arc<watch::Sender<Arc<Published>>>,
     /// DataFusion with our settings, functions and rules.
     state: Arc<SessionState>,
     /// Memory for what one epoch changes, in bytes.
@@ -150,6 +162,8 @@ pub struct Rows {
     pub schema: SchemaRef,
     /// The batches.
     pub stream: SendableRecordBatchStream,
+    /// Views that it reads, or that those are made of, with rows that could not be computed.
+    pub lacking: Vec<String>,
 }
 
 impl Engine {
@@ -160,7 +174,7 @@ impl Engine {
 
     /// What readers see now.
     pub fn published(&self) -> Arc<Published> {
-        self.shared.published.read().clone()
+        self.shared.published.borrow().clone()
     }
 
     /// Sends a request to the coordinator and waits for its answer.
@@ -174,8 +188,13 @@ impl Engine {
     /// Changes the catalog. Returns when the change is committed and, for a view, filled.
     pub async fn ddl(&self, ddl: Ddl) -> Result<DdlOutcome> {
         let start = match &ddl {
-            Ddl::CreateSource { .. } => self.start_of(&ddl).await?,
-            Ddl::CreateTable { .. }
+            Ddl::CreateSource { name, if_not_exists, columns, feed, .. } => {
+                self.start_of(name, *if_not_exists, columns, feed).await?
+            }
+            Ddl::CreateTable { name, if_not_exists, columns, feed: Some(feed), .. } => {
+                self.start_of(name, *if_not_exists, columns, feed).await?
+            }
+            Ddl::CreateTable { feed: None, .. }
             | Ddl::CreateView { .. }
             | Ddl::CreateMaterializedView { .. }
             | Ddl::Drop { .. }
@@ -187,25 +206,12 @@ impl Engine {
     }
 
     /// Asks a new source's other side where it starts.
-    async fn start_of(&self, ddl: &Ddl) -> Result<Positions> {
-        let Ddl::CreateSource { name, if_not_exists, columns, fills, connector, options, format, watermark, .. } = ddl
-        else {
-            return Ok(Positions::new());
-        };
-        if *if_not_exists && self.published().catalog.find(&name.schema, &name.name).is_some() {
+    async fn start_of(&self, name: &Name, if_not_exists: bool, columns: &[Column], feed: &Feed) -> Result<Positions> {
+        if if_not_exists && self.published().catalog.find(&name.schema, &name.name).is_some() {
             return Ok(Positions::new());
         }
-        let source = crate::catalog::Source {
-            columns: columns.clone(),
-            fills: fills.clone(),
-            connector: connector.clone(),
-            options: options.clone(),
-            format: format.clone(),
-            watermark: watermark.clone(),
-            start: Positions::new(),
-        };
-        let connector = connectors::find(connector)?;
-        let spec = ingest::spec(ObjectId(0), &name.name, &source, &self.shared.environment);
+        let spec = ingest::spec(&name.name, columns, feed, &self.shared.environment);
+        let connector = connectors::find(&feed.connector)?;
         connector.validate(&spec)?;
         let asked = tokio::task::spawn_blocking(move || connector.start(&spec)).await;
         asked.map_err(|_| Error::internal("a connector panicked; see the log"))?
@@ -277,7 +283,8 @@ impl Engine {
     /// Stops cleanly: the running epoch is committed, waiting writes are answered.
     pub async fn shutdown(&self) -> Result<()> {
         let outcome = self.ask(|reply| Request::Shutdown { reply }).await;
-        for thread in std::mem::take(&mut *self.shared.threads.lock()) {
+        let threads = std::mem::take(&mut *self.shared.threads.lock());
+        for thread in threads {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
         outcome

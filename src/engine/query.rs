@@ -45,6 +45,7 @@ use crate::dataflow::relation::RelationCodec;
 use crate::delta::Delta;
 use crate::engine::Published;
 use crate::engine::Rows;
+use crate::engine::errors;
 use crate::engine::table::Base;
 use crate::engine::table::Changes;
 use crate::error::Error;
@@ -84,7 +85,7 @@ impl View {
         let plan = self.physical(state, query, parameters).await?;
         let schema = plan.schema();
         let stream = execute_stream(plan, state.task_ctx()).map_err(from_datafusion)?;
-        Ok(Rows { schema, stream })
+        Ok(Rows { schema, stream, lacking: errors::found(&self.published, &query.reads)? })
     }
 
     /// A query's physical plan.

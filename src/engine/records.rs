@@ -9,8 +9,11 @@ use serde::de::DeserializeOwned;
 
 use crate::catalog::Catalog;
 use crate::catalog::Object;
+use crate::engine::history::History;
+use crate::engine::history::Moment;
 use crate::error::Error;
 use crate::error::Result;
+use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::ids::TableId;
 use crate::state::Snapshot;
@@ -36,6 +39,12 @@ pub struct Counters {
     pub next_table: TableId,
     /// No epoch at or above this one was ever begun.
     pub epochs_reserved: u64,
+    /// The first epoch since the server was started.
+    pub first_epoch: Epoch,
+    /// The first and the last epoch of each time before that the server ran. Numbers between them were never committed.
+    pub runs: Vec<(Epoch, Epoch)>,
+    /// The time of the last epoch; it never moves back.
+    pub time: Micros,
 }
 
 /// How far an input has come.
@@ -91,6 +100,35 @@ pub fn delete_progress(writes: &mut Writes, id: ObjectId) {
     writes.delete(Space::Progress, &id.0.to_be_bytes());
 }
 
+/// Keeps where the watermark of a source moved.
+pub fn put_moment(writes: &mut Writes, id: ObjectId, epoch: Epoch, moment: &Moment) -> Result<()> {
+    writes.put(Space::Progress, &[&id.0.to_be_bytes()[..], &epoch.0.to_be_bytes()[..]].concat(), &encode(moment)?);
+    Ok(())
+}
+
+/// Calls `each` with the key and the moment of each move of a source's watermark, in order.
+fn moments(snapshot: &Snapshot, id: ObjectId, mut each: impl FnMut(&[u8], Moment)) -> Result<()> {
+    let from = [&id.0.to_be_bytes()[..], &[0]].concat();
+    let to = (id.0 + 1).to_be_bytes();
+    let mut scan = snapshot.scan(Space::Progress, Some(&from), Some(&to));
+    while let Some((key, value)) = scan.next_entry()? {
+        each(key, decode(value, "a moment of a source")?);
+    }
+    Ok(())
+}
+
+/// How a source's watermark came to where it is.
+pub fn history(snapshot: &Snapshot, id: ObjectId) -> Result<History> {
+    let mut history = History::default();
+    moments(snapshot, id, |_, moment| history.push(&moment))?;
+    Ok(history)
+}
+
+/// Takes a source's history out.
+pub fn delete_history(writes: &mut Writes, snapshot: &Snapshot, id: ObjectId) -> Result<()> {
+    moments(snapshot, id, |key, _| writes.delete(Space::Progress, key))
+}
+
 /// The key of the last hidden row id given out; shorter than any object's key.
 const ROW_ID: &[u8] = b"r";
 
@@ -104,6 +142,21 @@ pub fn row_id(snapshot: &Snapshot) -> Result<i64> {
     let Some(bytes) = snapshot.get(Space::Progress, ROW_ID)? else { return Ok(0) };
     let bytes = bytes.try_into().map_err(|_| Error::corrupted("the record of row ids is damaged"))?;
     Ok(i64::from_be_bytes(bytes))
+}
+
+/// The key, in an object's changelog, of the epoch after which it is kept; before all chunks.
+pub const KEPT: &[u8] = b"";
+
+/// Sets since when an object's changelog is kept.
+pub fn put_kept(writes: &mut Writes, object: ObjectId, since: Epoch) {
+    writes.put(Space::Changelog(object), KEPT, &since.0.to_be_bytes());
+}
+
+/// Since when an object's changelog is kept.
+pub fn kept(snapshot: &Snapshot, object: ObjectId) -> Result<Option<Epoch>> {
+    let Some(bytes) = snapshot.get(Space::Changelog(object), KEPT)? else { return Ok(None) };
+    let bytes = bytes.try_into().map_err(|_| Error::corrupted("the record of a changelog is damaged"))?;
+    Ok(Some(Epoch(u64::from_be_bytes(bytes))))
 }
 
 /// The catalog and counters as stored; those of a new database if there are none.

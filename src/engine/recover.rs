@@ -9,14 +9,16 @@ use crossbeam_channel::bounded;
 use crossbeam_channel::unbounded;
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::catalog::ObjectKind;
+use crate::dataflow::changelog;
 use crate::dataflow::runtime::Runtime;
 use crate::engine::Engine;
 use crate::engine::EngineOptions;
 use crate::engine::Published;
 use crate::engine::Shared;
+use crate::engine::changes;
 use crate::engine::commit;
 use crate::engine::coordinator::Channels;
 use crate::engine::coordinator::Coordinator;
@@ -26,13 +28,16 @@ use crate::engine::ddl::all_progress;
 use crate::engine::ddl::inputs_of;
 use crate::engine::ingest::Inputs;
 use crate::engine::records;
+use crate::engine::records::Counters;
 use crate::engine::table::Changes;
+use crate::engine::windowed::Planner;
 use crate::error::Error;
 use crate::error::Result;
 use crate::functions::from_datafusion;
 use crate::ids::Epoch;
 use crate::plan;
 use crate::sql::semantics;
+use crate::state::Snapshot;
 use crate::state::Store;
 use crate::state::StoreOptions;
 use crate::state::Writes;
@@ -45,6 +50,9 @@ const EPOCH_BYTES_MIN: usize = 16 << 20;
 
 /// Epochs lost one after the other, with nothing committed between them, after which the engine stops.
 const LOST_MAX: u32 = 3;
+
+/// So many runs before are remembered; a subscriber cannot go on from an epoch of an earlier one.
+const RUNS_MAX: usize = 1000;
 
 /// Reads get at least so much memory.
 const READ_BYTES_MIN: usize = 16 << 20;
@@ -77,11 +85,14 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
         row_ids.clone(),
         channels,
     )?;
+    coordinator.changelogs.sealed = epoch;
     coordinator.load()?;
     coordinator.epoch = Epoch(coordinator.counters.epochs_reserved);
+    begin_run(&mut coordinator.counters, epoch, coordinator.epoch.next());
+    take_out_the_dead(&mut coordinator, &snapshot)?;
     let system = coordinator.system_context(epoch);
     let recovered = Published { epoch, catalog: coordinator.catalog.clone(), snapshot, system };
-    let published = Arc::new(RwLock::new(Arc::new(recovered)));
+    let published = Arc::new(watch::Sender::new(Arc::new(recovered)));
     crate::fault::point("recovery.after_load");
     let committer = published.clone();
     let committing = spawn("committer", move || commit::run(store, committer, commits, told))?;
@@ -104,6 +115,7 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
 fn session_state(memory_bytes: usize) -> Result<SessionState> {
     let runtime = RuntimeEnvBuilder::new().with_memory_limit(memory_bytes.max(READ_BYTES_MIN), 1.0).build_arc();
     let state = semantics::session_state("UTC").with_runtime_env(runtime.map_err(from_datafusion)?);
+    let state = state.with_query_planner(Arc::new(Planner));
     let mut state = state.build();
     state.config_mut().options_mut().execution.target_partitions = 1;
     Ok(state)
@@ -116,16 +128,24 @@ impl Coordinator {
         let (catalog, counters) = records::load(&snapshot)?;
         let mut progress = all_progress(&catalog, &snapshot)?;
         self.catalog = Arc::new(catalog);
-        self.counters = counters;
+        let before = std::mem::replace(&mut self.counters, counters);
+        self.counters.time = self.counters.time.max(before.time);
+        if before.first_epoch > self.counters.first_epoch {
+            (self.counters.first_epoch, self.counters.runs) = (before.first_epoch, before.runs);
+        }
         let mut read = BTreeSet::new();
         for object in self.catalog.clone().objects() {
             self.adopt(object.id, progress.remove(&object.id))?;
+            if let ObjectKind::Table(_) = &object.kind {
+                read.insert(object.id);
+            }
             if let ObjectKind::MaterializedView(view) = &object.kind {
                 let plan = Arc::new(plan::stored::read(&view.plan)?);
                 read.extend(inputs_of(&plan));
                 self.runtime.install(object.id, plan, view.storage.clone(), false);
             }
         }
+        self.runtime.recover(&self.inputs.own_watermarks());
         for id in read {
             if let Err(error) = self.start_if_source(id) {
                 self.inputs.trouble(id, error, false);
@@ -168,6 +188,9 @@ impl Coordinator {
         self.watermarks.clear();
         self.inputs.clear();
         self.drop_waiting_events();
+        // The lost epoch's number was never committed.
+        begin_run(&mut self.counters, self.changelogs.sealed, self.epoch.next());
+        self.lose_transients();
         let started = Runtime::start(self.limits.workers, self.limits.state_bytes);
         let loaded = started.and_then(|runtime| {
             self.runtime = runtime;
@@ -182,6 +205,41 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// The epochs of the run before are now known, up to the last that survived; the next begins with this one.
+fn begin_run(counters: &mut Counters, committed: Epoch, first: Epoch) {
+    if committed >= counters.first_epoch {
+        counters.runs.push((counters.first_epoch, committed));
+        let forgotten = counters.runs.len().saturating_sub(RUNS_MAX);
+        counters.runs.drain(..forgotten);
+    }
+    counters.first_epoch = first;
+}
+
+/// Takes up the changelogs that are kept, and drops what belongs to nothing: state and rows of what was dropped or never
+/// finished, changes that only those needed who are gone with the process.
+fn take_out_the_dead(coordinator: &mut Coordinator, snapshot: &Snapshot) -> Result<()> {
+    let (catalog, store) = (coordinator.catalog.clone(), coordinator.store.clone());
+    let mut tables = store.tables()?;
+    let (mut alive, mut dead) = (Vec::new(), Vec::new());
+    for id in store.objects()? {
+        catalog.get(id).map_or_else(|| dead.push(id), |object| alive.push(object.clone()));
+    }
+    for object in catalog.objects() {
+        if let ObjectKind::MaterializedView(view) = &object.kind {
+            let used = plan::stored::read(&view.plan)?.tables();
+            tables.retain(|table| !used.contains(table));
+        }
+        if let Some((retention_ms, since)) = changes::kept_since(snapshot, object)? {
+            coordinator.changelogs.needs.retain(object.id, Some(retention_ms), since);
+            store.drop_changes(object.id, &changelog::key_of(Epoch(0)), since)?;
+        }
+    }
+    for object in alive.iter().filter(|object| object.retain_history_ms.is_none()) {
+        store.drop_changes(object.id, records::KEPT, coordinator.changelogs.sealed)?;
+    }
+    store.drop_spaces(&tables.into_iter().collect::<Vec<_>>(), &dead)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {

@@ -93,7 +93,10 @@ pub(super) async fn evaluate(
 /// The tables that a write changes.
 pub fn tables(write: &TableWrite) -> Vec<ObjectId> {
     match write {
-        TableWrite::Insert { table, .. } | TableWrite::Update { table, .. } | TableWrite::Delete { table, .. } => {
+        TableWrite::Insert { table, .. }
+        | TableWrite::Upsert { table, .. }
+        | TableWrite::Update { table, .. }
+        | TableWrite::Delete { table, .. } => {
             vec![*table]
         }
         TableWrite::Truncate { tables } => tables.clone(),

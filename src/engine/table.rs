@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::array::TimestampMicrosecondArray;
 use arrow::datatypes::SchemaRef;
 
 use crate::catalog::Object;
@@ -18,6 +20,8 @@ use crate::state::Snapshot;
 use crate::state::Space;
 use crate::state::StateReader;
 use crate::state::Writes;
+use crate::time::Micros;
+use crate::types::UTC;
 use crate::types::schema_of;
 
 /// What writing to a table needs to know of it.
@@ -55,6 +59,27 @@ impl TableShape {
     /// Whether rows have a hidden id for their key.
     pub fn has_row_ids(&self) -> bool {
         self.table.primary_key.is_empty()
+    }
+
+    /// Stored rows that carry this watermark, if the table declares one: every change carries that of the epoch before, also
+    /// one that takes back a row which has carried an earlier one until now.
+    pub fn stamped(&self, stored: &RecordBatch, watermark: Option<Micros>) -> Result<RecordBatch> {
+        if self.table.watermark.is_none() {
+            return Ok(stored.clone());
+        }
+        let mut columns = stored.columns().to_vec();
+        let column = TimestampMicrosecondArray::from(vec![watermark; stored.num_rows()]).with_timezone(UTC);
+        *columns.last_mut().expect("the hidden column is the last") = Arc::new(column);
+        RecordBatch::try_new(self.codec.schema.clone(), columns).map_err(crate::delta::arrow_error)
+    }
+
+    /// The stored value of a row that carries this watermark instead of its own.
+    pub fn restamped(&self, key: &[u8], value: &[u8], watermark: Option<Micros>) -> Result<Vec<u8>> {
+        if self.table.watermark.is_none() {
+            return Ok(value.to_vec());
+        }
+        let row = self.stamped(&self.codec.decode(&[(key, value)])?, watermark)?;
+        Ok(self.codec.values(&row)?.get(0).to_vec())
     }
 
     /// The declared columns of stored rows.

@@ -4,9 +4,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::engine::history::Moment;
 use crate::engine::records::PartitionProgress;
 use crate::engine::records::Progress;
+use crate::ids::Epoch;
 use crate::time::Micros;
+
+/// What changed for an input at an epoch's end.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// Its record.
+    pub progress: Progress,
+    /// Where its watermark moved, with the epoch that it is kept under.
+    pub moment: Option<(Epoch, Moment)>,
+}
+
+/// The partition that rows written by sessions belong to.
+pub const SESSIONS: &str = "";
 
 /// How far one input has come, in offsets and in event time.
 #[derive(Clone, Debug)]
@@ -18,6 +32,8 @@ pub struct InputClock {
     idle_timeout: Duration,
     /// Whether the record in the store is behind.
     changed: bool,
+    /// The last moment recorded, as of which epoch.
+    moment: Option<(Epoch, Moment)>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,6 +54,7 @@ impl InputClock {
             watermark: progress.watermark,
             idle_timeout,
             changed: false,
+            moment: None,
         }
     }
 
@@ -79,14 +96,28 @@ impl InputClock {
         self.watermark
     }
 
-    /// Ends an epoch: the watermark moves to the least over the active partitions. Whether the input's record changed.
-    pub fn end_epoch(&mut self, now: Instant) -> bool {
+    /// Ends an epoch: the watermark moves to the least over the active partitions. What the store is to be told, if anything.
+    pub fn end_epoch(&mut self, epoch: Epoch, now: Instant) -> Option<Moved> {
         let least = self.least(now);
+        let mut moment = None;
         if least > self.watermark {
             self.watermark = least;
             self.changed = true;
+            moment = Some(self.record_moment(epoch));
         }
-        std::mem::take(&mut self.changed)
+        std::mem::take(&mut self.changed).then(|| Moved { progress: self.progress(), moment })
+    }
+
+    /// The moment at which the watermark came to where it is. It takes the place of the one before where no row was read
+    /// between the two.
+    fn record_moment(&mut self, epoch: Epoch) -> (Epoch, Moment) {
+        let moment = Moment { offsets: self.positions(), watermark: self.watermark };
+        let epoch = match &self.moment {
+            Some((before, last)) if last.offsets == moment.offsets => *before,
+            Some(_) | None => epoch,
+        };
+        self.moment = Some((epoch, moment.clone()));
+        (epoch, moment)
     }
 
     /// The least over the active partitions; when all are idle, the greatest of them, since nothing holds it back.
@@ -105,9 +136,10 @@ impl InputClock {
         self.partitions.values().filter_map(due).filter(|due| *due > now).min()
     }
 
-    /// Where each partition is to be read on.
+    /// Where each partition is to be read on. What sessions write is none that a connector reads.
     pub fn positions(&self) -> BTreeMap<String, i64> {
-        self.partitions.iter().map(|(name, p)| (name.clone(), p.offset)).collect()
+        let read = self.partitions.iter().filter(|(name, _)| *name != SESSIONS);
+        read.map(|(name, p)| (name.clone(), p.offset)).collect()
     }
 
     /// The record for the store.
@@ -143,30 +175,30 @@ mod tests {
     #[test]
     fn the_first_batch_of_a_partition_is_progress() {
         let (mut clock, now) = two();
-        assert!(!clock.end_epoch(now));
+        assert!(clock.end_epoch(Epoch(1), now).is_none());
         clock.advance("0", 5, None, false, true, now);
-        assert!(clock.end_epoch(now));
+        assert!(clock.end_epoch(Epoch(1), now).is_some());
         clock.advance("2", 5, None, false, true, now);
-        assert!(clock.end_epoch(now), "of one that nobody expected too");
+        assert!(clock.end_epoch(Epoch(1), now).is_some(), "of one that nobody expected too");
         clock.advance("2", 5, None, true, false, now);
-        assert!(!clock.end_epoch(now));
+        assert!(clock.end_epoch(Epoch(1), now).is_none());
     }
 
     #[test]
     fn a_partition_that_never_spoke_holds_back_until_it_is_idle() {
         let (mut clock, now) = two();
         clock.advance("0", 1, Some(100), true, true, now);
-        clock.end_epoch(now);
+        clock.end_epoch(Epoch(1), now);
         assert_eq!((clock.watermark(), clock.next_idle(now)), (None, Some(now + TIMEOUT)));
         clock.advance("1", 0, None, true, false, now + TIMEOUT / 2);
         clock.advance("0", 2, Some(200), true, true, now + TIMEOUT);
         // A moment that has passed is not forgotten.
         let late = now + TIMEOUT * 3 / 2 + Duration::from_millis(1);
         assert_eq!(clock.next_idle(late), Some(late));
-        assert!(clock.end_epoch(late));
+        assert!(clock.end_epoch(Epoch(1), late).is_some());
         assert_eq!(clock.watermark(), Some(200));
         clock.advance("1", 1, Some(50), true, true, late);
-        clock.end_epoch(late);
+        clock.end_epoch(Epoch(1), late);
         assert_eq!(clock.watermark(), Some(200));
     }
 }

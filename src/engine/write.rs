@@ -41,6 +41,9 @@ use crate::types::zone::Zone;
 pub enum TableWrite {
     /// These rows, of the declared columns.
     Insert { table: ObjectId, rows: RecordBatch, conflict: Conflict, returning: Option<Projection> },
+    /// Rows of a connector: the last of each key counts, over what is there. `deleted` says which of them only take away the
+    /// row of their key; empty: none does.
+    Upsert { table: ObjectId, rows: RecordBatch, deleted: Vec<bool> },
     /// The stored rows that a scan found; `predicate` and `assignments` are evaluated on them as they stand now. With
     /// `computed` the new declared columns are there already, good only while the rows are as they were found.
     Update {
@@ -116,6 +119,10 @@ impl Resolver<'_> {
             TableWrite::Insert { table, rows, conflict, returning } => {
                 let shape = self.shape(*table)?;
                 self.insert(&shape, rows, conflict, returning.as_ref())
+            }
+            TableWrite::Upsert { table, rows, deleted } => {
+                let shape = self.shape(*table)?;
+                self.upsert(&shape, rows, deleted)
             }
             TableWrite::Update { table, found, predicate, assignments, computed, returning } => {
                 let shape = self.shape(*table)?;
@@ -195,6 +202,32 @@ impl Resolver<'_> {
         let (old, new) = self.update_clashing(shape, old, excluded, assignments, filter.as_ref())?;
         let all = arrow::compute::concat_batches(&fresh.schema(), [&fresh, &new]).map_err(arrow_error)?;
         self.replace(shape, &old, &all, returning, all.num_rows())
+    }
+
+    fn upsert(&mut self, shape: &TableShape, rows: &RecordBatch, deleted: &[bool]) -> Result<Resolved> {
+        let stored = self.stored(shape, rows, None)?;
+        if shape.has_row_ids() {
+            let none = RecordBatch::new_empty(stored.schema());
+            return self.replace(shape, &none, &stored, None, stored.num_rows());
+        }
+        let (keys, values) = (shape.codec.keys(&stored)?, shape.codec.values(&stored)?);
+        let last = (0..keys.len()).map(|row| (keys.get(row), row)).collect::<HashMap<_, _>>();
+        let mut rows = last.into_values().collect::<Vec<_>>();
+        rows.sort_unstable();
+        let there =
+            self.changes.get_many(self.base, shape.id, &rows.iter().map(|&r| keys.get(r)).collect::<Vec<_>>())?;
+        let (mut leaving, mut coming) = (Vec::new(), Vec::new());
+        for (row, before) in rows.into_iter().zip(there) {
+            let after = (!deleted.get(row).copied().unwrap_or(false)).then(|| values.get(row).to_vec());
+            coming.extend(after.is_some().then_some(row as u32));
+            leaving.extend(before.clone().map(|value| (keys.get(row), value)));
+            self.changes.set(shape.id, keys.get(row), before, after);
+        }
+        let coming = take_record_batch(&stored, &UInt32Array::from(coming)).map_err(arrow_error)?;
+        let leaving = leaving.iter().map(|(key, value)| (*key, &value[..])).collect::<Vec<_>>();
+        let leaving = Delta::inserts(shape.codec.decode(&leaving)?).negate();
+        let delta = Delta::concat(&shape.codec.schema, &[leaving, Delta::inserts(coming)])?;
+        Ok(Resolved { deltas: vec![(shape.id, delta)], ..Resolved::default() })
     }
 
     /// The old rows that DO UPDATE changes, and what they become.

@@ -5,12 +5,11 @@
 use std::borrow::Cow;
 
 use arrow::array::ArrayRef;
-use arrow::array::BooleanArray;
-use arrow::compute::filter;
 use memchr::memchr;
 use memchr::memchr2;
 
-use super::DecodeError;
+use super::Broken;
+use super::Fault;
 use crate::types::SqlType;
 use crate::types::parse::TextBuilder;
 use crate::types::zone::Zone;
@@ -29,10 +28,8 @@ pub struct CsvDecoder {
     places: Vec<Option<usize>>,
     /// How many fields each record has.
     width: usize,
-    /// The rows so far, with those of failed records in between.
+    /// The rows so far.
     columns: Vec<TextBuilder>,
-    /// Whether each of those rows is one; the others are thrown out at the end.
-    good: Vec<bool>,
     /// The fields of the record at hand.
     fields: Vec<Field>,
 }
@@ -65,12 +62,12 @@ impl CsvDecoder {
         let names = columns.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let places = names.iter().map(|name| declared.iter().position(|field| field == name)).collect();
         let columns = columns.iter().map(|(_, ty)| TextBuilder::new(ty, Zone::UTC)).collect();
-        CsvDecoder { delimiter, names, places, width: declared.len(), columns, good: Vec::new(), fields: Vec::new() }
+        CsvDecoder { delimiter, names, places, width: declared.len(), columns, fields: Vec::new() }
     }
 
     /// Takes the names of the fields from the record that a file begins with. A name that is not there exactly may be there
     /// in other letters' case.
-    pub fn header(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+    pub fn header(&mut self, record: &[u8]) -> Result<(), Broken> {
         let record = record.strip_prefix(BYTE_ORDER_MARK).unwrap_or(record);
         let text = self.split(record)?;
         let fields = self.fields.iter().map(|field| field.text(text)).collect::<Vec<_>>();
@@ -84,47 +81,42 @@ impl CsvDecoder {
     }
 
     /// Decodes one record.
-    pub fn decode(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+    pub fn decode(&mut self, record: &[u8], faults: &mut Vec<Fault>) -> Result<(), Broken> {
         let text = self.split(record)?;
         if self.fields.len() != self.width {
-            let reason = format!("the record has {} fields instead of {}", self.fields.len(), self.width);
-            return Err(DecodeError { reason, column: None });
+            return Err(format!("the record has {} fields instead of {}", self.fields.len(), self.width));
         }
-        let mut error = None;
         for (index, (column, place)) in self.columns.iter_mut().zip(&self.places).enumerate() {
             let value = place.map(|place| self.fields[place]).filter(|field| field.quoted || field.start < field.end);
-            let Some(field) = value.filter(|_| error.is_none()) else {
+            let Some(field) = value else {
                 column.append_null();
                 continue;
             };
             if let Err(wrong) = column.append(&field.text(text)) {
                 column.append_null();
-                error = Some(DecodeError { reason: wrong.message, column: Some(index) });
+                faults.push(Fault { column: index, reason: wrong.message });
             }
         }
-        self.good.push(error.is_none());
-        error.map_or(Ok(()), Err)
+        Ok(())
+    }
+
+    /// A row of NULLs.
+    pub fn append_nulls(&mut self) {
+        self.columns.iter_mut().for_each(TextBuilder::append_null);
     }
 
     /// The columns of all rows since the last call.
     pub fn finish(&mut self) -> Vec<ArrayRef> {
-        let good = std::mem::take(&mut self.good);
-        let columns = self.columns.iter_mut().map(TextBuilder::finish);
-        if good.iter().all(|good| *good) {
-            return columns.collect();
-        }
-        let good = BooleanArray::from(good);
-        columns.map(|column| filter(&column, &good).expect("the columns are as long as the mask")).collect()
+        self.columns.iter_mut().map(TextBuilder::finish).collect()
     }
 
     /// Finds the fields of a record; its text.
-    fn split<'r>(&mut self, record: &'r [u8]) -> Result<&'r str, DecodeError> {
-        let broken = |reason: String| DecodeError { reason, column: None };
+    fn split<'r>(&mut self, record: &'r [u8]) -> Result<&'r str, Broken> {
         let record = record.strip_suffix(b"\r").unwrap_or(record);
         let text = std::str::from_utf8(record)
-            .map_err(|error| broken(format!("the text is not valid UTF-8 after byte {}", error.valid_up_to())))?;
+            .map_err(|error| format!("the text is not valid UTF-8 after byte {}", error.valid_up_to()))?;
         if memchr(0, record).is_some() {
-            return Err(broken("a text cannot hold the character 0".into()));
+            return Err("a text cannot hold the character 0".into());
         }
         self.fields.clear();
         let (mut start, mut at, mut quoted) = (0, 0, false);
@@ -138,7 +130,7 @@ impl CsvDecoder {
                 self.fields.push(Field { start, end: at - 1, quoted });
                 (start, quoted) = (at, false);
             } else {
-                let close = memchr(QUOTE, &record[at..]).ok_or_else(|| broken("a quoted field does not end".into()))?;
+                let close = memchr(QUOTE, &record[at..]).ok_or("a quoted field does not end")?;
                 at += close + 1;
                 quoted = true;
             }
@@ -183,7 +175,12 @@ mod tests {
         if let Some(header) = header {
             decoder.header(header.as_bytes()).unwrap();
         }
-        let errors = records.iter().filter_map(|r| decoder.decode(r.as_bytes()).err()).map(|e| e.reason).collect();
+        let mut errors = Vec::new();
+        for record in records {
+            let mut faults = Vec::new();
+            errors.extend(decoder.decode(record.as_bytes(), &mut faults).err());
+            errors.extend(faults.into_iter().map(|fault| fault.reason));
+        }
         let arrays = decoder.finish();
         let cell = |array: &ArrayRef, row| match array.is_null(row) {
             true => "NULL".to_string(),
@@ -211,7 +208,7 @@ mod tests {
     #[test]
     fn a_bad_record_is_an_error_of_its_own() {
         let (rows, errors) = decode(None, &["1,x", "one,x,y", "2,\"x,y", "3,x,y"]);
-        assert_eq!(rows, ["x|3"]);
+        assert_eq!(rows, ["x|NULL", "x|3"]);
         assert_eq!(
             errors,
             [

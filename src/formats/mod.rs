@@ -1,5 +1,7 @@
 //! Bytes to rows and back. A format never knows where the bytes come from.
 
+use std::fmt;
+
 use arrow::array::ArrayRef;
 use memchr::memchr;
 use serde::Deserialize;
@@ -14,7 +16,26 @@ pub mod copy;
 pub mod csv;
 pub mod json;
 
-/// `ENCODE ...`: how the fields lie in a payload. Stored in the catalog.
+/// `FORMAT ... ENCODE ...`. Stored in the catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    /// What a message does to the rows.
+    pub envelope: Envelope,
+    /// How fields lie in its payload.
+    pub encode: Encode,
+}
+
+/// `FORMAT ...`: what a message does to the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Envelope {
+    /// It is a row.
+    Plain,
+    /// It is the row of its key; one without a payload takes that row away.
+    Upsert,
+}
+
+/// `ENCODE ...`: how the fields lie in a payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Encode {
@@ -29,19 +50,35 @@ pub enum Encode {
     },
 }
 
-/// Why a message became no row.
+/// Why a message became no row: it is broken as a whole.
+pub type Broken = String;
+
+/// A value that does not fit its column. Its row has NULL there; who does not read the column does not care.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecodeError {
+pub struct Fault {
+    /// The column, counted from 0.
+    pub column: usize,
     /// What is wrong.
     pub reason: String,
-    /// The column, counted from 0, that its value does not fit; `None`: the whole message is broken.
-    pub column: Option<usize>,
 }
 
 /// Decodes payloads into the columns that are wanted of them.
 pub enum Decoder {
     Json(Box<JsonDecoder>),
     Csv(CsvDecoder),
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.envelope {
+            Envelope::Plain => "PLAIN",
+            Envelope::Upsert => "UPSERT",
+        })?;
+        f.write_str(match self.encode {
+            Encode::Json => " JSON",
+            Encode::Csv { .. } => " CSV",
+        })
+    }
 }
 
 impl Encode {
@@ -74,18 +111,27 @@ impl Decoder {
     }
 
     /// Takes the record of names that a file begins with; fields go by it from here on.
-    pub fn header(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+    pub fn header(&mut self, record: &[u8]) -> Result<(), Broken> {
         match self {
             Decoder::Json(_) => Ok(()),
             Decoder::Csv(csv) => csv.header(record),
         }
     }
 
-    /// Decodes one payload; its row is among those of the next [`finish`](Self::finish), unless there is an error.
-    pub fn decode(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+    /// Decodes one payload; its row is among those of the next [`finish`](Self::finish), unless it is broken. Values that do
+    /// not fit are added to `faults`.
+    pub fn decode(&mut self, payload: &[u8], faults: &mut Vec<Fault>) -> Result<(), Broken> {
         match self {
-            Decoder::Json(json) => json.decode(payload),
-            Decoder::Csv(csv) => csv.decode(payload),
+            Decoder::Json(json) => json.decode(payload, faults),
+            Decoder::Csv(csv) => csv.decode(payload, faults),
+        }
+    }
+
+    /// A row of NULLs.
+    pub fn append_nulls(&mut self) {
+        match self {
+            Decoder::Json(json) => json.append_nulls(),
+            Decoder::Csv(csv) => csv.append_nulls(),
         }
     }
 

@@ -27,6 +27,7 @@ pub mod operator;
 pub mod patterns;
 pub mod raise;
 pub mod strings;
+pub mod subqueries;
 pub mod temporal;
 pub mod to_char;
 pub mod window;
@@ -36,10 +37,16 @@ pub use raise::from_datafusion;
 /// Our scalar functions, to be registered over DataFusion's.
 pub fn scalars() -> Vec<Arc<ScalarUDF>> {
     let operators = Symbol::ALL.iter().map(|symbol| Operator::function(*symbol, true));
-    let families =
-        [math::functions(), moments::functions(), strings::functions(), patterns::functions(), now::functions()];
+    let families = [
+        math::functions(),
+        moments::functions(),
+        strings::functions(),
+        patterns::functions(),
+        subqueries::functions(),
+        now::functions(),
+    ];
     let ours = operators.chain(families.into_iter().flatten()).map(Arc::new);
-    ours.chain([window::tumble_start(), Arc::new(cast::assignment())]).collect()
+    ours.chain([Arc::new(window::on_time()), Arc::new(cast::assignment())]).collect()
 }
 
 /// Our aggregate functions, to be registered over DataFusion's.

@@ -2,11 +2,14 @@
 //! that are proved of it. State tables are numbered at the end, when it is known which nodes are needed.
 
 use crate::error::Result;
+use crate::functions::window::WINDOW_COLUMNS;
+use crate::functions::window::Windows;
 use crate::ids::NodeId;
 use crate::ids::ObjectId;
 use crate::ids::TableId;
 use crate::plan::bind::bind;
 use crate::plan::ir::AggregateCall;
+use crate::plan::ir::Closing;
 use crate::plan::ir::Literal;
 use crate::plan::ir::Multiset;
 use crate::plan::ir::Node;
@@ -15,14 +18,18 @@ use crate::plan::ir::Plan;
 use crate::plan::ir::Scalar;
 use crate::plan::properties;
 use crate::plan::properties::Properties;
+use crate::plan::properties::closes_after;
 use crate::types::Column;
 use crate::types::SqlType;
 
 /// Not numbered yet.
 const UNNUMBERED: TableId = TableId(0);
 
+/// A row at the very end of a session still belongs to it, so it is closed when the watermark has passed the end.
+pub const SESSION_CLOSES_AFTER_US: i64 = 1;
+
 /// A plan that grows.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Builder {
     /// In topological order; `nodes[i].id` is `i`.
     nodes: Vec<Node>,
@@ -47,7 +54,7 @@ impl Builder {
         stored: Vec<Column>,
         properties: Properties,
     ) -> NodeId {
-        self.push(Op::Input { object, columns }, vec![], stored, properties)
+        self.push(Op::Input { object, columns }, vec![], stored, properties, None)
     }
 
     /// Constant rows.
@@ -142,20 +149,52 @@ impl Builder {
         self.derived(Op::Negate, vec![input], columns)
     }
 
-    /// The input indexed by a key.
-    pub fn arrange(&mut self, input: NodeId, key: Vec<usize>, null_safe: bool) -> NodeId {
+    /// Each row as often as a column of it says.
+    pub fn repeat(&mut self, input: NodeId, times: usize) -> NodeId {
+        let columns = self.columns(input).to_vec();
+        self.derived(Op::Repeat { times }, vec![input], columns)
+    }
+
+    /// The input indexed by a key, which begins with what closes it so long after, if anything does.
+    fn arrange(&mut self, input: NodeId, key: Vec<usize>, null_safe: bool, closes_after_us: Option<i64>) -> NodeId {
         let columns = self.columns(input).to_vec();
         let null_safe = null_safe && key.iter().any(|&c| columns[c].nullable);
-        self.derived(Op::Arrange { key, null_safe, table: UNNUMBERED }, vec![input], columns)
+        let op = Op::Arrange { key, null_safe, table: UNNUMBERED };
+        let properties = properties::derive(&op, &[self.node(input)]);
+        self.push(op, vec![input], columns, properties, closes_after_us)
+    }
+
+    /// The rows of two inputs that agree on their keys. Where a pair of columns closes on both sides, it comes first: what has
+    /// been closed on both can meet nothing any more.
+    pub fn join(&mut self, left: (NodeId, &[usize]), right: (NodeId, &[usize]), null_safe: bool) -> NodeId {
+        let after = |(input, key): (NodeId, &[usize]), at: usize| closes_after(self.node(input), key[at]);
+        let both = |at: usize| Some((after(left, at)?.max(after(right, at)?), at));
+        let closing = (0..left.1.len()).filter_map(both).min();
+        let first = closing.map_or(0, |(_, at)| at);
+        let order = (first..first + 1).chain(0..first).chain(first + 1..left.1.len());
+        let order = order.filter(|&at| at < left.1.len()).collect::<Vec<_>>();
+        let key = |key: &[usize]| order.iter().map(|&at| key[at]).collect::<Vec<_>>();
+        let closes_after_us = closing.map(|(after_us, _)| after_us);
+        let arranged = [left, right].map(|side| self.arrange(side.0, key(side.1), null_safe, closes_after_us));
+        self.join_arranged(arranged[0], arranged[1])
     }
 
     /// The rows of two arrangements that agree on the keys.
-    pub fn join(&mut self, left: NodeId, right: NodeId) -> NodeId {
+    fn join_arranged(&mut self, left: NodeId, right: NodeId) -> NodeId {
         let columns = [self.columns(left), self.columns(right)].concat();
         self.derived(Op::Join, vec![left, right], columns)
     }
 
-    /// One row a group; `columns` are those of the calls.
+    /// Each row once it is final; `None` where nothing says when that is.
+    pub fn finals(&mut self, input: NodeId) -> Option<NodeId> {
+        let Closing { column, after_us } = self.closing(input)?;
+        let columns = self.columns(input).to_vec();
+        let op = Op::Final { column, table: UNNUMBERED };
+        let properties = properties::derive(&op, &[self.node(input)]);
+        Some(self.push(op, vec![input], columns, properties, Some(after_us)))
+    }
+
+    /// One row a group; `columns` are those of the calls. Groups are closed by the first of their columns, if that closes.
     pub fn aggregate(
         &mut self,
         input: NodeId,
@@ -166,7 +205,41 @@ impl Builder {
     ) -> NodeId {
         let grouped = group.iter().map(|&c| self.columns(input)[c].clone());
         let columns = grouped.chain(columns).collect();
-        self.derived(Op::Aggregate { group, calls, table: UNNUMBERED, multisets }, vec![input], columns)
+        let closes_after_us = group.first().and_then(|&first| closes_after(self.node(input), first));
+        let op = Op::Aggregate { group, calls, table: UNNUMBERED, multisets };
+        let properties = properties::derive(&op, &[self.node(input)]);
+        self.push(op, vec![input], columns, properties, closes_after_us)
+    }
+
+    /// Each row with each window that its column `time` lies in.
+    pub fn window(&mut self, input: NodeId, time: usize, windows: Windows) -> NodeId {
+        let below = self.columns(input);
+        let (ty, nullable) = (below[time].ty.clone(), below[time].nullable);
+        let added = WINDOW_COLUMNS.map(|name| Column { name: name.into(), ty: ty.clone(), nullable });
+        let columns = [below, &added].concat();
+        self.derived(Op::Window { time, windows }, vec![input], columns)
+    }
+
+    /// Each row with the session of its partition. With `closing` the rows are bounded by the watermark, and so are sessions.
+    pub fn session(&mut self, input: NodeId, time: usize, partition: Vec<usize>, gap_us: i64, closing: bool) -> NodeId {
+        let below = self.columns(input);
+        let (ty, nullable) = (below[time].ty.clone(), below[time].nullable);
+        let added = WINDOW_COLUMNS.map(|name| Column { name: name.into(), ty: ty.clone(), nullable });
+        let (end, columns) = (below.len() + 1, [below, &added].concat());
+        let op = Op::Session { time, partition, gap_us, rows: UNNUMBERED, ends: UNNUMBERED };
+        let mut properties = properties::derive(&op, &[self.node(input)]);
+        if closing {
+            properties.watermarks = vec![end];
+            properties.closing = vec![Closing { column: end, after_us: SESSION_CLOSES_AFTER_US }];
+        }
+        self.push(op, vec![input], columns, properties, closing.then_some(SESSION_CLOSES_AFTER_US))
+    }
+
+    /// Each change as a row, its weight in a last column of this name.
+    pub fn changes(&mut self, input: NodeId, weight: &str) -> NodeId {
+        let weight = Column { name: weight.into(), ty: SqlType::BigInt, nullable: false };
+        let columns = [self.columns(input), &[weight]].concat();
+        self.derived(Op::Changes, vec![input], columns)
     }
 
     /// Each row once.
@@ -174,8 +247,13 @@ impl Builder {
         if self.node(input).key.is_some() {
             return input;
         }
-        let group = (0..self.columns(input).len()).collect();
-        self.aggregate(input, group, vec![], vec![], vec![])
+        let all = 0..self.columns(input).len();
+        let first = self.closing(input).map_or(0, |closing| closing.column);
+        let group = std::iter::once(first).chain(all.clone().filter(|&c| c != first)).collect::<Vec<_>>();
+        let back = all.map(|c| group.iter().position(|g| *g == c).expect("all columns are grouped by"));
+        let back = back.collect::<Vec<_>>();
+        let distinct = self.aggregate(input, group, vec![], vec![], vec![]);
+        self.select(distinct, &back).expect("a column can be selected")
     }
 
     /// Notes a key that the rules for single nodes do not see.
@@ -184,6 +262,16 @@ impl Builder {
         if node.key.is_none() {
             node.key = key;
         }
+    }
+
+    /// Notes columns that decide when a row is final, as the rules for single nodes do not see.
+    pub fn prove_closing(&mut self, id: NodeId, closing: Vec<Closing>) {
+        self.nodes[id.0 as usize].closing = closing;
+    }
+
+    /// The column that closes first, if any does.
+    pub fn closing(&self, id: NodeId) -> Option<Closing> {
+        self.node(id).closing.iter().copied().min_by_key(|closing| (closing.after_us, closing.column))
     }
 
     /// The plan that keeps `root` as the content of `object` under these names and types, and the first table id it leaves
@@ -213,7 +301,7 @@ impl Builder {
             number_tables(&mut node.op, &mut next_table);
             nodes.push(node);
         }
-        (Plan { nodes }, next_table)
+        (Plan { nodes, allowed_lateness_us: 0 }, next_table)
     }
 
     /// Whether a node never has rows.
@@ -225,18 +313,28 @@ impl Builder {
     fn derived(&mut self, op: Op, inputs: Vec<NodeId>, columns: Vec<Column>) -> NodeId {
         let nodes = inputs.iter().map(|&i| self.node(i)).collect::<Vec<_>>();
         let properties = properties::derive(&op, &nodes);
-        self.push(op, inputs, columns, properties)
+        self.push(op, inputs, columns, properties, None)
     }
 
     /// A node, or an equal one made before. Names do not tell nodes apart.
-    fn push(&mut self, op: Op, inputs: Vec<NodeId>, columns: Vec<Column>, properties: Properties) -> NodeId {
+    fn push(
+        &mut self,
+        op: Op,
+        inputs: Vec<NodeId>,
+        columns: Vec<Column>,
+        properties: Properties,
+        closes_after_us: Option<i64>,
+    ) -> NodeId {
         let same_types = |node: &Node| node.columns.iter().map(|c| &c.ty).eq(columns.iter().map(|c| &c.ty));
-        if let Some(node) = self.nodes.iter().find(|n| n.op == op && n.inputs == inputs && same_types(n)) {
+        let same =
+            |n: &&Node| n.op == op && n.inputs == inputs && n.closes_after_us == closes_after_us && same_types(n);
+        if let Some(node) = self.nodes.iter().find(same) {
             return node.id;
         }
         let id = NodeId(self.nodes.len() as u32);
-        let Properties { key, append_only, watermarks } = properties;
-        self.nodes.push(Node { id, op, inputs, columns, key, append_only, watermarks });
+        let Properties { key, append_only, watermarks, closing } = properties;
+        let node = Node { id, op, inputs, columns, key, append_only, watermarks, closing, closes_after_us };
+        self.nodes.push(node);
         id
     }
 }
@@ -256,18 +354,23 @@ fn number_tables(op: &mut Op, next: &mut TableId) {
         next.0 += 1;
     };
     match op {
-        Op::Arrange { table, .. } => number(table),
+        Op::Arrange { table, .. } | Op::Final { table, .. } => number(table),
+        Op::Session { rows, ends, .. } => [rows, ends].into_iter().for_each(number),
         Op::Aggregate { table, multisets, .. } => {
             number(table);
             multisets.iter_mut().for_each(|m| number(&mut m.table));
         }
         Op::Input { .. }
+        | Op::Errors { .. }
         | Op::Values { .. }
         | Op::Project { .. }
         | Op::Filter { .. }
         | Op::Union
         | Op::Negate
+        | Op::Repeat { .. }
         | Op::Join
+        | Op::Window { .. }
+        | Op::Changes
         | Op::Materialize { .. } => {}
     }
 }

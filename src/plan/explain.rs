@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::catalog::Catalog;
 use crate::functions::operator::Symbol;
+use crate::functions::window::Windows;
 use crate::ids::NodeId;
 use crate::ids::TableId;
 use crate::plan::ir::AggregateCall;
@@ -17,6 +18,7 @@ use crate::plan::ir::Plan;
 use crate::plan::ir::Scalar;
 use crate::types::Column;
 use crate::types::SqlType;
+use crate::types::interval::Interval;
 
 /// The lines of a plan; the catalog is asked for the names of objects.
 pub fn explain(plan: &Plan, catalog: &Catalog) -> Vec<String> {
@@ -45,7 +47,8 @@ impl Explainer<'_> {
             self.lines.push(format!("{indent}{number}(above)"));
             return;
         }
-        self.lines.push(format!("{indent}{number}{}{}", self.operation(node), properties(node)));
+        let (operation, released) = (self.operation(node), self.released(node));
+        self.lines.push(format!("{indent}{number}{operation}{released}{}", properties(node)));
         for input in &node.inputs {
             self.show(&self.plan.nodes[input.0 as usize], depth + 1);
         }
@@ -59,6 +62,7 @@ impl Explainer<'_> {
             Op::Input { object, .. } => {
                 format!("input {} ({})", self.object(*object), list(node.columns.iter().map(|c| c.name.clone())))
             }
+            Op::Errors { view } => format!("errors of {}", self.object(*view)),
             Op::Values { rows } => {
                 format!("values {}", list(rows.iter().map(|row| format!("({})", list(row.iter().map(constant))))))
             }
@@ -69,7 +73,15 @@ impl Explainer<'_> {
             }
             Op::Filter { predicate } => format!("filter {}", scalar(predicate, input)),
             Op::Union => String::from("union"),
+            Op::Window { time, windows } => format!("window by {} {}", name(input, *time), shape(windows)),
+            Op::Changes => String::from("changes"),
+            Op::Session { time, partition, gap_us, rows, ends } => {
+                let by = if partition.is_empty() { String::new() } else { format!(" of ({})", names(partition)) };
+                format!("session{by} by {} gap {} state={rows}+{ends}", name(input, *time), length(*gap_us))
+            }
+            Op::Final { table, .. } => format!("final state={table}"),
             Op::Negate => String::from("negate"),
+            Op::Repeat { times } => format!("repeat {} times", name(input, *times)),
             Op::Arrange { key, null_safe, table } => {
                 let nulls = if *null_safe { ", NULL equals NULL" } else { "" };
                 format!("arrange by ({}){nulls} state={table}", names(key))
@@ -93,6 +105,24 @@ impl Explainer<'_> {
         }
     }
 
+    /// When what a node keeps under a key goes.
+    fn released(&self, node: &Node) -> String {
+        let input = node.inputs.first().map(|id| self.plan.nodes[id.0 as usize].columns.as_slice()).unwrap_or_default();
+        let first = match &node.op {
+            Op::Arrange { key, .. } => key.first(),
+            Op::Aggregate { group, .. } => group.first(),
+            Op::Final { column, .. } => Some(column),
+            Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union => None,
+            Op::Negate | Op::Join | Op::Window { .. } | Op::Changes | Op::Materialize { .. } => None,
+            Op::Session { .. } | Op::Errors { .. } | Op::Repeat { .. } => None,
+        };
+        match (first, node.closes_after_us) {
+            (Some(&column), Some(0)) => format!(" until {}", name(input, column)),
+            (Some(&column), Some(after_us)) => format!(" until {} + {}", name(input, column), length(after_us)),
+            (None, _) | (_, None) => String::new(),
+        }
+    }
+
     /// An object's name; one that the catalog does not have is the view itself before it exists.
     fn object(&self, id: crate::ids::ObjectId) -> String {
         self.catalog.get(id).map_or_else(|| format!("object {id}"), |o| format!("{}.{}", o.schema, o.name))
@@ -113,6 +143,24 @@ fn properties(node: &Node) -> String {
         columns => format!(" [watermark {}]", names(columns)),
     };
     format!("{key}{append_only}{watermarks}")
+}
+
+/// The windows of a node.
+fn shape(windows: &Windows) -> String {
+    let (kind, lengths, offset_us) = match windows {
+        Windows::Tumble { size_us, offset_us } => ("tumble", vec![*size_us], *offset_us),
+        Windows::Hop { slide_us, size_us, offset_us } => ("hop", vec![*slide_us, *size_us], *offset_us),
+        Windows::Cumulate { step_us, size_us, offset_us } => ("cumulate", vec![*step_us, *size_us], *offset_us),
+    };
+    let offset = Some(offset_us).filter(|offset| *offset != 0);
+    format!("{kind}({})", list(lengths.into_iter().chain(offset).map(length)))
+}
+
+/// A length of time.
+fn length(micros: i64) -> String {
+    let mut text = String::new();
+    Interval { months: 0, days: 0, micros }.write(&mut text);
+    text
 }
 
 /// The state tables of an aggregate: its own, then those of its multisets.

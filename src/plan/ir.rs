@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::functions::window::Windows;
 use crate::ids::{NodeId, ObjectId, TableId};
 use crate::types::{Column, SqlType};
 
@@ -12,6 +13,8 @@ use crate::types::{Column, SqlType};
 pub struct Plan {
     /// In topological order; `nodes[i].id` is `i`.
     pub nodes: Vec<Node>,
+    /// How far the view's watermark stays behind those of its inputs, in microseconds.
+    pub allowed_lateness_us: i64,
 }
 
 /// One step of the plan.
@@ -31,6 +34,24 @@ pub struct Node {
     pub append_only: bool,
     /// Columns of its output on which the watermark is a lower bound of what is still to come.
     pub watermarks: Vec<usize>,
+    /// Columns of its output that decide when a row is final: what comes later than the view's watermark is proved to be
+    /// above it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closing: Vec<Closing>,
+    /// The first column of the key of its state is such a column, in all inputs: what is kept under it goes when the view's
+    /// watermark has reached the column plus so many microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closes_after_us: Option<i64>,
+}
+
+/// A column that decides when a row is final: once the view's watermark has reached the column plus `after_us`, no change of
+/// the row can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// The column, a timestamp.
+    pub column: usize,
+    /// Microseconds: 0 for the end of a window, its size for the start.
+    pub after_us: i64,
 }
 
 /// What a node does. Columns are numbered from 0 in the input's output.
@@ -39,6 +60,8 @@ pub struct Node {
 pub enum Op {
     /// The changes of an object, these of its stored columns.
     Input { object: ObjectId, columns: Vec<usize> },
+    /// The rows of a view that its operators could not compute, as the worker gathers them: see [`super::errors`].
+    Errors { view: ObjectId },
     /// These rows, once, when the view is created.
     Values { rows: Vec<Vec<Literal>> },
     /// One output column for each expression.
@@ -49,6 +72,17 @@ pub enum Op {
     Union,
     /// The input with its weights turned around.
     Negate,
+    /// Each row as often as this column of it says, which is a bigint and not negative.
+    Repeat { times: usize },
+    /// Each row once for each window that its `time` column lies in: its columns, then start and end of the window.
+    Window { time: usize, windows: Windows },
+    /// Each row with the session of its partition that it lies in: its columns, then start and end. `rows` has the rows of
+    /// open sessions by partition, `ends` when they may be closed.
+    Session { time: usize, partition: Vec<usize>, gap_us: i64, rows: TableId, ends: TableId },
+    /// Each row once it is final by its `column` (see [`Node::closing`]), held back until then. Nothing is ever taken back.
+    Final { column: usize, table: TableId },
+    /// Each change as a row: the input's columns, then its weight. Nothing is ever taken back.
+    Changes,
     /// The input indexed by a key, for the joins that read it; passes its input on. With `null_safe` rows whose key holds a
     /// NULL are kept (and NULL equals NULL), else they are left out.
     Arrange { key: Vec<usize>, null_safe: bool, table: TableId },
@@ -131,13 +165,40 @@ pub struct Literal {
 }
 
 impl Op {
+    /// Whether some row can make it fail.
+    pub fn can_fail(&self) -> bool {
+        match self {
+            Op::Project { expressions } => expressions.iter().any(Scalar::can_fail),
+            Op::Filter { predicate } => predicate.can_fail(),
+            Op::Aggregate { calls, .. } => {
+                calls.iter().any(|call| matches!(call.function, AggregateFunction::Sum | AggregateFunction::Avg))
+            }
+            Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Union | Op::Negate => false,
+            Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Materialize { .. } => false,
+            // A window that begins or ends out of the range of timestamps.
+            Op::Window { .. } | Op::Session { .. } => true,
+            Op::Final { .. } | Op::Changes => false,
+        }
+    }
+
     /// The stored columns of an object that the node takes from outside.
     pub fn columns_of(&self, of: ObjectId) -> &[usize] {
         match self {
             Op::Input { object, columns } if *object == of => columns,
-            Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => &[],
-            Op::Union | Op::Negate | Op::Join | Op::Materialize { .. } => &[],
-            Op::Arrange { .. } | Op::Aggregate { .. } => &[],
+            Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => &[],
+            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => &[],
+            Op::Arrange { .. } | Op::Aggregate { .. } | Op::Window { .. } | Op::Session { .. } => &[],
+            Op::Final { .. } | Op::Changes => &[],
+        }
+    }
+}
+
+impl Node {
+    /// Columns that tell its rows apart: its key, else all.
+    pub fn identity(&self) -> Vec<usize> {
+        match &self.key {
+            Some(key) if !key.is_empty() => key.clone(),
+            Some(_) | None => (0..self.columns.len()).collect(),
         }
     }
 }
@@ -153,12 +214,16 @@ impl Op {
     /// The state tables that the node owns.
     pub fn tables(&self) -> Vec<TableId> {
         match self {
-            Op::Arrange { table, .. } => vec![*table],
+            Op::Arrange { table, .. } | Op::Final { table, .. } => vec![*table],
+            Op::Session { rows, ends, .. } => vec![*rows, *ends],
             Op::Aggregate { table, multisets, .. } => {
                 std::iter::once(*table).chain(multisets.iter().map(|m| m.table)).collect()
             }
-            Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => Vec::new(),
-            Op::Union | Op::Negate | Op::Join | Op::Materialize { .. } => Vec::new(),
+            Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {
+                Vec::new()
+            }
+            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => Vec::new(),
+            Op::Window { .. } | Op::Changes => Vec::new(),
         }
     }
 }

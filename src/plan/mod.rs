@@ -9,6 +9,8 @@ use crate::error::Result;
 use crate::ids::ObjectId;
 use crate::ids::TableId;
 use crate::sql::bound::Query;
+use crate::sql::bound::ViewOptions;
+use crate::types::Column;
 
 pub mod ir;
 pub mod scalar;
@@ -17,6 +19,7 @@ pub mod expr;
 pub mod bind;
 pub mod properties;
 pub mod stored;
+pub mod errors;
 pub mod explain;
 mod objects;
 mod nullability;
@@ -29,7 +32,7 @@ mod lower;
 mod tests;
 
 /// A view's query as an incremental plan.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Lowered {
     /// The plan; its state tables are numbered from the `next_table` given.
     pub plan: ir::Plan,
@@ -37,9 +40,33 @@ pub struct Lowered {
     pub storage: Storage,
     /// The first state table id not used.
     pub next_table: TableId,
+    /// What is to be in `<view>$late`, if anything can be late for the view.
+    pub late: Option<Late>,
+}
+
+/// The rows that are late for a view, with each window that they are late for: a plan of its own, without state.
+#[derive(Clone)]
+pub struct Late {
+    builder: builder::Builder,
+    root: crate::ids::NodeId,
+    /// The columns of the relation.
+    pub columns: Vec<Column>,
+}
+
+impl Late {
+    /// The plan that keeps these rows as the content of `object`.
+    pub fn plan(self, object: ObjectId) -> ir::Plan {
+        self.builder.finish(self.root, object, &self.columns, TableId(0)).0
+    }
 }
 
 /// Optimizes a view's query with our list of rules and lowers it. What cannot be maintained is refused with 0A000.
-pub fn lower(query: &Query, view: ObjectId, catalog: &Catalog, next_table: TableId) -> Result<Lowered> {
-    lower::lower(query, view, catalog, next_table)
+pub fn lower(
+    query: &Query,
+    options: &ViewOptions,
+    view: ObjectId,
+    catalog: &Catalog,
+    next_table: TableId,
+) -> Result<Lowered> {
+    lower::lower(query, options, view, catalog, next_table)
 }

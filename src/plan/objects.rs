@@ -20,6 +20,7 @@ pub fn object_properties(object: &Object) -> Result<(Vec<Column>, Properties)> {
         },
         append_only,
         watermarks: object.watermark().map(|w| w.column).into_iter().collect(),
+        closing: vec![],
     };
     let properties = match &object.kind {
         ObjectKind::Table(table) => {

@@ -1,8 +1,6 @@
 //! What a view cannot be made of yet: refused by name, with a hint, before DataFusion rewrites the query.
 
 use datafusion::common::DataFusionError;
-use datafusion::common::JoinType;
-use datafusion::common::NullEquality;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::Aggregate;
@@ -10,7 +8,6 @@ use datafusion::logical_expr::Distinct;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::Subquery;
-use datafusion::logical_expr::logical_plan::Join;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -42,13 +39,8 @@ fn check_node(node: &LogicalPlan) -> Result<()> {
         LogicalPlan::Limit(_) => return Err(construct("LIMIT")),
         LogicalPlan::Sort(sort) if sort.fetch.is_some() => return Err(construct("LIMIT")),
         LogicalPlan::Window(_) => return Err(construct("a window function")),
-        LogicalPlan::Unnest(_) => return Err(construct("unnest")),
         LogicalPlan::RecursiveQuery(_) => return Err(construct("WITH RECURSIVE")),
         LogicalPlan::Distinct(Distinct::On(_)) => return Err(construct("DISTINCT ON")),
-        LogicalPlan::Join(join) if is_set_operation_all(join) => {
-            let name = if join.join_type == JoinType::LeftSemi { "INTERSECT ALL" } else { "EXCEPT ALL" };
-            return Err(construct(name));
-        }
         _ => {}
     }
     let mut refused = None;
@@ -65,41 +57,15 @@ fn check_node(node: &LogicalPlan) -> Result<()> {
     refused.map_or(Ok(()), Err)
 }
 
-/// DataFusion plans `EXCEPT` and `INTERSECT` as joins under which NULL equals NULL, and leaves the DISTINCT of the left side
-/// out for ALL, which is not what ALL means.
-fn is_set_operation_all(join: &Join) -> bool {
-    matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
-        && join.null_equality == NullEquality::NullEqualsNull
-        && !matches!(join.left.as_ref(), LogicalPlan::Distinct(_))
-}
-
 fn check_expr(expr: &Expr) -> Result<()> {
     match expr {
         Expr::ScalarFunction(function) => check_volatility(function),
-        Expr::ScalarSubquery(subquery) if !single_row(&subquery.subquery) => Err(Error::unsupported(
-            "a scalar subquery that may return more than one row is not supported in a materialized view",
-        )
-        .hint("Make it an aggregate, such as max(...), or join with it.")),
         Expr::InSubquery(test) => check_existence(&test.subquery),
         Expr::Exists(test) => check_existence(&test.subquery),
         Expr::WindowFunction(_) => Err(construct("a window function")),
         Expr::Unnest(_) => Err(construct("unnest")),
         Expr::GroupingSet(_) => Err(construct("GROUPING SETS")),
         _ => Ok(()),
-    }
-}
-
-/// Whether a plan can be seen to have at most one row: an aggregate without groups, or constants.
-fn single_row(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::Projection(node) => single_row(&node.input),
-        LogicalPlan::SubqueryAlias(node) => single_row(&node.input),
-        LogicalPlan::Filter(node) => single_row(&node.input),
-        LogicalPlan::Sort(node) => single_row(&node.input),
-        LogicalPlan::Aggregate(node) => node.group_expr.is_empty(),
-        LogicalPlan::EmptyRelation(_) => true,
-        LogicalPlan::Values(node) => node.values.len() <= 1,
-        _ => false,
     }
 }
 

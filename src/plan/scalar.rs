@@ -50,7 +50,26 @@ const TOTAL: &[&str] = &[
     "is_not_distinct_from",
 ];
 
+/// Functions that give an answer for any arguments, beside those that are [`TOTAL`].
+const SAFE: &[&str] = &["=", "<>", "<", "<=", ">", ">=", "and", "or", "not"];
+
 impl Scalar {
+    /// Whether some row can make it fail.
+    pub fn can_fail(&self) -> bool {
+        match self {
+            Scalar::Column(_) | Scalar::Literal(_) => false,
+            Scalar::Cast { .. } => true,
+            Scalar::Call { function, arguments, .. } => {
+                let safe = SAFE.contains(&function.as_str()) || TOTAL.contains(&function.as_str());
+                !safe || arguments.iter().any(Scalar::can_fail)
+            }
+            Scalar::Case { branches, otherwise, .. } => {
+                branches.iter().any(|(when, then)| when.can_fail() || then.can_fail())
+                    || otherwise.as_ref().is_some_and(|otherwise| otherwise.can_fail())
+            }
+        }
+    }
+
     /// The constant TRUE.
     pub fn truth() -> Scalar {
         Scalar::boolean(true)

@@ -28,11 +28,18 @@ struct Version1<N> {
     version: u32,
     /// The plan's nodes.
     nodes: N,
+    /// See [`Plan::allowed_lateness_us`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    allowed_lateness_us: i64,
+}
+
+fn is_zero(value: &i64) -> bool {
+    *value == 0
 }
 
 /// The plan as text.
 pub fn write(plan: &Plan) -> String {
-    let stored = Version1 { version: VERSION, nodes: &plan.nodes };
+    let stored = Version1 { version: VERSION, nodes: &plan.nodes, allowed_lateness_us: plan.allowed_lateness_us };
     serde_json::to_string(&stored).expect("a plan is plain data")
 }
 
@@ -46,7 +53,7 @@ pub fn read(text: &str) -> Result<Plan> {
         return Err(Error::corrupted(message).hint("Start the version of the server that wrote it, or a newer one."));
     }
     let stored: Version1<Vec<Node>> = serde_json::from_str(text).map_err(damaged)?;
-    let plan = Plan { nodes: stored.nodes };
+    let plan = Plan { nodes: stored.nodes, allowed_lateness_us: stored.allowed_lateness_us };
     check(&plan)?;
     Ok(plan)
 }
@@ -57,14 +64,19 @@ fn check(plan: &Plan) -> Result<()> {
         |node: &Node, what: &str| Err(Error::corrupted(format!("a stored plan is damaged: node {} {what}", node.id)));
     for (i, node) in plan.nodes.iter().enumerate() {
         let ports = match &node.op {
-            Op::Input { .. } | Op::Values { .. } => 0..=0,
+            Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } => 0..=0,
             Op::Union => 1..=usize::MAX,
             Op::Join => 2..=2,
             Op::Project { .. }
             | Op::Filter { .. }
             | Op::Negate
+            | Op::Repeat { .. }
             | Op::Arrange { .. }
             | Op::Aggregate { .. }
+            | Op::Window { .. }
+            | Op::Changes
+            | Op::Final { .. }
+            | Op::Session { .. }
             | Op::Materialize { .. } => 1..=1,
         };
         if node.id != NodeId(i as u32) {

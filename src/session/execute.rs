@@ -18,6 +18,7 @@ use crate::sql::bound::Ddl;
 use crate::sql::bound::Dml;
 use crate::sql::bound::Query;
 use crate::sql::bound::SettingStatement;
+use crate::sql::bound::Subscribe;
 use crate::sql::bound::TransactionStatement;
 use crate::types::Column;
 
@@ -32,6 +33,7 @@ pub(super) fn ends_failure(bound: &Bound) -> bool {
         },
         Bound::Empty => true,
         Bound::Query(_)
+        | Bound::Subscribe(_)
         | Bound::Dml(_)
         | Bound::Ddl(_)
         | Bound::Setting(_)
@@ -60,6 +62,7 @@ impl Session {
                 self.share(alone);
                 self.read(query, parameters).await
             }
+            Bound::Subscribe(subscribe) => self.subscribe(subscribe).await,
             Bound::Dml(dml) => {
                 self.share(alone);
                 self.write(dml, parameters).await
@@ -123,12 +126,33 @@ impl Session {
             Some(open) => interrupt.guard(open.transaction.read(query, parameters, facts)).await?,
             None => interrupt.guard(self.engine.read(query, parameters, facts)).await?,
         };
+        self.tell_of_errors(&rows.lacking)?;
         Ok(Outcome::Rows {
             columns: query.columns.as_slice().into(),
             rows: outcome::stream(rows),
             tag: Tag::Count("SELECT"),
             binary: false,
         })
+    }
+
+    /// Says that a read goes over views with rows that could not be computed; under `strict_errors` it fails.
+    fn tell_of_errors(&mut self, lacking: &[String]) -> Result<()> {
+        let Some(first) = lacking.first() else { return Ok(()) };
+        let names = lacking.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let message = format!("rows are missing that could not be computed, of {names}");
+        let hint = format!("See them with SELECT * FROM {first}$errors.");
+        if self.settings.is_on("strict_errors") {
+            return Err(Error::new(Kind::NotReady, message).hint(format!("{hint} SET strict_errors = off to read on.")));
+        }
+        self.notices.push(Notice::info(format!("{message}: see {first}$errors")));
+        Ok(())
+    }
+
+    async fn subscribe(&mut self, subscribe: &Subscribe) -> Result<Outcome> {
+        let rows = self.interrupt.guard(self.engine.subscribe(subscribe)).await?;
+        self.tell_of_errors(&rows.lacking)?;
+        let columns = subscribe.columns.as_slice().into();
+        Ok(Outcome::Rows { columns, rows: outcome::stream(rows), tag: Tag::Count("SUBSCRIBE"), binary: false })
     }
 
     async fn write(&mut self, dml: &Dml, parameters: &[Parameter]) -> Result<Outcome> {

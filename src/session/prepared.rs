@@ -14,6 +14,7 @@ use crate::sql::bound::Ddl;
 use crate::sql::bound::Dml;
 use crate::sql::bound::Query;
 use crate::sql::bound::SettingStatement;
+use crate::sql::bound::SubscribeTarget;
 use crate::types::Column;
 use crate::types::SqlType;
 
@@ -126,6 +127,10 @@ fn parameters(bound: &Bound) -> Vec<SqlType> {
             | Ddl::Drop { .. }
             | Ddl::CreateSchema { .. }
             | Ddl::DropSchema { .. } => None,
+        },
+        Bound::Subscribe(subscribe) => match &subscribe.target {
+            SubscribeTarget::Query(query) => Some(query),
+            SubscribeTarget::Object(_) => None,
         },
         Bound::Empty
         | Bound::Transaction(_)

@@ -2,7 +2,7 @@
 //! are checked, queries are DataFusion's logical plans (not yet optimized) whose table scans are [`RelationSource`]s.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -15,11 +15,11 @@ use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableProviderFi
 use datafusion::physical_expr::create_physical_expr;
 
 use crate::catalog::system;
-use crate::catalog::{Fill, Format, Watermark};
+use crate::catalog::{Feed, Watermark};
 use crate::error::{Error, Result};
 use crate::formats::copy;
 use crate::functions::from_datafusion;
-use crate::ids::ObjectId;
+use crate::ids::{Epoch, ObjectId};
 use crate::types::{Column, SqlType};
 
 /// A statement ready to be executed.
@@ -28,6 +28,7 @@ pub enum Bound {
     /// Nothing but blanks and comments.
     Empty,
     Query(Query),
+    Subscribe(Subscribe),
     Dml(Dml),
     Ddl(Ddl),
     Transaction(TransactionStatement),
@@ -88,6 +89,7 @@ impl Bound {
     pub fn columns(&self) -> Option<&[Column]> {
         match self {
             Bound::Query(query) => Some(&query.columns),
+            Bound::Subscribe(subscribe) => Some(&subscribe.columns),
             Bound::Dml(dml) => match dml {
                 Dml::Insert { returning, .. } | Dml::Update { returning, .. } | Dml::Delete { returning, .. } => {
                     returning.as_ref().map(|returning| returning.columns.as_slice())
@@ -171,6 +173,30 @@ impl Query {
     }
 }
 
+/// A read that goes on: rows as they are, then every change as it is committed.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// Whose changes.
+    pub target: SubscribeTarget,
+    /// The columns of a change, those of the system first.
+    pub columns: Vec<Column>,
+    /// Whether the rows as they are come first.
+    pub snapshot: bool,
+    /// Whether the end of epochs is told.
+    pub progress: bool,
+    /// The epoch after which to go on.
+    pub as_of: Option<Epoch>,
+}
+
+/// What is subscribed to.
+#[derive(Clone, Debug)]
+pub enum SubscribeTarget {
+    /// A table or materialized view.
+    Object(ObjectId),
+    /// A query, or what is not stored.
+    Query(Box<Query>),
+}
+
 /// A change to a table.
 #[derive(Clone, Debug)]
 pub enum Dml {
@@ -230,16 +256,18 @@ pub enum Ddl {
         primary_key: Vec<usize>,
         append_only: bool,
         watermark: Option<Watermark>,
+        /// How long its changes are kept, in milliseconds.
+        retain_history_ms: Option<u64>,
+        /// The connector of a stored source; where it starts is not known yet.
+        feed: Option<Feed>,
         sql: String,
     },
     CreateSource {
         name: Name,
         if_not_exists: bool,
         columns: Vec<Column>,
-        fills: Vec<Fill>,
-        connector: String,
-        options: BTreeMap<String, String>,
-        format: Option<Format>,
+        /// Where it starts is not known yet.
+        feed: Feed,
         watermark: Option<Watermark>,
         sql: String,
     },
@@ -259,6 +287,9 @@ pub enum Ddl {
         if_not_exists: bool,
         query: String,
         bound: Query,
+        options: ViewOptions,
+        /// How long its changes are kept, in milliseconds.
+        retain_history_ms: Option<u64>,
         sql: String,
     },
     /// Resolved ids, in the order named; what did not exist under IF EXISTS is in `missing` for the NOTICE.
@@ -278,6 +309,15 @@ pub enum Ddl {
         cascade: bool,
         missing: Vec<String>,
     },
+}
+
+/// What a materialized view's definition says besides its query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewOptions {
+    /// A window is closed when the watermark has passed its end by so much, in microseconds.
+    pub allowed_lateness_us: i64,
+    /// Whether a window appears only when it is closed (`EMIT ON WINDOW CLOSE`).
+    pub emit_final: bool,
 }
 
 /// Schema and name of an object to be.

@@ -125,12 +125,14 @@ pub fn after_dangling_comma(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> 
 
 /// `TUMBLE(TABLE t, DESCRIPTOR(ts), ...)` becomes `TUMBLE(t, ts, ...)`, and `TABLE(TUMBLE(...))` loses its wrapping.
 /// Takes tokens without blanks.
+/// `SESSION(t PARTITION BY k, ts, ...)` becomes `SESSION(t, k, ts, ...)`.
 pub fn fold_windows(tokens: &mut Vec<TokenWithSpan>) {
     let mut removed = Vec::new();
     for at in 0..tokens.len().saturating_sub(1) {
         let is_window = WINDOWS.iter().any(|name| is_word(&tokens[at].token, name));
         if is_window && tokens[at + 1].token == Token::LParen {
             fold_window(tokens, at, &mut removed);
+            separate_partition(tokens, at, &mut removed);
         }
     }
     removed.sort_unstable();
@@ -156,6 +158,23 @@ fn fold_window(tokens: &[TokenWithSpan], at: usize, removed: &mut Vec<usize>) {
             && let Some(end) = matching(tokens, i + 1)
         {
             removed.extend([i, i + 1, end]);
+        }
+    }
+}
+
+/// A comma for `PARTITION BY` in the arguments of the window function at `at`.
+fn separate_partition(tokens: &mut [TokenWithSpan], at: usize, removed: &mut Vec<usize>) {
+    let Some(close) = matching(tokens, at + 1) else { return };
+    let mut depth = 0;
+    for i in at + 1..close {
+        match tokens[i].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ if depth == 1 && is_word(&tokens[i].token, "partition") && is_word(&tokens[i + 1].token, "by") => {
+                tokens[i].token = Token::Comma;
+                removed.push(i + 1);
+            }
+            _ => {}
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::types::SqlType;
 
 pub mod bound;
+pub mod window;
 mod stack;
 pub mod semantics;
 pub mod dialect;

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{Envelope, Format};
 use crate::error::{Error, Result};
-use crate::formats::Encode;
+use crate::formats::{Encode, Envelope, Format};
 use crate::sql::parse::ast::{FormatClause, OptionValue};
 
 /// The idle timeout of a watermark that says none, in milliseconds.
@@ -31,6 +30,19 @@ impl Options {
         Some(self.values.remove(at))
     }
 
+    /// Takes a boolean as Postgres writes them: `true`, `'on'`, `0`.
+    pub fn boolean(&mut self, key: &'static str) -> Result<Option<bool>> {
+        let Some(option) = self.take(key) else { return Ok(None) };
+        match option.value.to_lowercase().as_str() {
+            "true" | "on" | "yes" | "1" => Ok(Some(true)),
+            "false" | "off" | "no" | "0" => Ok(Some(false)),
+            _ => {
+                let message = format!("invalid value for option \"{key}\": \"{}\"", option.value);
+                Err(Error::invalid_parameter(message).at(option.position).hint("Write true or false."))
+            }
+        }
+    }
+
     /// Takes a duration such as `5 minutes`, `'30s'` or `1500` (milliseconds), in milliseconds.
     pub fn duration_ms(&mut self, key: &'static str) -> Result<Option<u64>> {
         let Some(option) = self.take(key) else { return Ok(None) };
@@ -42,18 +54,6 @@ impl Options {
                     .at(option.position)
                     .hint("Write a duration such as '30 seconds' or '5 min'."))
             }
-        }
-    }
-
-    /// Takes `true` or `false`.
-    pub fn boolean(&mut self, key: &'static str) -> Result<Option<bool>> {
-        let Some(option) = self.take(key) else { return Ok(None) };
-        match option.value.to_lowercase().as_str() {
-            "true" | "on" => Ok(Some(true)),
-            "false" | "off" => Ok(Some(false)),
-            _ => Err(Error::invalid_parameter(format!("invalid value for option \"{key}\": \"{}\"", option.value))
-                .at(option.position)
-                .hint("Write true or false.")),
         }
     }
 
@@ -84,13 +84,19 @@ pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
 /// What FORMAT and ENCODE mean.
 pub fn format(clause: &FormatClause) -> Result<Format> {
     let mut options = Options::new(&clause.options);
-    let format = match (clause.format.as_str(), clause.encode.as_str()) {
-        ("plain", "json") => Format { envelope: Envelope::Plain, encode: Encode::Json },
-        ("plain", "csv") => Format { envelope: Envelope::Plain, encode: csv(&mut options)? },
-        (format, encode) => {
+    let envelope = match clause.format.as_str() {
+        "plain" => Some(Envelope::Plain),
+        "upsert" => Some(Envelope::Upsert),
+        _ => None,
+    };
+    let format = match (envelope, clause.encode.as_str()) {
+        (Some(envelope), "json") => Format { envelope, encode: Encode::Json },
+        (Some(envelope), "csv") => Format { envelope, encode: csv(&mut options)? },
+        (_, encode) => {
+            let format = &clause.format;
             let message = format!("FORMAT {} ENCODE {} is not supported", format.to_uppercase(), encode.to_uppercase());
             let error = Error::unsupported(message).at(clause.position);
-            return Err(error.hint("FORMAT PLAIN ENCODE JSON and FORMAT PLAIN ENCODE CSV are."));
+            return Err(error.hint("FORMAT PLAIN and FORMAT UPSERT are, with ENCODE JSON and ENCODE CSV."));
         }
     };
     options.finish()?;

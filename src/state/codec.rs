@@ -12,6 +12,8 @@ pub mod row;
 mod tests;
 
 pub use key::KeyCodec;
+pub use key::leading_micros;
+pub use key::micros_prefix;
 pub use row::RowCodec;
 
 /// Many byte strings one after the other.

@@ -27,6 +27,8 @@ pub struct Scan {
     sealed: Option<(Arc<Sealed>, Range<usize>)>,
     /// Which side gave the last entry and has to move on.
     last: Option<Side>,
+    /// What is scanned.
+    space: Space,
     /// How long the prefix of the space is, which the caller does not see.
     prefix_len: usize,
     /// Which end comes first.
@@ -84,7 +86,7 @@ impl Scan {
             let range = sealed.range(space.family(), &start, end.as_deref());
             (sealed, range)
         });
-        Scan { committed, _snapshot: snapshot, sealed, last: None, prefix_len: prefix.len(), direction }
+        Scan { committed, _snapshot: snapshot, sealed, last: None, space, prefix_len: prefix.len(), direction }
     }
 
     /// The next entry; the slices live until the next call.
@@ -104,6 +106,17 @@ impl Scan {
             Side::Sealed | Side::Both => self.sealed_key().zip(self.sealed_value()),
         };
         Ok(entry.map(|(key, value)| (&key[self.prefix_len..], value)))
+    }
+
+    /// Leaps: the next entry is the first at or after this key, inside the bounds of the scan. Of a scan in key order only.
+    pub fn seek(&mut self, key: &[u8]) {
+        debug_assert!(self.direction == Direction::Forward);
+        let key = self.space.prefix().key(key);
+        self.committed.seek(&key);
+        if let Some((sealed, range)) = &mut self.sealed {
+            range.start = sealed.range(self.space.family(), &key, None).start.min(range.end);
+        }
+        self.last = None;
     }
 
     /// Leaves the last entry behind.

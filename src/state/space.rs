@@ -13,6 +13,8 @@ pub enum Space {
     Progress,
     /// Operator state of one table, split by shard.
     State(TableId, Shard),
+    /// All shards of one table's operator state; keys begin with the number of the shard, 2 bytes big-endian.
+    Table(TableId),
     /// Rows of a table or view, in key order.
     Relation(ObjectId),
     /// Deltas of an object by epoch.
@@ -25,7 +27,7 @@ impl Space {
         match self {
             Space::Catalog => Family::Catalog,
             Space::Progress => Family::Progress,
-            Space::State(_, _) => Family::State,
+            Space::State(_, _) | Space::Table(_) => Family::State,
             Space::Relation(_) => Family::Relations,
             Space::Changelog(_) => Family::Changelog,
         }
@@ -41,6 +43,7 @@ impl Space {
                 prefix.append(table.0.to_be_bytes());
                 prefix.append(shard.0.to_be_bytes());
             }
+            Space::Table(table) => prefix.append(table.0.to_be_bytes()),
             Space::Relation(object) | Space::Changelog(object) => prefix.append(object.0.to_be_bytes()),
         }
         prefix

@@ -1,5 +1,6 @@
 //! The store: one RocksDB, one atomic write an epoch.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use rocksdb::ColumnFamily;
 use rocksdb::DBWithThreadMode;
 use rocksdb::ErrorKind;
 use rocksdb::Range;
+use rocksdb::ReadOptions;
 use rocksdb::SingleThreaded;
 use rocksdb::WriteBatch;
 use rocksdb::WriteOptions;
@@ -24,6 +26,7 @@ use crate::state::codec::prefix_end;
 use crate::state::reader::StateReader;
 use crate::state::snapshot::Snapshot;
 use crate::state::space::Family;
+use crate::state::space::Space;
 use crate::state::tuning;
 use crate::state::writes::Sealed;
 
@@ -150,6 +153,26 @@ impl Store {
         self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)
     }
 
+    /// Drops an object's changelog from a key on, up to and with this epoch.
+    pub fn drop_changes(&self, object: ObjectId, from: &[u8], up_to: Epoch) -> Result<()> {
+        let prefix = Space::Changelog(object).prefix();
+        let mut batch = WriteBatch::default();
+        let (from, to) = (prefix.key(from), prefix.key(&up_to.next().0.to_be_bytes()));
+        batch.delete_range_cf(self.family(Family::Changelog), from, to);
+        self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)
+    }
+
+    /// The tables that have operator state.
+    pub fn tables(&self) -> Result<BTreeSet<TableId>> {
+        Ok(self.numbers(Family::State)?.into_iter().map(TableId).collect())
+    }
+
+    /// The objects that have rows or a changelog.
+    pub fn objects(&self) -> Result<BTreeSet<ObjectId>> {
+        let numbers = [self.numbers(Family::Relations)?, self.numbers(Family::Changelog)?];
+        Ok(numbers.into_iter().flatten().map(ObjectId).collect())
+    }
+
     /// About how many bytes of disk a state table takes. What is only in memtables does not count.
     pub fn table_bytes(&self, table: TableId) -> u64 {
         self.range_bytes(Family::State, table.0)
@@ -186,6 +209,24 @@ impl Store {
         };
         let damaged = || Error::corrupted(format!("record \"{}\" of the store is damaged", key.escape_ascii()));
         Ok(Some(Epoch(u64::from_be_bytes(bytes.try_into().map_err(|_| damaged())?))))
+    }
+
+    /// The numbers that the keys of a family begin with.
+    fn numbers(&self, family: Family) -> Result<Vec<u32>> {
+        let mut options = ReadOptions::default();
+        options.set_total_order_seek(true);
+        let mut entries = self.db.raw_iterator_cf_opt(self.family(family), options);
+        let mut numbers = Vec::new();
+        entries.seek_to_first();
+        while let Some(key) = entries.key() {
+            let damaged = || Error::corrupted(format!("a key of the store's {} is damaged", family.name()));
+            let number = u32::from_be_bytes(*key.first_chunk().ok_or_else(damaged)?);
+            numbers.push(number);
+            let [_, next] = number_range(number);
+            entries.seek(next);
+        }
+        entries.status().map_err(store_error)?;
+        Ok(numbers)
     }
 
     fn range_bytes(&self, family: Family, number: u32) -> u64 {

@@ -1,6 +1,7 @@
 //! The bank: money moves between accounts while readers look. It is never created and never lost, so every view of the total
-//! reads the same at every moment, in every statement and in every transaction.
+//! reads the same at every moment, in every statement and in every transaction, and after every epoch of a subscription.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -14,6 +15,7 @@ use tokio_postgres::Client;
 
 use crate::support::Server;
 use crate::support::execute;
+use crate::support::follower::Follower;
 use crate::support::rows;
 use crate::support::value;
 
@@ -81,6 +83,8 @@ struct Bank {
     retried: AtomicU64,
     /// Reads of an invariant.
     read: AtomicU64,
+    /// Epochs that subscribers were through with.
+    followed: AtomicU64,
     /// The number of the next row of the book.
     next: AtomicU64,
 }
@@ -193,6 +197,44 @@ async fn watch_in_transaction(client: &Client, random: &mut StdRng) {
     execute(client, "COMMIT").await;
 }
 
+/// What is followed, and what its rows must come to after each epoch: how often each row is there, and the row.
+type Check = fn(&BTreeMap<String, i64>) -> bool;
+
+/// The sum of a column over the rows.
+fn sum(rows: &BTreeMap<String, i64>, column: usize) -> i64 {
+    let value = |row: &str| row.split('|').nth(column).expect("the column").parse::<i64>().expect("a number");
+    rows.iter().map(|(row, count)| value(row) * count).sum()
+}
+
+/// Views, tables and queries, and what holds in them after every epoch.
+const FOLLOWED: &[(&str, Check)] = &[
+    ("account", |rows| sum(rows, 1) == 10_000 && rows.len() == 10),
+    ("account_total", |rows| rows.contains_key("10000|10")),
+    ("bracket", |rows| sum(rows, 1) == 10_000 && sum(rows, 2) == 10),
+    ("bracket_total", |rows| rows.contains_key("10000|10")),
+    ("balance", |rows| sum(rows, 1) == 0 && rows.len() == 10),
+    ("total", |rows| rows.contains_key("0")),
+    ("unmatched", |rows| rows.contains_key("0")),
+    ("(SELECT sum(balance) AS s FROM account)", |rows| rows.contains_key("10000")),
+    ("(SELECT account, credits FROM credits UNION ALL SELECT account, -debits FROM debits)", |rows| sum(rows, 1) == 0),
+];
+
+/// Follows one of them, and looks at its rows whenever an epoch is through.
+async fn follow(client: Client, bank: Arc<Bank>, target: &str, holds: Check) {
+    let mut follower = Follower::start(client, &format!("SUBSCRIBE TO {target} WITH (progress)")).await;
+    let mut last = 0;
+    while bank.is_open() {
+        let change = follower.next().await.unwrap_or_else(|error| panic!("{target}: {error:?}"));
+        assert!(change.epoch >= last, "{target}: epoch {} after {last}", change.epoch);
+        last = change.epoch;
+        if change.diff.is_none() {
+            assert!(holds(&follower.rows), "{target} after epoch {}: {:?}", change.epoch, follower.rows);
+            assert!(follower.rows.values().all(|count| *count == 1), "{target}: {:?}", follower.rows);
+            bank.followed.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
 #[test]
 fn the_total_reads_the_same_at_every_moment() {
     crate::runtime().block_on(async {
@@ -212,6 +254,9 @@ fn the_total_reads_the_same_at_every_moment() {
             clients.spawn(watch(server.connect().await, bank.clone(), 200 + number));
             clients.spawn(watch(server.connect().await, bank.clone(), 300 + number));
         }
+        for (target, holds) in FOLLOWED {
+            clients.spawn(follow(server.connect().await, bank.clone(), target, *holds));
+        }
         let close = bank.clone();
         tokio::spawn(async move {
             tokio::time::sleep(DURATION).await;
@@ -220,9 +265,13 @@ fn the_total_reads_the_same_at_every_moment() {
         while let Some(client) = clients.join_next().await {
             client.expect("no client fails");
         }
-        let [moved, retried, read] = [&bank.moved, &bank.retried, &bank.read].map(|count| count.load(Ordering::SeqCst));
-        println!("{moved} transfers, {retried} retried, {read} reads");
-        assert!(moved > 20 && read > 20, "{moved} transfers, {read} reads");
+        let counts = [&bank.moved, &bank.retried, &bank.read, &bank.followed];
+        let [moved, retried, read, followed] = counts.map(|count| count.load(Ordering::SeqCst));
+        println!("{moved} transfers, {retried} retried, {read} reads, {followed} epochs followed");
+        assert!(
+            moved > 20 && read > 20 && followed > 20,
+            "{moved} transfers, {read} reads, {followed} epochs followed"
+        );
         let client = server.connect().await;
         for (query, answer) in INVARIANTS {
             assert_eq!(value(&client, query).await, *answer, "{query}");

@@ -1,6 +1,6 @@
 //! Whether every number is exact: random views under random histories against a real PostgreSQL ([`oracle`]), under
-//! `kill -9` at any moment ([`crashes`]), beside statements larger than memory ([`memory`]), and for every reader at every
-//! moment ([`bank`]).
+//! `kill -9` at any moment ([`crashes`]), beside statements larger than memory ([`memory`]), for every reader at every moment
+//! ([`bank`]), and change by change ([`subscriptions`]).
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -9,6 +9,7 @@ mod bank;
 mod crashes;
 mod memory;
 mod oracle;
+mod subscriptions;
 
 /// A number from the environment.
 fn from_environment(name: &str) -> Option<u64> {

@@ -16,6 +16,7 @@ use tokio_postgres::NoTls;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::SimpleQueryRow;
 
+pub mod follower;
 pub mod postgres;
 
 /// A server process with a data directory of its own; killed when dropped.

@@ -1,13 +1,13 @@
 //! `ms_catalog`: objects, sources, watermarks, offsets and the epoch, as they stand.
 
 use crate::catalog::Catalog;
-use crate::catalog::Format;
+use crate::catalog::Feed;
 use crate::catalog::Object;
-use crate::catalog::ObjectKind;
-use crate::catalog::Source;
 use crate::catalog::system::SystemContext;
 use crate::catalog::system::rows::Rows;
 use crate::catalog::system::rows::Value;
+use crate::connectors;
+use crate::formats::Format;
 use crate::ids::ObjectId;
 
 /// Fills the relation of `ms_catalog` with this name.
@@ -36,18 +36,16 @@ fn objects(catalog: &Catalog, rows: &mut Rows) {
     }
 }
 
-/// The sources of a catalog.
-fn all_sources(catalog: &Catalog) -> impl Iterator<Item = (&Object, &Source)> {
-    catalog.objects().filter_map(|object| match &object.kind {
-        ObjectKind::Source(source) => Some((object.as_ref(), source)),
-        ObjectKind::Table(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) => None,
-    })
+/// The sources of a catalog, stored ones too.
+fn all_sources(catalog: &Catalog) -> impl Iterator<Item = (&Object, &Feed)> {
+    catalog.objects().filter_map(|object| Some((object.as_ref(), object.feed()?)))
 }
 
 fn sources(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
     for (object, source) in all_sources(catalog) {
         let trouble = context.troubles.iter().find(|(id, _)| *id == object.id).map(|(_, text)| text.as_str());
-        let options: Vec<String> = source.options.iter().map(|(name, value)| format!("{name} = '{value}'")).collect();
+        let shown = |name, value| format!("{name} = '{}'", connectors::shown(&source.connector, name, value));
+        let options: Vec<String> = source.options.iter().map(|(name, value)| shown(name, value)).collect();
         let format = source.format.as_ref().map(Format::to_string);
         rows.push([
             ("id", object.id.0.into()),

@@ -31,9 +31,11 @@ pub(super) fn fill(name: &str, catalog: &Catalog, rows: &mut Rows) {
     }
 }
 
-/// `relkind`: a source is shown as a foreign table, which it is: rows that live elsewhere.
+/// `relkind`: a source is shown as a foreign table, which it is: rows that live elsewhere. What the system keeps for other
+/// objects is shown as tables, so that lists of views show what was declared.
 pub(super) fn kind(object: &Object) -> &'static str {
     match &object.kind {
+        _ if object.is_part() => "r",
         ObjectKind::Table(_) => "r",
         ObjectKind::Source(_) => "f",
         ObjectKind::View(_) => "v",
@@ -317,7 +319,7 @@ fn views(catalog: &Catalog, rows: &mut Rows) {
 }
 
 fn materialized_views(catalog: &Catalog, rows: &mut Rows) {
-    for object in catalog.objects() {
+    for object in catalog.objects().filter(|object| !object.is_part()) {
         if let ObjectKind::MaterializedView(view) = &object.kind {
             rows.push([
                 ("schemaname", object.schema.as_str().into()),

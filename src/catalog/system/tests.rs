@@ -27,9 +27,10 @@ fn catalog() -> Catalog {
         id: ObjectId(id),
         schema: PUBLIC.into(),
         name: name.into(),
-        sql: String::new(),
+        sql: format!("CREATE {name}"),
         depends_on: depends_on.iter().map(|id| ObjectId(*id)).collect::<BTreeSet<_>>(),
         created: 0,
+        retain_history_ms: None,
         kind,
     };
     let table = Table {
@@ -38,6 +39,7 @@ fn catalog() -> Catalog {
         primary_key: vec![0],
         append_only: false,
         watermark: None,
+        feed: None,
     };
     catalog.insert(object(16384, "t", &[], ObjectKind::Table(table)));
     let view =

@@ -27,6 +27,7 @@ use super::options::OptionSpec;
 use super::options::Options;
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::Envelope;
 use crate::time::Clock;
 use crate::types::Column;
 use crate::types::SqlType;
@@ -69,11 +70,19 @@ impl Connector for Files {
         "file"
     }
 
+    fn options(&self) -> &'static [OptionSpec] {
+        OPTIONS
+    }
+
     fn validate(&self, spec: &SourceSpec) -> Result<()> {
         Settings::of(spec)?;
-        if spec.encode.is_none() {
+        let Some(format) = &spec.format else {
             return Err(Error::invalid_parameter("a source of files needs a FORMAT")
                 .hint("Write FORMAT PLAIN ENCODE JSON or FORMAT PLAIN ENCODE CSV after the options."));
+        };
+        if format.envelope == Envelope::Upsert {
+            return Err(Error::unsupported("the lines of a file have no keys, which FORMAT UPSERT needs")
+                .hint("Write FORMAT PLAIN: a table with a PRIMARY KEY is overwritten by its columns."));
         }
         for (column, part) in &spec.columns {
             check_column(column, part)?;

@@ -118,7 +118,8 @@ impl FileReader {
         clock: Arc<dyn Clock>,
         events: Sender<SourceEvent>,
     ) -> Result<FileReader> {
-        let encode = spec.encode.clone().ok_or_else(|| Error::internal("a source of files has no format"))?;
+        let format = spec.format.as_ref().ok_or_else(|| Error::internal("a source of files has no format"))?;
+        let encode = format.encode.clone();
         let name = spec.name.clone();
         let mut from = from;
         if let Some(until) = &spec.until {
@@ -342,6 +343,7 @@ impl Run {
             source: self.looks.spec.source,
             partition: name.to_string(),
             batch,
+            deleted: Vec::new(),
             offsets,
             next_offset: position as i64,
             at_end,

@@ -14,8 +14,8 @@ use crate::connectors::Part;
 use crate::connectors::SourceSpec;
 use crate::error::Error;
 use crate::error::Result;
-use crate::formats::DecodeError;
 use crate::formats::Decoder;
+use crate::formats::Fault;
 use crate::types::schema_of;
 
 /// So much of a record that is an error is kept with it.
@@ -36,6 +36,8 @@ pub(super) struct RowsBuilder {
     /// How many bytes of payload they came from.
     bytes: usize,
     errors: Vec<MessageError>,
+    /// Those of the record at hand.
+    faults: Vec<Fault>,
 }
 
 /// Where a column's values come from.
@@ -64,11 +66,20 @@ impl RowsBuilder {
                 Part::Offset | Part::Key | Part::Partition | Part::Timestamp | Part::Headers => Origin::Offset,
             });
         }
-        let encode = spec.encode.as_ref().ok_or_else(|| Error::internal("a source of files has no format"))?;
-        let decoder = Decoder::new(encode, &fields, &spec.fields)?;
+        let format = spec.format.as_ref().ok_or_else(|| Error::internal("a source of files has no format"))?;
+        let decoder = Decoder::new(&format.encode, &fields, &spec.fields)?;
         let schema = schema_of(&spec.columns.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>());
-        let (offsets, errors) = (Vec::new(), Vec::new());
-        Ok(RowsBuilder { schema, decoder, payload_columns, columns, name: name.to_string(), offsets, bytes: 0, errors })
+        Ok(RowsBuilder {
+            schema,
+            decoder,
+            payload_columns,
+            columns,
+            name: name.to_string(),
+            offsets: Vec::new(),
+            bytes: 0,
+            errors: Vec::new(),
+            faults: Vec::new(),
+        })
     }
 
     /// How many records are in it, good and bad.
@@ -84,7 +95,7 @@ impl RowsBuilder {
     /// Takes the record of names that the file begins with.
     pub(super) fn header(&mut self, record: &[u8]) -> Result<()> {
         self.decoder.header(record).map_err(|error| {
-            Error::invalid_parameter(format!("the first line of \"{}\" is no header: {}", self.name, error.reason))
+            Error::invalid_parameter(format!("the first line of \"{}\" is no header: {error}", self.name))
         })
     }
 
@@ -94,13 +105,14 @@ impl RowsBuilder {
             return;
         }
         self.bytes += record.len();
-        match self.decoder.decode(record) {
+        let payload = || Some(record[..record.len().min(PAYLOAD_MAX)].to_vec());
+        match self.decoder.decode(record, &mut self.faults) {
             Ok(()) => self.offsets.push(offset),
-            Err(DecodeError { reason, column }) => {
-                let payload = Some(record[..record.len().min(PAYLOAD_MAX)].to_vec());
-                let column = column.map(|index| self.payload_columns[index].clone());
-                self.errors.push(MessageError { offset, payload, reason, column });
-            }
+            Err(reason) => self.errors.push(MessageError { offset, payload: payload(), reason, column: None }),
+        }
+        for Fault { column, reason } in self.faults.drain(..) {
+            let column = Some(self.payload_columns[column].clone());
+            self.errors.push(MessageError { offset, payload: payload(), reason, column });
         }
     }
 

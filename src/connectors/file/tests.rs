@@ -13,6 +13,7 @@ use crate::connectors::Environment;
 use crate::connectors::SourceBatch;
 use crate::error::Kind;
 use crate::formats::Encode;
+use crate::formats::Format;
 use crate::ids::ObjectId;
 use crate::time::SystemClock;
 
@@ -49,7 +50,7 @@ impl World {
             name: "s".into(),
             columns,
             fields: vec!["n".into()],
-            encode: Some(Encode::Json),
+            format: Some(Format { envelope: Envelope::Plain, encode: Encode::Json }),
             options: self.options.clone(),
             until: None,
             environment: Arc::new(environment),
@@ -197,7 +198,10 @@ fn a_line_without_end_is_an_error_and_passed_over() {
 fn a_header_names_the_fields_of_a_csv_file() {
     let world = World::new("a.csv", false);
     world.write("a.csv", "name,N\n\"two\nlines\",1\nx,2\n");
-    let spec = || SourceSpec { encode: Some(Encode::Csv { header: true, delimiter: b',' }), ..world.spec() };
+    let spec = || SourceSpec {
+        format: Some(Format { envelope: Envelope::Plain, encode: Encode::Csv { header: true, delimiter: b',' } }),
+        ..world.spec()
+    };
     let (_reader, events) = world.read(spec(), world.start().unwrap());
     assert_eq!(shown(&until(&events, &[("a.csv", 25)])), ["a.csv:1@7", "a.csv:2@21"]);
     let (_reader, events) = world.read(spec(), Positions::from([("a.csv".into(), 21)]));

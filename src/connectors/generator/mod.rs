@@ -12,6 +12,7 @@ use arrow::array::RecordBatchOptions;
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::Sender;
 
+use self::datagen::Plan;
 use self::timeline::Timeline;
 use super::Connector;
 use super::EndQuestion;
@@ -34,6 +35,7 @@ use crate::time::Clock;
 use crate::types::Column;
 use crate::types::schema_of;
 
+mod datagen;
 mod timeline;
 mod nexmark;
 mod sequence;
@@ -110,14 +112,16 @@ const OPTIONS: &[OptionSpec] = &[
     },
 ];
 
+pub(super) use self::datagen::Datagen;
+
 /// `connector = 'generator'`.
 pub(super) struct Generator;
 
 /// What is generated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Nexmark(nexmark::Table),
-    Sequence,
+    Nexmark(nexmark::Table, Timeline),
+    Sequence(Timeline),
+    Plan(Arc<Plan>),
 }
 
 /// A running generator; its thread and its handle share it.
@@ -125,7 +129,6 @@ struct Run {
     spec: SourceSpec,
     schema: SchemaRef,
     kind: Kind,
-    timeline: Timeline,
     /// Names of the generated columns that are wanted, in order.
     fields: Vec<String>,
     /// The number of the first event.
@@ -148,6 +151,10 @@ struct GeneratorReader {
 impl Connector for Generator {
     fn name(&self) -> &'static str {
         "generator"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        OPTIONS
     }
 
     fn validate(&self, spec: &SourceSpec) -> Result<()> {
@@ -190,13 +197,16 @@ impl Connector for Generator {
         events: Sender<SourceEvent>,
     ) -> Result<Box<dyn Reader>> {
         self.validate(&spec)?;
-        let run = Arc::new(Run::new(spec, &from, clock)?);
-        let mut workers = Workers::new();
-        let stop = workers.stop_signal();
-        let thread = run.clone();
-        workers.spawn(format!("generate {}", run.spec.name), move || thread.generate(&stop, &events))?;
-        Ok(Box::new(GeneratorReader { run, _workers: workers }))
+        run(spec, &from, clock)?.start(events)
     }
+}
+
+/// A generator that has come so far.
+fn run(spec: SourceSpec, from: &Positions, clock: Arc<dyn Clock>) -> Result<Run> {
+    let options = checked(&spec.options)?;
+    let (kind, rate) = (Kind::of(&options)?, options.number("rate").expect("the option has a default"));
+    let rows = options.integer("rows").map(|rows| rows as u64);
+    Ok(Run::new(spec, kind, rate, rows, from, clock))
 }
 
 impl Reader for GeneratorReader {
@@ -212,40 +222,39 @@ impl Reader for GeneratorReader {
 impl Kind {
     fn of(options: &Options<'_>) -> Result<Kind> {
         if options.text("generator") == Some("sequence") {
-            return Ok(Kind::Sequence);
+            return Ok(Kind::Sequence(Timeline::of(options)));
         }
         let table = options.text("nexmark.table").ok_or_else(|| {
             Error::invalid_parameter("generator 'nexmark' needs the option \"nexmark.table\"")
                 .hint("It is one of 'person', 'auction', 'bid'.")
         })?;
-        Ok(Kind::Nexmark(nexmark::Table::of(table)))
+        Ok(Kind::Nexmark(nexmark::Table::of(table), Timeline::of(options)))
     }
 
-    /// All columns it can generate.
-    fn columns(self) -> Vec<Column> {
+    /// All columns it can generate; those of a plan are as they are declared.
+    fn columns(&self) -> Vec<Column> {
         match self {
-            Kind::Nexmark(table) => table.columns(),
-            Kind::Sequence => sequence::columns(),
+            Kind::Nexmark(table, _) => table.columns(),
+            Kind::Sequence(_) => sequence::columns(),
+            Kind::Plan(_) => Vec::new(),
         }
     }
 
     /// How many events of all kinds hold about `rows` rows of this one.
-    fn events_of(self, rows: u64) -> u64 {
+    fn events_of(&self, rows: u64) -> u64 {
         match self {
-            Kind::Nexmark(table) => table.events_of(rows),
-            Kind::Sequence => rows,
+            Kind::Nexmark(table, _) => table.events_of(rows),
+            Kind::Sequence(_) | Kind::Plan(_) => rows,
         }
     }
 }
 
 impl Run {
-    fn new(spec: SourceSpec, from: &Positions, clock: Arc<dyn Clock>) -> Result<Run> {
-        let options = checked(&spec.options)?;
-        let kind = Kind::of(&options)?;
-        let timeline = Timeline::of(&options);
+    /// At so many events per second (0: no limit), so many in all, from where it had come.
+    fn new(spec: SourceSpec, kind: Kind, rate: f64, rows: Option<u64>, from: &Positions, clock: Arc<dyn Clock>) -> Run {
         let until = spec.until.as_ref().map(|until| until.get(PARTITION).map_or(0, |offset| (*offset).max(0) as u64));
-        let rate = options.number("rate").filter(|rate| *rate > 0.0 && until.is_none());
-        let rows = until.or(options.integer("rows").map(|rows| rows as u64));
+        let rate = Some(rate).filter(|rate| *rate > 0.0 && until.is_none());
+        let rows = until.or(rows);
         let fields = spec.columns.iter().filter_map(|(_, part)| match part {
             Part::Field(field) => Some(field.clone()),
             Part::Key | Part::Partition | Part::Offset | Part::Timestamp | Part::Headers | Part::File => None,
@@ -254,7 +263,17 @@ impl Run {
         let schema = schema_of(&spec.columns.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>());
         let from = from.get(PARTITION).map_or(0, |offset| (*offset).max(0) as u64);
         let started = clock.instant();
-        Ok(Run { spec, schema, kind, timeline, fields, from, rate, rows, clock, started })
+        Run { spec, schema, kind, fields, from, rate, rows, clock, started }
+    }
+
+    /// Starts its thread.
+    fn start(self, events: Sender<SourceEvent>) -> Result<Box<dyn Reader>> {
+        let run = Arc::new(self);
+        let mut workers = Workers::new();
+        let stop = workers.stop_signal();
+        let thread = run.clone();
+        workers.spawn(format!("generate {}", run.spec.name), move || thread.generate(&stop, &events))?;
+        Ok(Box::new(GeneratorReader { run, _workers: workers }))
     }
 
     /// One past the last event that exists by now; `u64::MAX` when they are endless.
@@ -293,6 +312,7 @@ impl Run {
             source: self.spec.source,
             partition: PARTITION.to_string(),
             batch,
+            deleted: Vec::new(),
             offsets,
             next_offset: numbers.end as i64,
             at_end,
@@ -302,9 +322,10 @@ impl Run {
 
     /// The rows among the events with these numbers, and their own numbers.
     fn batch(&self, numbers: Range<u64>) -> (Vec<i64>, RecordBatch) {
-        let (offsets, columns) = match self.kind {
-            Kind::Nexmark(table) => table.generate(&self.timeline, &self.fields, numbers),
-            Kind::Sequence => sequence::generate(&self.timeline, &self.fields, numbers),
+        let (offsets, columns) = match &self.kind {
+            Kind::Nexmark(table, timeline) => table.generate(timeline, &self.fields, numbers),
+            Kind::Sequence(timeline) => sequence::generate(timeline, &self.fields, numbers),
+            Kind::Plan(plan) => plan.generate(numbers),
         };
         let options = RecordBatchOptions::new().with_row_count(Some(offsets.len()));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)

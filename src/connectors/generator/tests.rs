@@ -21,13 +21,13 @@ fn spec(options: &[(&str, &str)]) -> SourceSpec {
         options,
         until: None,
         fields: Vec::new(),
-        encode: None,
+        format: None,
         environment: Arc::default(),
     }
 }
 
 fn run(spec: &SourceSpec) -> Run {
-    Run::new(spec.clone(), &Positions::new(), Arc::new(SystemClock)).unwrap()
+    super::run(spec.clone(), &Positions::new(), Arc::new(SystemClock)).unwrap()
 }
 
 fn batches(events: &Receiver<SourceEvent>) -> Vec<SourceBatch> {
@@ -90,8 +90,9 @@ fn event_time_stays_exact_and_is_late_only_within_its_bound() {
     late.options.insert("out_of_order.delay_ms".into(), "500".into());
     let run = run(&late);
     let far = 3_000_000_000_000u64;
-    assert_eq!(run.timeline.due(far + 1) - run.timeline.due(far), 333_333);
-    let times = (0..10_000).map(|n| run.timeline.due(n) - run.timeline.event_time(n)).collect::<Vec<_>>();
+    let (Kind::Nexmark(_, timeline) | Kind::Sequence(timeline)) = &run.kind else { panic!("no timeline") };
+    assert_eq!(timeline.due(far + 1) - timeline.due(far), 333_333);
+    let times = (0..10_000).map(|n| timeline.due(n) - timeline.event_time(n)).collect::<Vec<_>>();
     assert!(times.iter().all(|delay| (0..=500_000).contains(delay)));
     let share = times.iter().filter(|delay| **delay > 0).count();
     assert!((2300..2700).contains(&share), "{share}");

@@ -56,6 +56,8 @@ const FIXED: &[(&str, &str)] = &[
     ("fetch.error.backoff.ms", "200"),
     // A broker that was away is found soon after it comes back.
     ("reconnect.backoff.max.ms", "1000"),
+    // A partition whose leader was not known yet when it was assigned is only asked for again with the next refresh.
+    ("topic.metadata.refresh.interval.ms", "5000"),
     ("log.connection.close", "false"),
 ];
 

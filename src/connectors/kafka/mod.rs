@@ -30,6 +30,7 @@ use super::options::OptionSpec;
 use super::options::Options;
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::Encode;
 use crate::time::Clock;
 use crate::types::Column;
 use crate::types::SqlType;
@@ -139,10 +140,19 @@ impl Connector for Kafka {
         "kafka"
     }
 
+    fn options(&self) -> &'static [OptionSpec] {
+        OPTIONS
+    }
+
     fn validate(&self, spec: &SourceSpec) -> Result<()> {
         let options = checked(&spec.options)?;
         Startup::of(&options)?;
         client::check(&options)?;
+        let encode = spec.format.as_ref().map(|format| &format.encode);
+        if let Some(Encode::Csv { header: true, .. }) = encode {
+            return Err(Error::invalid_parameter("a message of a topic has no header")
+                .hint("Write ENCODE CSV (header = false): the fields then go by the order of the columns."));
+        }
         for (column, part) in &spec.columns {
             check_column(column, part)?;
         }
@@ -203,7 +213,8 @@ fn checked(options: &BTreeMap<String, String>) -> Result<Options<'_>> {
 fn check_column(column: &Column, part: &Part) -> Result<()> {
     let (what, types): (_, &[SqlType]) = match part {
         Part::Field(_) => return Ok(()),
-        Part::Key => ("KEY", &[SqlType::Bytea, SqlType::Text]),
+        // A key of another type than bytea is read as text of that type.
+        Part::Key => return Ok(()),
         Part::Partition => ("PARTITION", &[SqlType::Integer]),
         Part::Offset => ("OFFSET", &[SqlType::BigInt]),
         Part::Timestamp => ("TIMESTAMP", &[SqlType::Timestamptz]),

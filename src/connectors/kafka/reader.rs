@@ -351,11 +351,12 @@ impl Poller {
 
     fn send(&mut self, number: i32) -> Result<(), Stopped> {
         let partition = self.partitions.get_mut(&number).expect("only partitions that are read are sent");
-        let (batch, offsets, errors) = partition.rows.finish(number);
+        let (batch, deleted, offsets, errors) = partition.rows.finish(number);
         let event = SourceEvent::Batch(SourceBatch {
             source: self.spec.source,
             partition: number.to_string(),
             batch,
+            deleted,
             offsets,
             next_offset: partition.next_offset,
             at_end: std::mem::take(&mut partition.end_met),

@@ -18,7 +18,7 @@ fn spec(options: &[(&str, &str)]) -> SourceSpec {
         options: all,
         until: None,
         fields: Vec::new(),
-        encode: None,
+        format: None,
         environment: Arc::default(),
     }
 }

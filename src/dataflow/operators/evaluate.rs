@@ -7,7 +7,8 @@ use arrow::array::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
 
-use crate::dataflow::operator::RowError;
+use crate::dataflow::row_error;
+use crate::dataflow::row_error::RowError;
 use crate::delta::Delta;
 use crate::error::Result;
 use crate::functions::from_datafusion;
@@ -41,7 +42,8 @@ fn evaluate_piece(
     match evaluate_batch(expressions, delta.batch()) {
         Ok(values) => pieces.push((delta, values)),
         Err(error) if delta.len() == 1 => {
-            errors.push(RowError { error: from_datafusion(error), weight: delta.weights()[0] });
+            let input = row_error::describe(delta.batch(), 0)?;
+            errors.push(RowError { error: from_datafusion(error), input, weight: delta.weights()[0] });
         }
         Err(_) => {
             let half = delta.len() / 2;

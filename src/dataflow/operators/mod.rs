@@ -2,13 +2,19 @@
 
 pub mod aggregate;
 pub mod arrange;
+mod calendar;
+pub mod changes;
 pub mod evaluate;
 pub mod filter;
+pub mod final_rows;
 pub mod join;
 pub mod negate;
 pub mod project;
+pub mod repeat;
+pub mod session;
 pub mod union;
 pub mod values;
+pub mod window;
 
 #[cfg(test)]
 mod golden;

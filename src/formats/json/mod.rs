@@ -2,17 +2,17 @@
 //!
 //! A message is scanned once (`scan`); only what a wanted column needs is looked at again (`column`). A column whose field
 //! is missing is NULL, a field that nobody wants is ignored; of fields with one name the last counts. Names are compared
-//! exactly. A message with an error, in its syntax or in the value of a column, leaves no row and does not touch the others.
+//! exactly. A message with an error in its syntax leaves no row and does not touch the others; a value that does not fit its
+//! column is NULL there, and told.
 
 use arrow::array::ArrayRef;
-use arrow::array::BooleanArray;
-use arrow::compute::filter;
 
 use self::column::ColumnBuilder;
 use self::scan::Kind;
 use self::scan::Value;
 use crate::error::Result;
-use crate::formats::DecodeError;
+use crate::formats::Broken;
+use crate::formats::Fault;
 use crate::types::SqlType;
 
 mod scan;
@@ -22,10 +22,8 @@ mod column;
 pub struct JsonDecoder {
     /// The field that fills each column.
     fields: Vec<String>,
-    /// The rows so far, with those of failed messages in between.
+    /// The rows so far.
     columns: Vec<ColumnBuilder>,
-    /// Whether each of those rows is one; the others are thrown out at the end.
-    good: Vec<bool>,
     /// The wanted values of the message at hand.
     found: Vec<Value>,
     /// The column that the first, second, ... field of the message before filled: most messages are alike.
@@ -45,39 +43,31 @@ impl JsonDecoder {
             builders.push(ColumnBuilder::new(&ty)?);
         }
         let found = vec![Value::NULL; fields.len()];
-        Ok(JsonDecoder { fields, columns: builders, good: Vec::new(), found, guesses: [None; GUESSES] })
+        Ok(JsonDecoder { fields, columns: builders, found, guesses: [None; GUESSES] })
     }
 
-    /// Decodes one message; its row is among those of the next [`finish`](Self::finish), unless there is an error.
-    pub fn decode(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
-        let broken = |reason| DecodeError { reason, column: None };
+    /// Decodes one message; its row is among those of the next [`finish`](Self::finish), unless it is broken.
+    pub fn decode(&mut self, payload: &[u8], faults: &mut Vec<Fault>) -> Result<(), Broken> {
         let json = std::str::from_utf8(payload)
-            .map_err(|error| broken(format!("the text is not valid UTF-8 after byte {}", error.valid_up_to())))?;
-        self.scan(json).map_err(broken)?;
-        let mut error = None;
+            .map_err(|error| format!("the text is not valid UTF-8 after byte {}", error.valid_up_to()))?;
+        self.scan(json)?;
         for (index, (column, value)) in self.columns.iter_mut().zip(&self.found).enumerate() {
-            if error.is_none()
-                && let Err(reason) = column.append(value.kind, value.text(json))
-            {
-                error = Some(DecodeError { reason, column: Some(index) });
-            }
-            if error.is_some() {
+            if let Err(reason) = column.append(value.kind, value.text(json)) {
                 column.append_null();
+                faults.push(Fault { column: index, reason });
             }
         }
-        self.good.push(error.is_none());
-        error.map_or(Ok(()), Err)
+        Ok(())
+    }
+
+    /// A row of NULLs.
+    pub fn append_nulls(&mut self) {
+        self.columns.iter_mut().for_each(ColumnBuilder::append_null);
     }
 
     /// The columns of all rows since the last call.
     pub fn finish(&mut self) -> Vec<ArrayRef> {
-        let good = std::mem::take(&mut self.good);
-        let columns = self.columns.iter_mut().map(ColumnBuilder::finish);
-        if good.iter().all(|good| *good) {
-            return columns.collect();
-        }
-        let good = BooleanArray::from(good);
-        columns.map(|column| filter(&column, &good).expect("the columns are as long as the mask")).collect()
+        self.columns.iter_mut().map(ColumnBuilder::finish).collect()
     }
 
     /// Finds the wanted values of the message.

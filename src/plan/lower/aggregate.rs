@@ -16,6 +16,7 @@ use crate::plan::ir::Multiset;
 use crate::plan::ir::Scalar;
 use crate::plan::lower::Lowering;
 use crate::plan::lower::Relation;
+use crate::plan::properties::closes_after;
 use crate::plan::refuse::construct;
 use crate::types::Column;
 use crate::types::SqlType;
@@ -64,7 +65,8 @@ impl Lowering<'_> {
             columns.push(Column { name: explain::call(call, shown), ty: call.ty.clone(), nullable });
         }
         let multisets = allot(&mut calls, self.builder.node(projected).append_only);
-        let mut unique = vec![];
+        let closes = |column: &&usize| closes_after(self.builder.node(projected), **column).is_some();
+        let mut unique = group.iter().find(closes).copied().into_iter().collect::<Vec<_>>();
         let grouped = group.into_iter().map(|column| place(&mut unique, column)).collect::<Vec<_>>();
         let called = unique.len()..unique.len() + calls.len();
         let node = self.builder.aggregate(projected, unique, calls, multisets, columns);

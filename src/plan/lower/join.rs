@@ -135,9 +135,8 @@ impl Lowering<'_> {
 
     /// The pairs of rows that satisfy all conditions.
     fn inner(&mut self, sides: &Sides) -> Result<NodeId> {
-        let left = self.builder.arrange(sides.left.node, sides.left.key.clone(), sides.null_safe);
-        let right = self.builder.arrange(sides.right.node, sides.right.key.clone(), sides.null_safe);
-        let joined = self.builder.join(left, right);
+        let (left, right) = (&sides.left, &sides.right);
+        let joined = self.builder.join((left.node, &left.key), (right.node, &right.key), sides.null_safe);
         match &sides.residual {
             None => Ok(joined),
             Some(residual) => self.builder.filter(joined, residual.clone()),
@@ -185,11 +184,9 @@ impl Lowering<'_> {
             }
         };
         let partners = self.builder.distinct(partners);
-        let theirs = (0..own.len()).collect();
+        let theirs = (0..own.len()).collect::<Vec<_>>();
         let width = self.builder.columns(this.node).len();
-        let here = self.builder.arrange(this.node, own, null_safe);
-        let there = self.builder.arrange(partners, theirs, null_safe);
-        let joined = self.builder.join(here, there);
+        let joined = self.builder.join((this.node, &own), (partners, &theirs), null_safe);
         let rows = self.builder.select(joined, &(0..width).collect::<Vec<_>>())?;
         self.builder.prove_key(rows, self.builder.node(this.node).key.clone());
         Ok(rows)
@@ -197,11 +194,7 @@ impl Lowering<'_> {
 
     /// The columns that tell a node's rows apart: its key, else all.
     fn identity(&self, node: NodeId) -> Vec<usize> {
-        let node = self.builder.node(node);
-        match &node.key {
-            Some(key) if !key.is_empty() => key.clone(),
-            _ => (0..node.columns.len()).collect(),
-        }
+        self.builder.node(node).identity()
     }
 
     /// The rows of one side that have no partner.

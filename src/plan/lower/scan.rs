@@ -13,10 +13,12 @@ use crate::plan::lower::Lowering;
 use crate::plan::lower::Relation;
 use crate::plan::lower::cast;
 use crate::plan::lower::schema_columns;
+use crate::plan::lower::window::EventTime;
 use crate::plan::objects::object_properties;
 use crate::sql::bound::RelationRef;
 use crate::sql::bound::RelationSource;
 use crate::types::Column;
+use crate::types::WATERMARK_COLUMN;
 
 impl Lowering<'_> {
     /// The scan's filters stay in the plan above it, since a [`RelationSource`] promises nothing.
@@ -38,9 +40,17 @@ impl Lowering<'_> {
         };
         let (stored, known) = object_properties(object)?;
         let selected = if columns.is_empty() { vec![0] } else { columns.clone() };
+        let mut selected = selected;
+        let event = object.watermark().and_then(|w| selected.iter().position(|&c| c == w.column));
+        let event = event.filter(|_| self.windowed).map(|time| EventTime { time, watermark: selected.len() });
+        let hidden = stored.iter().position(|column| column.name == WATERMARK_COLUMN);
+        selected.extend(hidden.filter(|_| event.is_some()));
         let output = selected.iter().map(|&c| stored[c].clone()).collect();
         let properties = known.select(&selected);
         let node = self.builder.input(id, selected, output, properties);
+        if let Some(event) = event {
+            self.event_times.insert(node, event);
+        }
         Ok(Relation { node, columns: (0..columns.len()).collect() })
     }
 

@@ -72,6 +72,8 @@ fn run(plan: &Plan, inputs: &HashMap<u32, Vec<Row>>) -> Rows {
                     add(&mut out, columns.iter().map(|&c| row[c].clone()).collect(), 1);
                 }
             }
+            // No row fails here.
+            Op::Errors { .. } => {}
             Op::Values { rows } => {
                 for row in rows {
                     add(&mut out, row.iter().map(|l| literal::to_value(l).unwrap()).collect(), 1);
@@ -93,6 +95,15 @@ fn run(plan: &Plan, inputs: &HashMap<u32, Vec<Row>>) -> Rows {
                 for port in 0..node.inputs.len() {
                     below(port).iter().for_each(|(row, w)| add(&mut out, row.clone(), *w));
                 }
+            }
+            Op::Repeat { times } => {
+                for (row, weight) in below(0).clone() {
+                    let ScalarValue::Int64(Some(times)) = row[*times] else { panic!("rows are repeated by a bigint") };
+                    add(&mut out, row, weight * times);
+                }
+            }
+            Op::Window { .. } | Op::Changes | Op::Final { .. } | Op::Session { .. } => {
+                panic!("no query here has windows")
             }
             Op::Negate => below(0).iter().for_each(|(row, w)| add(&mut out, row.clone(), -w)),
             Op::Arrange { .. } | Op::Materialize { .. } => out = below(0).clone(),

@@ -52,12 +52,13 @@ impl World {
         let parsed = sql::parse(statement)?.pop().expect("a statement");
         match sql::bind(&parsed, &context)? {
             Bound::Ddl(Ddl::CreateTable { name, columns, defaults, primary_key, append_only, watermark, .. }) => {
-                let table = Table { columns, defaults, primary_key, append_only, watermark };
+                let table = Table { columns, defaults, primary_key, append_only, watermark, feed: None };
                 self.insert(&name.name, ObjectKind::Table(table));
                 Ok(None)
             }
-            Bound::Ddl(Ddl::CreateMaterializedView { name, query, bound, .. }) => {
-                let lowered = plan::lower(&bound, self.catalog.next_object, &self.catalog, self.catalog.next_table)?;
+            Bound::Ddl(Ddl::CreateMaterializedView { name, query, bound, options, .. }) => {
+                let lowered =
+                    plan::lower(&bound, &options, self.catalog.next_object, &self.catalog, self.catalog.next_table)?;
                 self.catalog.next_table = lowered.next_table;
                 let Lowered { plan, storage, .. } = lowered;
                 assert_eq!(stored::read(&stored::write(&plan)).unwrap(), plan);
@@ -78,6 +79,7 @@ impl World {
             sql: String::new(),
             depends_on: BTreeSet::new(),
             created: 0,
+            retain_history_ms: None,
             kind,
         };
         self.catalog.insert(object);

@@ -26,8 +26,8 @@ use crate::types::schema_of;
 use crate::types::text::TextColumn;
 use crate::types::zone::Zone;
 
-/// Rows that were encoded wait this long for more before they are sent.
-const IDLE_FLUSH: Duration = Duration::from_millis(20);
+/// Rows that were encoded wait this long for more before they are sent: a change that is subscribed to shall be there at once.
+const IDLE_FLUSH: Duration = Duration::from_millis(1);
 /// How often a waiting statement asks whether its client is still there.
 pub(super) const PROBE: Duration = Duration::from_secs(1);
 /// Rows encoded between two looks at the interrupt and the other tasks.

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use sqlparser::ast::Ident;
 
-use crate::catalog::{Fill, Watermark};
+use crate::catalog::{Feed, Fill, Watermark};
 use crate::connectors;
 use crate::error::{Error, Result};
+use crate::formats::{Envelope, Format};
 use crate::sql::bind::expression::{expression_and_type, expression_for};
 use crate::sql::bind::names::{column_index, new_name};
 use crate::sql::bind::provider::Provider;
 use crate::sql::bind::query::{Purpose, bind_query};
 use crate::sql::bind::types::sql_type;
-use crate::sql::bound::{Ddl, Query};
+use crate::sql::bound::{Ddl, Name, Query, ViewOptions};
 use crate::sql::options::{self, IDLE_TIMEOUT_MS, Options};
 use crate::sql::parse::ast::{
-    ColumnDefinition, CreateSource, CreateTable, CreateView, Include, Snippet, WatermarkDefinition,
+    ColumnDefinition, CreateSource, CreateTable, CreateView, FormatClause, Include, Snippet, WatermarkDefinition,
 };
 use crate::sql::parse::grammar::folded;
 use crate::types::{Column, SqlType};
@@ -26,12 +27,23 @@ const RESERVED: &str = "ms_";
 /// Binds CREATE TABLE.
 pub fn bind_table(provider: &Provider, table: &CreateTable, sql: &str) -> Result<Ddl> {
     let name = new_name(&table.name, provider.context)?;
+    let mut options = Options::new(&table.options);
+    if let Some(connector) = options.take("connector") {
+        return bind_stored_source(provider, table, name, connector.value, options, sql);
+    }
+    if let Some(format) = &table.format {
+        let error = Error::invalid_parameter("option \"connector\" is missing").at(format.position);
+        return Err(error.hint("FORMAT says what a connector's messages mean: write WITH (connector = 'kafka', ...)."));
+    }
+    if let Some(include) = table.includes.first() {
+        return Err(Error::invalid_parameter(format!(
+            "a table without a connector has no {} to include",
+            include.what
+        )));
+    }
     let mut columns = Vec::new();
     for definition in &table.columns {
-        if let Some(computed) = &definition.computed {
-            let error = Error::unsupported("a table cannot have computed columns").at(computed.offset + 1);
-            return Err(error.hint("Compute the value in a view, or declare a source."));
-        }
+        refuse_computed(definition)?;
         add_column(provider, &mut columns, column_of(provider, definition)?, &definition.name)?;
     }
     let primary_key = primary_key(provider, &table.primary_keys, &mut columns, &name.name)?;
@@ -42,13 +54,65 @@ pub fn bind_table(provider: &Provider, table: &CreateTable, sql: &str) -> Result
         Ok(Some(default.text.clone()))
     });
     let defaults = defaults.collect::<Result<_>>()?;
-    let mut options = Options::new(&table.options);
     let idle_timeout_ms = options.duration_ms("idle_timeout")?.unwrap_or(IDLE_TIMEOUT_MS);
+    let retain_history_ms = options.duration_ms("retain_history")?;
     options.finish()?;
     let watermark = watermark(provider, &table.watermarks, &columns, &name.name, idle_timeout_ms)?;
     let (if_not_exists, append_only) = (table.if_not_exists, table.append_only);
-    let sql = sql.to_string();
-    Ok(Ddl::CreateTable { name, if_not_exists, columns, defaults, primary_key, append_only, watermark, sql })
+    let (feed, sql) = (None, sql.to_string());
+    Ok(Ddl::CreateTable {
+        name,
+        if_not_exists,
+        columns,
+        defaults,
+        primary_key,
+        append_only,
+        watermark,
+        retain_history_ms,
+        feed,
+        sql,
+    })
+}
+
+/// Binds CREATE TABLE with a connector. With a PRIMARY KEY a row takes the place of that of its key, else rows are added.
+fn bind_stored_source(
+    provider: &Provider,
+    table: &CreateTable,
+    name: Name,
+    connector: String,
+    mut options: Options,
+    sql: &str,
+) -> Result<Ddl> {
+    let retain_history_ms = options.duration_ms("retain_history")?;
+    table.columns.iter().try_for_each(refuse_computed)?;
+    let clauses =
+        FeedClauses { columns: &table.columns, includes: &table.includes, format: table.format.as_ref(), stored: true };
+    let (mut columns, feed, idle_timeout_ms) = bind_feed(provider, clauses, connector, options)?;
+    let primary_key = primary_key(provider, &table.primary_keys, &mut columns, &name.name)?;
+    if let Some(key) = table.primary_keys.iter().flatten().next().filter(|_| table.append_only) {
+        let error = Error::unsupported("an append-only table with a primary key cannot have a connector");
+        let hint = "A row takes the place of that of its key, which an append-only table does not allow. Leave out one of them.";
+        return Err(placed(provider, error, key).hint(hint));
+    }
+    let keyed = matches!(primary_key[..], [column] if feed.fills[column] == Fill::Key);
+    if feed.format.as_ref().is_some_and(|format| format.envelope == Envelope::Upsert) && !keyed {
+        return Err(Error::invalid_definition("FORMAT UPSERT needs the key of a message as primary key").hint(
+            "Write INCLUDE KEY AS k and PRIMARY KEY (k); a key that is no bytea has a type: INCLUDE KEY AS k BIGINT.",
+        ));
+    }
+    let watermark = watermark(provider, &table.watermarks, &columns, &name.name, idle_timeout_ms)?;
+    Ok(Ddl::CreateTable {
+        name,
+        if_not_exists: table.if_not_exists,
+        defaults: vec![None; columns.len()],
+        append_only: primary_key.is_empty(),
+        columns,
+        primary_key,
+        watermark,
+        retain_history_ms,
+        feed: Some(feed),
+        sql: sql.to_string(),
+    })
 }
 
 /// Binds CREATE SOURCE.
@@ -56,39 +120,80 @@ pub fn bind_source(provider: &Provider, source: &CreateSource, sql: &str) -> Res
     let name = new_name(&source.name, provider.context)?;
     if let Some(column) = source.primary_keys.iter().flatten().next() {
         let error = Error::unsupported("a source cannot have a primary key");
-        return Err(placed(provider, error, column).hint("A source is a stream of messages, any of which may repeat."));
+        return Err(placed(provider, error, column)
+            .hint("A source is a stream of messages, any of which may repeat. CREATE TABLE with a connector keeps one row for each key."));
     }
     let mut options = Options::new(&source.options);
     let connector = options.take("connector").ok_or_else(|| {
         Error::invalid_parameter("option \"connector\" is missing")
-            .hint("Write WITH (connector = 'kafka', ...) or WITH (connector = 'generator', ...).")
+            .hint("Write WITH (connector = 'kafka', ...) or WITH (connector = 'file', ...).")
     })?;
+    let clauses = FeedClauses {
+        columns: &source.columns,
+        includes: &source.includes,
+        format: source.format.as_ref(),
+        stored: false,
+    };
+    let (columns, feed, idle_timeout_ms) = bind_feed(provider, clauses, connector.value, options)?;
+    if let Some(format) = source.format.as_ref().filter(|_| feed.format.as_ref().is_some_and(changes_rows)) {
+        return Err(Error::unsupported("FORMAT UPSERT changes rows, which a source does not keep")
+            .at(format.position)
+            .hint("Use CREATE TABLE with a PRIMARY KEY instead of CREATE SOURCE."));
+    }
+    check_computed(provider, &source.columns, &columns, &feed.fills)?;
+    let watermark = watermark(provider, &source.watermarks, &columns, &name.name, idle_timeout_ms)?;
+    let (if_not_exists, sql) = (source.if_not_exists, sql.to_string());
+    Ok(Ddl::CreateSource { name, if_not_exists, columns, feed, watermark, sql })
+}
+
+/// What a statement says of the rows that a connector brings.
+struct FeedClauses<'a> {
+    columns: &'a [ColumnDefinition],
+    includes: &'a [Include],
+    format: Option<&'a FormatClause>,
+    /// Whether they are kept.
+    stored: bool,
+}
+
+/// The columns, what fills them, and the idle timeout.
+fn bind_feed(
+    provider: &Provider,
+    clauses: FeedClauses<'_>,
+    connector: String,
+    mut options: Options,
+) -> Result<(Vec<Column>, Feed, u64)> {
     let idle_timeout_ms = options.duration_ms("idle_timeout")?.unwrap_or(IDLE_TIMEOUT_MS);
     let options: BTreeMap<String, String> = options.rest();
-    let format = source.format.as_ref().map(options::format).transpose()?;
-    let (mut columns, mut fills) = source_columns(provider, source, &connector.value, &options)?;
-    for include in &source.includes {
+    let format = clauses.format.map(options::format).transpose()?;
+    let (mut columns, mut fills) = source_columns(provider, &clauses, &connector, &options)?;
+    for include in clauses.includes {
         include_column(provider, include, &mut columns, &mut fills)?;
     }
-    check_computed(provider, source, &columns, &fills)?;
-    let watermark = watermark(provider, &source.watermarks, &columns, &name.name, idle_timeout_ms)?;
-    Ok(Ddl::CreateSource {
-        name,
-        if_not_exists: source.if_not_exists,
-        columns,
-        fills,
-        connector: connector.value,
-        options,
-        format,
-        watermark,
-        sql: sql.to_string(),
-    })
+    let feed = Feed { fills, connector, options, format, start: BTreeMap::new() };
+    Ok((columns, feed, idle_timeout_ms))
+}
+
+/// Whether messages of this format change rows of earlier ones.
+fn changes_rows(format: &Format) -> bool {
+    match format.envelope {
+        Envelope::Plain => false,
+        Envelope::Upsert => true,
+    }
+}
+
+fn refuse_computed(definition: &ColumnDefinition) -> Result<()> {
+    let Some(computed) = &definition.computed else { return Ok(()) };
+    let error = Error::unsupported("a table cannot have computed columns").at(computed.offset + 1);
+    Err(error.hint("Compute the value in a view, or declare a source."))
 }
 
 /// Binds CREATE VIEW and CREATE MATERIALIZED VIEW.
 pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized: bool) -> Result<Ddl> {
     let name = new_name(&view.name, provider.context)?;
-    Options::new(&view.options).finish()?;
+    let mut options = Options::new(&view.options);
+    let allowed_lateness_us = if materialized { allowed_lateness_us(&mut options)? } else { 0 };
+    let retain_history_ms = if materialized { options.duration_ms("retain_history")? } else { None };
+    options.finish()?;
     let purpose = if materialized { Purpose::MaterializedView } else { Purpose::View };
     let mut bound = bind_query(provider, &view.query, purpose)?;
     rename(provider, &mut bound, &view.columns)?;
@@ -104,12 +209,22 @@ pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized
     let (query, sql) = (view.text.text.clone(), sql.to_string());
     let (if_not_exists, or_replace) = (view.if_not_exists, view.or_replace);
     Ok(match materialized {
-        true => Ddl::CreateMaterializedView { name, if_not_exists, query, bound, sql },
+        true => {
+            let options = ViewOptions { allowed_lateness_us, emit_final: view.emit_final };
+            Ddl::CreateMaterializedView { name, if_not_exists, query, bound, options, retain_history_ms, sql }
+        }
         false => {
             let search_path = provider.context.search_path.clone();
             Ddl::CreateView { name, or_replace, if_not_exists, query, search_path, bound, sql }
         }
     })
+}
+
+/// The option `allowed_lateness` of a materialized view, in microseconds.
+fn allowed_lateness_us(options: &mut Options) -> Result<i64> {
+    let lateness_ms = options.duration_ms("allowed_lateness")?.unwrap_or(0);
+    let lateness_us = i64::try_from(lateness_ms).ok().and_then(|ms| ms.checked_mul(1000));
+    lateness_us.ok_or_else(|| Error::invalid_parameter("allowed_lateness is out of range"))
 }
 
 /// Gives the first columns the names that the statement lists.
@@ -209,26 +324,27 @@ fn watermark(
 /// The columns that are declared, else those that the connector knows.
 fn source_columns(
     provider: &Provider,
-    source: &CreateSource,
+    clauses: &FeedClauses<'_>,
     connector: &str,
     options: &BTreeMap<String, String>,
 ) -> Result<(Vec<Column>, Vec<Fill>)> {
     let (mut columns, mut fills) = (Vec::new(), Vec::new());
-    let declares = source.columns.iter().any(|definition| definition.computed.is_none());
+    let declares = clauses.columns.iter().any(|definition| definition.computed.is_none());
     if !declares {
         columns = connectors::find(connector)?.columns(options)?.unwrap_or_default();
         fills = columns.iter().map(|column| Fill::Payload(column.name.clone())).collect();
-        if columns.is_empty() && source.includes.is_empty() {
+        if columns.is_empty() && clauses.includes.is_empty() {
             return Err(Error::invalid_definition("the columns of the source are missing")
                 .hint("Declare them: CREATE SOURCE name (column type, ...)."));
         }
     }
-    for definition in &source.columns {
+    for definition in clauses.columns {
         if let Some(default) = &definition.default {
-            let error = Error::unsupported("a source's column cannot have a default").at(default.offset + 1);
-            return Err(error.hint("Write a computed column with coalesce()."));
+            let error =
+                Error::unsupported("a column that a connector fills cannot have a default").at(default.offset + 1);
+            return Err(error.hint("Put coalesce() into a view."));
         }
-        if definition.not_null {
+        if definition.not_null && !clauses.stored {
             let error = Error::unsupported("a source's column cannot be NOT NULL");
             let error = error.hint("What a message lacks is NULL. Filter the rows in a view over the source.");
             return Err(placed(provider, error, &definition.name));
@@ -250,7 +366,10 @@ fn include_column(
     fills: &mut Vec<Fill>,
 ) -> Result<()> {
     let (fill, ty) = match include.what {
-        "key" => (Fill::Key, SqlType::Bytea),
+        "key" => match &include.data_type {
+            Some(ty) => (Fill::Key, sql_type(ty)?),
+            None => (Fill::Key, SqlType::Bytea),
+        },
         "partition" => (Fill::Partition, SqlType::Integer),
         "offset" => (Fill::Offset, SqlType::BigInt),
         "timestamp" => (Fill::Timestamp, SqlType::Timestamptz),
@@ -263,14 +382,19 @@ fn include_column(
 }
 
 /// Binds the computed columns over the others: they cannot read each other.
-fn check_computed(provider: &Provider, source: &CreateSource, columns: &[Column], fills: &[Fill]) -> Result<()> {
+fn check_computed(
+    provider: &Provider,
+    definitions: &[ColumnDefinition],
+    columns: &[Column],
+    fills: &[Fill],
+) -> Result<()> {
     let inputs: Vec<Column> = columns
         .iter()
         .zip(fills)
         .filter(|(_, fill)| !matches!(fill, Fill::Computed(_)))
         .map(|(column, _)| column.clone())
         .collect();
-    for definition in &source.columns {
+    for definition in definitions {
         let Some(computed) = &definition.computed else { continue };
         let column = column_of(provider, definition)?;
         expression_for(&computed.text, &inputs, &column, provider.context).map_err(|error| within(error, computed))?;

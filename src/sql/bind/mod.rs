@@ -1,7 +1,7 @@
 //! Names to objects, expressions to types: a parsed statement and a catalog snapshot make a [`Bound`] one.
 //!
 //! Queries go a long way: the syntax tree is rewritten ([`rewrite`], [`output`]) and searched for what would be answered
-//! wrongly ([`refuse`]), planned by DataFusion over our relations ([`provider`]) with our windows ([`tumble`]), the analyzer
+//! wrongly ([`refuse`]), planned by DataFusion over our relations ([`provider`]) with our windows ([`windows`]), the analyzer
 //! puts Postgres' semantics in ([`crate::sql::semantics`]), and the output gets
 //! the columns that the client is told ([`query`]). DML and DDL are made of such queries and expressions.
 
@@ -15,7 +15,7 @@ use crate::sql::bind::query::{Purpose, bind_query};
 use crate::sql::bind::state::session_state;
 use crate::sql::bind::types::sql_type;
 use crate::sql::bound::Bound;
-use crate::sql::parse::ast::{Copied, Statement};
+use crate::sql::parse::ast::{Copied, Statement, SubscribeTarget};
 use crate::sql::parse::text::Text;
 use crate::sql::stack::{is_deep, on_large_stack};
 use crate::sql::{BindContext, Parsed};
@@ -41,9 +41,10 @@ mod rewrite;
 mod schema;
 mod set_returning;
 mod state;
-mod tumble;
+mod subscribe;
 mod types;
 mod view;
+mod windows;
 #[cfg(test)]
 mod tests;
 
@@ -73,6 +74,7 @@ fn bind_statement(statement: &Statement, text: &str, provider: &Provider) -> Res
     Ok(match statement {
         Statement::Empty => Bound::Empty,
         Statement::Query(query) => Bound::Query(bind_query(provider, query, Purpose::Read)?),
+        Statement::Subscribe(follow) => Bound::Subscribe(subscribe::bind_subscribe(provider, follow)?),
         Statement::Insert(insert) => Bound::Dml(insert::bind_insert(provider, insert)?),
         Statement::Update(update) => Bound::Dml(dml::bind_update(provider, update)?),
         Statement::Delete(delete) => Bound::Dml(dml::bind_delete(provider, delete)?),
@@ -137,6 +139,10 @@ fn is_unknown(data_type: &sqlparser::ast::DataType) -> bool {
 /// Finds the place of an error in the statement.
 fn place(error: Error, statement: &Statement, text: &Text) -> Error {
     match statement {
+        Statement::Subscribe(subscribe) => match &subscribe.target {
+            SubscribeTarget::Query(query) => error::locate(error, query.as_ref(), text),
+            SubscribeTarget::Relation(name) => error::locate_name(error, std::slice::from_ref(name), text),
+        },
         Statement::Query(query) | Statement::Explain { query, .. } => error::locate(error, query.as_ref(), text),
         Statement::CreateView(view) | Statement::CreateMaterializedView(view) => {
             error::locate(error, view.query.as_ref(), text)

@@ -25,8 +25,8 @@ use crate::sql::BindContext;
 use crate::sql::bind::error::{convert, noted};
 use crate::sql::bind::names::{Relation, resolve};
 use crate::sql::bind::query;
-use crate::sql::bind::tumble::Tumble;
 use crate::sql::bind::types::Types;
+use crate::sql::bind::windows::WindowPlanner;
 use crate::sql::bound::{RelationRef, RelationSource};
 use crate::sql::parse::text::Text;
 use crate::sql::stack::on_large_stack;
@@ -65,7 +65,7 @@ impl<'a> Provider<'a> {
             view_depth: 0,
             views: RefCell::default(),
             catalog_context: Arc::new(catalog_context(context)),
-            relation_planners: vec![Arc::new(Tumble)],
+            relation_planners: vec![Arc::new(WindowPlanner)],
         }
     }
 
@@ -142,7 +142,7 @@ impl ContextProvider for Provider<'_> {
         _arguments: Vec<datafusion::logical_expr::Expr>,
     ) -> Result<Arc<dyn TableSource>> {
         let error = Error::undefined_function(format!("table function \"{name}\" does not exist"))
-            .hint("TUMBLE(t, ts, INTERVAL '1 minute') is the window function of FROM.");
+            .hint("Functions of FROM are TUMBLE, HOP, CUMULATE and SESSION.");
         Err(DataFusionError::External(Box::new(error)))
     }
 

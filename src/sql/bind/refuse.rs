@@ -2,10 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{
-    Distinct, Expr, Join, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned,
-    TableFactor, Visit, Visitor,
-};
+use sqlparser::ast::{Expr, Join, JoinConstraint, JoinOperator, Query, Select, Spanned, TableFactor, Visit, Visitor};
 use sqlparser::tokenizer::Span;
 
 use crate::error::{Error, Result};
@@ -13,7 +10,7 @@ use crate::sql::parse::text::Text;
 
 /// Looks through a tree.
 pub fn check<T: Visit>(tree: &T, text: Option<&Text>) -> Result<()> {
-    match tree.visit(&mut Refusal { conditions: Vec::new() }) {
+    match tree.visit(&mut Refusal { tests: Vec::new() }) {
         ControlFlow::Break(refused) => {
             let (mut error, span) = *refused;
             error.position = text.and_then(|text| text.position(span));
@@ -24,8 +21,8 @@ pub fn check<T: Visit>(tree: &T, text: Option<&Text>) -> Result<()> {
 }
 
 struct Refusal {
-    /// Each `IN (subquery)` that is part of a condition, by address: there DataFusion makes joins of it.
-    conditions: Vec<*const Expr>,
+    /// Each `IN (subquery)` that is part of a condition, by address: there it becomes a join.
+    tests: Vec<*const Expr>,
 }
 
 type Flow = ControlFlow<Box<(Error, Span)>>;
@@ -45,23 +42,19 @@ impl Visitor for Refusal {
                 query.span(),
             );
         }
-        set_expression(&query.body)
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> Flow {
-        if let Some(Distinct::On(columns)) = &select.distinct {
-            let span = columns.first().map_or(Span::empty(), Spanned::span);
-            return refuse("DISTINCT ON is not supported", "Use row_number() OVER (...) in a subquery.", span);
-        }
         if let Some(into) = &select.into {
             return refuse("SELECT INTO is not supported", "Create the table, then INSERT into it.", into.name.span());
         }
+        let mut tests = Tests { depth: 0, found: Vec::new() };
         let clauses = select.selection.iter().chain(&select.having).chain(&select.qualify);
         for clause in clauses {
-            let mut tests = Tests { depth: 0, found: Vec::new() };
             let _ = clause.visit(&mut tests);
-            self.conditions.append(&mut tests.found);
         }
+        self.tests.append(&mut tests.found);
         for table in &select.from {
             for join in &table.joins {
                 outer_using(join)?;
@@ -87,7 +80,7 @@ impl Visitor for Refusal {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
         if let Expr::InSubquery { .. } = expr
-            && !self.conditions.contains(&std::ptr::from_ref(expr))
+            && !self.tests.contains(&std::ptr::from_ref(expr))
         {
             return refuse(
                 "IN (subquery) is supported as a condition only",
@@ -99,7 +92,7 @@ impl Visitor for Refusal {
     }
 }
 
-/// Finds the IN subqueries of a condition, not those of its subqueries.
+/// Finds the IN subqueries of a clause, not those of its subqueries.
 struct Tests {
     /// How many subqueries deep the visitor is.
     depth: usize,
@@ -125,17 +118,6 @@ impl Visitor for Tests {
         }
         ControlFlow::Continue(())
     }
-}
-
-fn set_expression(body: &SetExpr) -> Flow {
-    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return ControlFlow::Continue(()) };
-    let all = matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName);
-    if all && matches!(op, SetOperator::Except | SetOperator::Intersect | SetOperator::Minus) {
-        let hint = "Count the rows with GROUP BY, or leave ALL out.";
-        return refuse(&format!("{op} ALL is not supported"), hint, right.span());
-    }
-    set_expression(left)?;
-    set_expression(right)
 }
 
 /// The merged column of USING would be NULL for rows of the right side alone.

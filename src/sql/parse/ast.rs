@@ -10,6 +10,7 @@ pub enum Statement {
     /// Nothing but blanks and comments.
     Empty,
     Query(Box<Query>),
+    Subscribe(Box<Subscribe>),
     Insert(Box<Insert>),
     Update(Box<Update>),
     Delete(Box<Delete>),
@@ -106,6 +107,29 @@ pub enum CopyValue {
     All,
 }
 
+/// `SUBSCRIBE [TO] relation | (query) [WITH (...)] [AS OF epoch]`.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    pub target: SubscribeTarget,
+    pub options: Vec<OptionValue>,
+    pub as_of: Option<AsOf>,
+}
+
+/// What is subscribed to.
+#[derive(Clone, Debug)]
+pub enum SubscribeTarget {
+    Relation(ObjectName),
+    Query(Box<Query>),
+}
+
+/// `AS OF epoch`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsOf {
+    pub epoch: u64,
+    /// 1-based position of the number, in characters of the statement.
+    pub position: usize,
+}
+
 /// `CREATE TABLE`.
 #[derive(Clone, Debug)]
 pub struct CreateTable {
@@ -116,7 +140,10 @@ pub struct CreateTable {
     pub primary_keys: Vec<Vec<Ident>>,
     pub watermarks: Vec<WatermarkDefinition>,
     pub append_only: bool,
+    pub includes: Vec<Include>,
     pub options: Vec<OptionValue>,
+    /// FORMAT and ENCODE of a stored source.
+    pub format: Option<FormatClause>,
 }
 
 /// `CREATE SOURCE`.
@@ -178,6 +205,8 @@ pub struct Include {
     /// `key`, `partition`, `offset`, `timestamp`, `headers` or `file`.
     pub what: &'static str,
     pub name: Option<Ident>,
+    /// What a key is to be read as.
+    pub data_type: Option<DataType>,
 }
 
 /// One item of `WITH (...)`.
@@ -198,6 +227,8 @@ pub struct CreateView {
     /// Names for the query's columns.
     pub columns: Vec<Ident>,
     pub options: Vec<OptionValue>,
+    /// Whether it says `EMIT ON WINDOW CLOSE`.
+    pub emit_final: bool,
     pub query: Box<Query>,
     /// The query's text.
     pub text: Snippet,

@@ -45,12 +45,15 @@ impl Grammar<'_> {
         let position = self.position();
         let or_replace = self.words(&["or", "replace"]);
         if self.words(&["materialized", "view"]) {
-            self.emit()?;
+            let emit_final = self.emit();
             if or_replace {
                 let error = Error::unsupported("CREATE OR REPLACE MATERIALIZED VIEW is not supported").at(position);
                 return Err(error.hint("Drop the materialized view and create it again.").into());
             }
-            return Ok(Statement::CreateMaterializedView(Box::new(self.create_view(false)?)));
+            return Ok(Statement::CreateMaterializedView(Box::new(CreateView {
+                emit_final,
+                ..self.create_view(false)?
+            })));
         }
         if self.word("view") {
             return Ok(Statement::CreateView(Box::new(self.create_view(or_replace)?)));
@@ -88,18 +91,33 @@ impl Grammar<'_> {
             let error = Error::unsupported("CREATE TABLE AS is not supported").at(self.position());
             return Err(error.hint("Create the table with its columns, then INSERT the query's rows.").into());
         }
-        let (columns, primary_keys, watermarks) = self.elements()?;
-        let (mut append_only, mut options) = (false, Vec::new());
+        // Only a connector that knows its columns can do without.
+        let has_columns = !self.parser.peek_keyword(Keyword::WITH);
+        let (columns, primary_keys, watermarks) = if has_columns { self.elements()? } else { Default::default() };
+        let (mut append_only, mut includes, mut options) = (false, Vec::new(), Vec::new());
         loop {
             if self.words(&["append", "only"]) {
                 append_only = true;
+            } else if self.parser.parse_keyword(Keyword::INCLUDE) {
+                includes.append(&mut self.list(Self::include)?);
             } else if options.is_empty() && self.parser.parse_keyword(Keyword::WITH) {
                 options = self.options()?;
             } else {
                 break;
             }
         }
-        let table = CreateTable { name, if_not_exists, columns, primary_keys, watermarks, append_only, options };
+        let format = self.format()?;
+        let table = CreateTable {
+            name,
+            if_not_exists,
+            columns,
+            primary_keys,
+            watermarks,
+            append_only,
+            includes,
+            options,
+            format,
+        };
         Ok(Statement::CreateTable(Box::new(table)))
     }
 
@@ -134,20 +152,12 @@ impl Grammar<'_> {
             false => self.until(mark, end.span.start),
         };
         self.words(&["with", "data"]);
-        Ok(CreateView { name, or_replace, if_not_exists, columns, options, query, text })
+        Ok(CreateView { name, or_replace, if_not_exists, columns, options, emit_final: false, query, text })
     }
 
-    /// `EMIT CHANGES` is what we do; the others are refused.
-    fn emit(&mut self) -> Parse<()> {
-        match self.emit.take() {
-            Some(emit) if !is_word(&emit[1].token, "changes") => {
-                let error = Error::unsupported("EMIT ON WINDOW CLOSE is not supported")
-                    .at(self.text.chars(emit[0].span.start) + 1)
-                    .hint("Leave it out: the view then shows every window as it stands (EMIT CHANGES).");
-                Err(error.into())
-            }
-            _ => Ok(()),
-        }
+    /// Whether the statement ends with `EMIT ON WINDOW CLOSE` or `EMIT FINAL`; `EMIT CHANGES` is what is done without.
+    fn emit(&mut self) -> bool {
+        self.emit.take().is_some_and(|emit| !is_word(&emit[1].token, "changes"))
     }
 
     /// The column list of a table or source.
@@ -236,7 +246,17 @@ impl Grammar<'_> {
             return self.unexpected("KEY, PARTITION, OFFSET, TIMESTAMP, HEADERS or FILE");
         };
         let name = if self.parser.parse_keyword(Keyword::AS) { Some(self.parser.parse_identifier()?) } else { None };
-        Ok(Include { what, name })
+        // A key may be read as something else than bytes.
+        let typed = what == "key" && name.is_some() && self.begins_type();
+        let data_type = if typed { Some(self.parser.parse_data_type()?) } else { None };
+        Ok(Include { what, name, data_type })
+    }
+
+    /// Whether the next word is a type's name rather than the next clause of a CREATE.
+    fn begins_type(&self) -> bool {
+        let next = &self.parser.peek_token_ref().token;
+        let clause = ["include", "with", "format", "append"].iter().any(|word| is_word(next, word));
+        matches!(next, Token::Word(_)) && !clause
     }
 
     /// `FORMAT f ENCODE e [(key = value, ...)]`.
@@ -290,7 +310,7 @@ impl Grammar<'_> {
         }
     }
 
-    fn option_value(&mut self) -> Parse<String> {
+    pub(super) fn option_value(&mut self) -> Parse<String> {
         let sign = if self.parser.consume_token(&Token::Minus) { "-" } else { "" };
         let token = self.parser.peek_token();
         let value = match &token.token {

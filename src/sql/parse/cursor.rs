@@ -36,7 +36,11 @@ impl Grammar<'_> {
 
     /// A statement that gives rows one after the other, with nothing else to it: what a cursor can be for.
     pub fn row_statement(&mut self) -> Parse<Statement> {
-        if self.starts_query(0) { self.query() } else { self.unexpected("a query") }
+        match self.word("subscribe") {
+            true => self.subscribe(),
+            false if self.starts_query(0) => self.query(),
+            false => self.unexpected("a query"),
+        }
     }
 
     /// What follows FETCH or MOVE.

@@ -9,7 +9,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::error::Result;
 use crate::sql::dialect::keyword;
 use crate::sql::parse::DEPTH_MAX;
-use crate::sql::parse::ast::{Copied, Statement};
+use crate::sql::parse::ast::{Copied, Statement, SubscribeTarget};
 use crate::sql::parse::error::too_complex;
 
 /// How many set operations (UNION and the like) a text may have in one statement.
@@ -43,6 +43,10 @@ pub fn check_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
 /// Balances chains of AND and OR, and refuses what is still too deep.
 pub fn balance(statement: &mut Statement) -> Result<()> {
     let flow = match statement {
+        Statement::Subscribe(subscribe) => match &mut subscribe.target {
+            SubscribeTarget::Query(query) => balanced(query.as_mut()),
+            SubscribeTarget::Relation(_) => return Ok(()),
+        },
         Statement::Query(query) | Statement::Explain { query, .. } => balanced(query.as_mut()),
         Statement::CreateView(view) | Statement::CreateMaterializedView(view) => balanced(view.query.as_mut()),
         Statement::Insert(insert) => balanced(insert.as_mut()),

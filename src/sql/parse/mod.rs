@@ -29,6 +29,7 @@ pub mod grammar;
 mod settings;
 mod show;
 mod statement;
+mod subscribe;
 #[cfg(test)]
 mod tests;
 

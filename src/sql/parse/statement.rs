@@ -12,7 +12,7 @@ use crate::sql::parse::ast::{Drop, DropKind, Statement};
 use crate::sql::parse::grammar::{Grammar, Parse};
 
 /// The first words of Postgres' statements that there are none of here.
-const UNSUPPORTED: [&str; 20] = [
+const UNSUPPORTED: [&str; 19] = [
     "alter",
     "analyze",
     "call",
@@ -31,7 +31,6 @@ const UNSUPPORTED: [&str; 20] = [
     "revoke",
     "security",
     "vacuum",
-    "subscribe",
     "kill",
 ];
 
@@ -55,6 +54,7 @@ impl Grammar<'_> {
             "create" => self.create(),
             "drop" => self.drop(),
             "truncate" => self.truncate(),
+            "subscribe" => self.subscribe(),
             "flush" => Ok(Statement::Flush),
             "explain" => self.explain(),
             "begin" => {

@@ -19,11 +19,14 @@ use crate::functions;
 
 pub mod casts;
 pub mod guard;
+pub mod intervals;
 pub mod names;
 pub mod planner;
 pub mod prepare;
 pub mod reads;
 pub mod resolve;
+pub mod scalar_subqueries;
+pub mod set_operations;
 
 #[cfg(test)]
 mod tests;
@@ -64,7 +67,10 @@ fn config(time_zone: &str) -> SessionConfig {
 pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(set_operations::SetOperations),
         Arc::new(resolve::Resolve),
+        Arc::new(intervals::IntervalGroups),
+        Arc::new(scalar_subqueries::ScalarSubqueries),
         Arc::new(TypeCoercion::new()),
         Arc::new(casts::Casts),
         Arc::new(guard::Guard),

@@ -4,15 +4,21 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use datafusion::common::Column;
 use datafusion::common::DFSchema;
 use datafusion::common::Result as DfResult;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::Distinct;
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::ExprFunctionExt;
 use datafusion::logical_expr::ExprSchemable;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::lit;
 use datafusion::optimizer::ApplyOrder;
 use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::OptimizerConfig;
@@ -28,9 +34,39 @@ const WRONG: [&str; 1] = ["single_distinct_aggregation_to_group_by"];
 
 /// The rules, in order.
 pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 1] = [Arc::new(DistinctFloats)];
+    let ours: [Arc<dyn OptimizerRule + Send + Sync>; 2] = [Arc::new(FirstRows), Arc::new(DistinctFloats)];
     let theirs = Optimizer::new().rules.into_iter().filter(|rule| !WRONG.contains(&rule.name()));
     ours.into_iter().chain(theirs).collect()
+}
+
+/// DISTINCT ON: of each group the whole row that comes first, by ORDER BY and then by all columns, where DataFusion takes the first value
+/// of each column.
+#[derive(Debug)]
+struct FirstRows;
+
+impl OptimizerRule for FirstRows {
+    fn name(&self) -> &str {
+        "first_rows"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
+        let LogicalPlan::Distinct(Distinct::On(distinct)) = plan else { return Ok(Transformed::no(plan)) };
+        let asked = distinct.sort_expr.unwrap_or_default();
+        let rest = distinct.select_expr.iter().map(|expr| expr.clone().unalias().sort(true, false));
+        let order = asked.iter().cloned().chain(rest).collect::<Vec<_>>();
+        let number = row_number().partition_by(distinct.on_expr).order_by(order).build()?;
+        let name = number.schema_name().to_string();
+        let mut rows = LogicalPlanBuilder::from(distinct.input.as_ref().clone()).window(vec![number])?;
+        rows = rows.filter(Expr::Column(Column::from_name(name)).eq(lit(1u64)))?;
+        if !asked.is_empty() {
+            rows = rows.sort(asked)?;
+        }
+        Ok(Transformed::yes(rows.project(distinct.select_expr)?.build()?))
+    }
 }
 
 /// `count(DISTINCT float)` over values in which the two zeros are one: DataFusion tells floats apart by their bits.

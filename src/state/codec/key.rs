@@ -38,6 +38,7 @@ use crate::state::codec::columns::slice;
 use crate::state::codec::columns::take;
 use crate::state::codec::columns::take_slice;
 use crate::state::codec::corrupted;
+use crate::time::Micros;
 
 /// Before a value.
 const VALUE: u8 = 1;
@@ -118,6 +119,20 @@ impl KeyCodec {
         }
         Ok(bytes.len() - rest.len())
     }
+}
+
+/// The timestamp that a key begins with; `None` for NULL.
+pub fn leading_micros(key: &[u8]) -> Option<Micros> {
+    let (presence, rest) = key.split_first()?;
+    let bytes = rest.first_chunk::<8>()?;
+    (*presence == VALUE).then(|| i64::from_be_bytes(*bytes) ^ i64::MIN)
+}
+
+/// What all keys begin with whose first column is this timestamp.
+pub fn micros_prefix(time: Micros) -> [u8; 9] {
+    let mut prefix = [VALUE; 9];
+    prefix[1..].copy_from_slice(&(time ^ i64::MIN).to_be_bytes());
+    prefix
 }
 
 /// Integers so that they order as bytes, and back.

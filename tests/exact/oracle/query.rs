@@ -53,7 +53,8 @@ impl<'a> Writer<'a> {
         if self.chance(0.12) {
             let types = (0..self.random.random_range(1..=3)).map(|_| self.one(TYPES)).collect::<Vec<_>>();
             let (first, second) = (self.projection(Some(&types)), self.projection(Some(&types)));
-            let word = self.one(&["UNION ALL", "UNION ALL", "UNION ALL", "UNION", "INTERSECT", "EXCEPT"]);
+            let word =
+                self.one(&["UNION ALL", "UNION ALL", "UNION", "INTERSECT", "INTERSECT ALL", "EXCEPT", "EXCEPT ALL"]);
             return Query { sql: format!("{} {word} {}", first.sql, second.sql), columns: first.columns };
         }
         if self.chance(0.1) {
@@ -281,6 +282,11 @@ impl<'a> Writer<'a> {
             return Some((format!("(SELECT {call} FROM {from})"), ty));
         }
         let equality = self.equality(scope, &inner)?;
+        if self.chance(0.15) {
+            // Most often there is one row; a second is an error on both sides.
+            let (value, ty) = self.one(&inner);
+            return Some((format!("(SELECT {value} FROM {from} WHERE {equality})"), ty));
+        }
         Some((format!("(SELECT {call} FROM {from} WHERE {equality})"), ty))
     }
 

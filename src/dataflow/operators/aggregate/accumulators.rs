@@ -98,7 +98,7 @@ pub(super) fn argument(values: Option<&ArrayRef>) -> Result<&ArrayRef> {
 }
 
 /// Lets go of the entries for which `keep` is false.
-pub(super) fn compact<T>(values: &mut Vec<T>, keep: &[bool]) {
+pub(in crate::dataflow::operators) fn compact<T>(values: &mut Vec<T>, keep: &[bool]) {
     debug_assert_eq!(values.len(), keep.len());
     let mut keep = keep.iter();
     values.retain(|_| *keep.next().expect("one flag for each slot"));

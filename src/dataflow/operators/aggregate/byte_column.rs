@@ -5,7 +5,7 @@ use super::accumulators::compact;
 /// A column of optional byte strings. A longer value goes to the buffer's end; when half of the buffer is no longer in
 /// use, it is written anew.
 #[derive(Default)]
-pub(super) struct ByteColumn {
+pub(in crate::dataflow::operators) struct ByteColumn {
     /// All values, and what is left of old ones.
     bytes: Vec<u8>,
     /// Where each slot's value lies.

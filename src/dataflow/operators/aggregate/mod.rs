@@ -17,6 +17,8 @@
 //! A result that does not fit its type is an error of its group, which then has no row: it is decided by the result alone, and taken
 //! back when the result fits again.
 //!
+//! A group that the watermark closes is let go of, in memory and on disk, without a change: nothing can come to it any more.
+//!
 //! A group without rows has no state. The one group of an aggregate without group columns is there all the same.
 
 use arrow::array::ArrayRef;
@@ -51,17 +53,17 @@ use record::take_long;
 use record::take_version;
 use table::SlotTable;
 
-mod accumulators;
-mod byte_column;
+pub(super) mod accumulators;
+pub(super) mod byte_column;
 mod calls;
 mod extremes;
 mod multiset;
 mod ordered;
 mod ordinals;
 mod outcome;
-mod record;
+pub(super) mod record;
 mod sums;
-mod table;
+pub(super) mod table;
 #[cfg(test)]
 mod tests;
 
@@ -87,6 +89,17 @@ pub struct Aggregate {
     touched: Touched,
 }
 
+/// How an aggregate keeps its state.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// The table of the groups.
+    pub table: TableId,
+    /// When groups are closed after the time that their key begins with, if they are.
+    pub closes_after_us: Option<i64>,
+    /// Whether the view was just created: there is nothing stored.
+    pub fresh: bool,
+}
+
 /// Groups with an output to be put out.
 #[derive(Default)]
 struct Touched {
@@ -99,24 +112,27 @@ struct Touched {
 }
 
 impl Aggregate {
-    /// The operator for a node with this input and output. `fresh`: the view was just created, there is nothing stored.
+    /// The operator for a node with this input and output.
     pub fn new(
         input: &[Column],
         group: &[usize],
         calls: &[ir::AggregateCall],
-        table: TableId,
         multisets: &[ir::Multiset],
         output: &[Column],
-        fresh: bool,
+        state: Kept,
     ) -> Result<Aggregate> {
+        let Kept { table, closes_after_us, fresh } = state;
         Ok(Aggregate {
             group: group.to_vec(),
             key_codec: KeyCodec::new(group.iter().map(|column| input[*column].ty.arrow()).collect()),
             schema: schema_of(output),
-            groups: SlotTable::new(table, fresh),
+            groups: SlotTable::closing(table, fresh, closes_after_us),
             weights: Vec::new(),
             calls: calls.iter().map(|call| Call::new(call, input)).collect::<Result<_>>()?,
-            multisets: multisets.iter().map(|multiset| Multiset::new(multiset, input, fresh)).collect(),
+            multisets: multisets
+                .iter()
+                .map(|multiset| Multiset::new(multiset, input, fresh, closes_after_us))
+                .collect(),
             pending: Vec::new(),
             touched: Touched::default(),
         })
@@ -208,6 +224,14 @@ impl Aggregate {
         Ok(outcome)
     }
 
+    /// Lets go of the groups that the watermark closes. Their rows stay where they were put out.
+    fn close(&mut self, cx: &Context<'_>) -> Result<()> {
+        for slot in self.groups.close(cx, |_, _| Ok(()))? {
+            self.weights[slot as usize] = 0;
+        }
+        self.multisets.iter_mut().try_for_each(|multiset| multiset.close(cx))
+    }
+
     /// Fails if more was taken back than had come.
     fn check(&self) -> Result<()> {
         let negative = self.groups.dirty().iter().find(|slot| self.weights[**slot as usize] < 0);
@@ -257,7 +281,7 @@ impl Operator for Aggregate {
         let Touched { old, before, new } = std::mem::take(&mut self.touched);
         let slots = old.into_iter().chain(new).collect::<Vec<_>>();
         if slots.is_empty() {
-            return Ok(());
+            return self.close(cx);
         }
         slots.iter().for_each(|slot| self.groups.unmark(*slot));
         let before = match before.is_empty() {
@@ -265,10 +289,12 @@ impl Operator for Aggregate {
             false => Outcome::concat(before)?,
         };
         let after = self.outcome(&slots)?;
-        let change = Change::between(&before, &after, cx.errors)?;
+        let change = Change::between(&before, &after)?;
+        let failed = self.key_columns(change.failed().map(|index| slots[index]))?;
+        change.report(failed, &self.schema, cx.errors)?;
         let keys = self.key_columns(change.groups().map(|index| slots[index]))?;
         cx.out.extend(change.delta(keys, &before, &after, &self.schema)?);
-        Ok(())
+        self.close(cx)
     }
 
     fn on_create(&mut self, first: bool, cx: &mut Context<'_>) -> Result<()> {
@@ -280,7 +306,8 @@ impl Operator for Aggregate {
         let slots = self.slots(&key);
         self.load(cx.state)?;
         let (before, after) = (Outcome::none(&self.schema, 0), self.outcome(&slots)?);
-        let change = Change::between(&before, &after, cx.errors)?;
+        let change = Change::between(&before, &after)?;
+        change.report(Vec::new(), &self.schema, cx.errors)?;
         cx.out.extend(change.delta(Vec::new(), &before, &after, &self.schema)?);
         Ok(())
     }

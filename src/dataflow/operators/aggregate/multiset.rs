@@ -8,6 +8,7 @@ use arrow::array::Array;
 use arrow::array::ArrayRef;
 use arrow::compute::interleave;
 
+use crate::dataflow::operator::Context;
 use crate::delta::Delta;
 use crate::delta::arrow_error;
 use crate::error::Error;
@@ -74,13 +75,13 @@ struct Touched {
 }
 
 impl Multiset {
-    /// The multiset of this plan over this input; `fresh` when nothing is stored yet.
-    pub fn new(multiset: &ir::Multiset, input: &[Column], fresh: bool) -> Multiset {
+    /// The multiset of this plan over this input; `fresh` when nothing is stored yet. Groups are closed as their node says.
+    pub fn new(multiset: &ir::Multiset, input: &[Column], fresh: bool, closes_after_us: Option<i64>) -> Multiset {
         Multiset {
             column: multiset.column,
             filter: multiset.filter,
             codec: KeyCodec::new(vec![input[multiset.column].ty.arrow()]),
-            entries: SlotTable::new(multiset.table, fresh),
+            entries: SlotTable::closing(multiset.table, fresh, closes_after_us),
             counts: Vec::new(),
         }
     }
@@ -212,6 +213,14 @@ impl Multiset {
             change = changed.next();
         }
         Ok(found)
+    }
+
+    /// Lets go of the values of groups that the watermark closes.
+    pub fn close(&mut self, cx: &Context<'_>) -> Result<()> {
+        for entry in self.entries.close(cx, |_, _| Ok(()))? {
+            self.counts[entry as usize] = 0;
+        }
+        Ok(())
     }
 
     /// Hands over what this epoch changed.

@@ -1,6 +1,7 @@
 //! What the groups come to: their output rows before an epoch and after it, and the delta between the two.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::array::RecordBatch;
@@ -12,7 +13,8 @@ use arrow::compute::concat;
 use arrow::compute::interleave;
 use arrow::datatypes::SchemaRef;
 
-use crate::dataflow::operator::RowError;
+use crate::dataflow::row_error;
+use crate::dataflow::row_error::RowError;
 use crate::delta::Delta;
 use crate::delta::arrow_error;
 use crate::error::Error;
@@ -76,14 +78,15 @@ pub(super) struct Change {
     old: Vec<usize>,
     /// Groups, by their index in `after`, whose new row comes.
     new: Vec<usize>,
+    /// Errors of groups, by their index in `after`, that come or go.
+    failed: Vec<(usize, Error, i64)>,
 }
 
 impl Change {
-    /// The change to `after`, whose first groups are those of `before`; the others were absent. Errors that come or go are
-    /// reported.
-    pub fn between(before: &Outcome, after: &Outcome, errors: &mut Vec<RowError>) -> Result<Change> {
+    /// The change to `after`, whose first groups are those of `before`; the others were absent.
+    pub fn between(before: &Outcome, after: &Outcome) -> Result<Change> {
         let differ = after.differ(before)?;
-        let mut change = Change { old: Vec::new(), new: Vec::new() };
+        let mut change = Change { old: Vec::new(), new: Vec::new(), failed: Vec::new() };
         for (index, new) in after.fates.iter().enumerate() {
             let old = before.fates.get(index).unwrap_or(&Fate::Absent);
             if old == new && (*new != Fate::Row || !differ[index]) {
@@ -92,15 +95,35 @@ impl Change {
             match old {
                 Fate::Absent => {}
                 Fate::Row => change.old.push(index),
-                Fate::Failed(error) => errors.push(RowError { error: (**error).clone(), weight: -1 }),
+                Fate::Failed(error) => change.failed.push((index, (**error).clone(), -1)),
             }
             match new {
                 Fate::Absent => {}
                 Fate::Row => change.new.push(index),
-                Fate::Failed(error) => errors.push(RowError { error: (**error).clone(), weight: 1 }),
+                Fate::Failed(error) => change.failed.push((index, (**error).clone(), 1)),
             }
         }
         Ok(change)
+    }
+
+    /// The groups whose errors come or go, by their index in `after`.
+    pub fn failed(&self) -> impl Iterator<Item = usize> {
+        self.failed.iter().map(|(index, _, _)| *index)
+    }
+
+    /// Reports the errors that come or go. `keys` has the group columns of [`failed`](Change::failed), as columns of `schema`.
+    pub fn report(&self, keys: Vec<ArrayRef>, schema: &SchemaRef, errors: &mut Vec<RowError>) -> Result<()> {
+        if self.failed.is_empty() {
+            return Ok(());
+        }
+        let fields = schema.project(&(0..keys.len()).collect::<Vec<_>>()).map_err(arrow_error)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(self.failed.len()));
+        let keys = RecordBatch::try_new_with_options(Arc::new(fields), keys, &options).map_err(arrow_error)?;
+        for (row, (_, error, weight)) in self.failed.iter().enumerate() {
+            let input = row_error::describe(&keys, row)?;
+            errors.push(RowError { error: error.clone(), input, weight: *weight });
+        }
+        Ok(())
     }
 
     /// The groups that the rows of [`delta`](Change::delta) belong to, by their index in `after`.

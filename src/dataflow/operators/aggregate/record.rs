@@ -13,12 +13,12 @@ use crate::error::Result;
 const VERSION: u8 = 1;
 
 /// Begins a record.
-pub(super) fn put_version(out: &mut Vec<u8>) {
+pub(in crate::dataflow::operators) fn put_version(out: &mut Vec<u8>) {
     out.push(VERSION);
 }
 
 /// Checks the first byte of a record and moves past it.
-pub(super) fn take_version(bytes: &mut &[u8]) -> Result<()> {
+pub(in crate::dataflow::operators) fn take_version(bytes: &mut &[u8]) -> Result<()> {
     match take(bytes, 1)?[0] {
         VERSION => Ok(()),
         other => Err(Error::corrupted(format!("aggregate state has the unknown version {other}"))),
@@ -26,7 +26,7 @@ pub(super) fn take_version(bytes: &mut &[u8]) -> Result<()> {
 }
 
 /// Writes an integer.
-pub(super) fn put_integer(out: &mut Vec<u8>, value: i128) {
+pub(in crate::dataflow::operators) fn put_integer(out: &mut Vec<u8>, value: i128) {
     let mut zigzag = ((value << 1) ^ (value >> 127)) as u128;
     while zigzag >= 0x80 {
         out.push(zigzag as u8 | 0x80);
@@ -49,7 +49,7 @@ pub(super) fn take_integer(bytes: &mut &[u8]) -> Result<i128> {
 }
 
 /// Reads an integer of 64 bits.
-pub(super) fn take_long(bytes: &mut &[u8]) -> Result<i64> {
+pub(in crate::dataflow::operators) fn take_long(bytes: &mut &[u8]) -> Result<i64> {
     i64::try_from(take_integer(bytes)?).map_err(|_| damaged())
 }
 

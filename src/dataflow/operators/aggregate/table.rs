@@ -10,6 +10,8 @@
 //! evict  ──► clean slots go, those not used lately first
 //! ```
 
+use crate::dataflow::operator::Context;
+use crate::dataflow::operators::calendar::Calendar;
 use crate::error::Result;
 use crate::ids::Shard;
 use crate::ids::TableId;
@@ -38,7 +40,7 @@ const MARKED: Flags = 8;
 const EMPTY_SLOTS_MIN: usize = 1024;
 
 /// The keys of a state table that are in memory.
-pub(super) struct SlotTable {
+pub(in crate::dataflow::operators) struct SlotTable {
     /// The table.
     id: TableId,
     /// Keys and their slots, 0, 1, ... without gaps.
@@ -57,6 +59,10 @@ pub(super) struct SlotTable {
     evicted: bool,
     /// How many slots [`seal`](SlotTable::seal) found empty since the last compaction.
     empty: usize,
+    /// When keys are closed, of a table of which they are.
+    calendar: Option<Calendar>,
+    /// Closed keys that are only in the store.
+    gone: Vec<(Shard, Box<[u8]>)>,
 }
 
 impl SlotTable {
@@ -72,7 +78,15 @@ impl SlotTable {
             residency: if fresh { Residency::Complete } else { Residency::Partial },
             evicted: false,
             empty: 0,
+            calendar: None,
+            gone: Vec::new(),
         }
+    }
+
+    /// The same for keys that are closed by the watermark so long after the timestamp that they begin with.
+    pub fn closing(id: TableId, fresh: bool, after_us: Option<i64>) -> SlotTable {
+        let calendar = after_us.map(|after_us| Calendar::new(id, after_us, fresh));
+        SlotTable { calendar, ..SlotTable::new(id, fresh) }
     }
 
     /// The table.
@@ -99,7 +113,13 @@ impl SlotTable {
     pub fn intern(&mut self, keys: &ByteRows, slots: &mut Vec<u32>, shard: impl Fn(usize) -> Shard) {
         let mut new = Vec::new();
         self.keys.lookup_or_insert(keys, slots, &mut new);
-        self.shards.extend(new.into_iter().map(|row| shard(row as usize)));
+        for row in new {
+            let shard = shard(row as usize);
+            self.shards.push(shard);
+            if let Some(calendar) = &mut self.calendar {
+                calendar.note(keys.get(row as usize), shard);
+            }
+        }
         self.flags.resize(self.shards.len(), USED);
     }
 
@@ -179,6 +199,32 @@ impl SlotTable {
         self.flags[slot as usize] &= !MARKED;
     }
 
+    /// Closes what the watermark closes. Returns the slots concerned, which are dirty now and must hold nothing when they are
+    /// sealed; `stored(key, record)` is called for those keys that are only in the store, and go.
+    pub fn close(&mut self, cx: &Context<'_>, mut stored: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<Vec<u32>> {
+        let Some(calendar) = &mut self.calendar else { return Ok(Vec::new()) };
+        let Some(closed) = calendar.take(cx.watermark, cx.state, cx.shards.clone())? else { return Ok(Vec::new()) };
+        let holds = |slot: &u32| self.flags[*slot as usize] & (STORED | DIRTY) != 0 && closed.has(self.keys.key(*slot));
+        let slots = (0..self.len() as u32).filter(holds).collect::<Vec<_>>();
+        if !self.residency.is_complete() {
+            closed.stored(cx.state, |shard, key, record| {
+                if self.keys.get(key).is_some() {
+                    return Ok(());
+                }
+                self.gone.push((shard, key.into()));
+                stored(key, record)
+            })?;
+        }
+        for &slot in &slots {
+            let flags = &mut self.flags[slot as usize];
+            if *flags & DIRTY == 0 {
+                self.dirty.push(slot);
+            }
+            *flags |= DIRTY;
+        }
+        Ok(slots)
+    }
+
     /// The slots whose values differ from what is stored.
     pub fn dirty(&self) -> &[u32] {
         &self.dirty
@@ -187,6 +233,9 @@ impl SlotTable {
     /// Writes every dirty slot: `record(slot, out)` appends its record and says whether there is anything to keep.
     pub fn seal(&mut self, writes: &mut Writes, mut record: impl FnMut(u32, &mut Vec<u8>) -> bool) {
         let mut value = Vec::new();
+        for (shard, key) in self.gone.drain(..) {
+            writes.delete(Space::State(self.id, shard), &key);
+        }
         for slot in std::mem::take(&mut self.dirty) {
             value.clear();
             if record(slot, &mut value) {

@@ -9,8 +9,10 @@ use crate::dataflow::operators::arrange::cache::Cache;
 use crate::dataflow::operators::arrange::cache::Known;
 use crate::dataflow::operators::arrange::cache::Slot;
 use crate::dataflow::operators::arrange::chunks::HEAD;
+use crate::dataflow::operators::arrange::close::Closing;
 use crate::dataflow::operators::arrange::lookup::Fold;
 use crate::dataflow::operators::arrange::seal::Buffers;
+use crate::dataflow::operators::calendar::Calendar;
 use crate::delta::Delta;
 use crate::error::Result;
 use crate::ids::{Shard, TableId};
@@ -52,18 +54,28 @@ pub struct Arrangement {
     pub(super) vacant: usize,
     /// Used again and again by seals.
     pub(super) buffers: Buffers,
+    /// When keys are closed, if they are.
+    pub(super) calendar: Option<Calendar>,
+    /// What this epoch closes.
+    pub(super) closing: Option<Closing>,
 }
 
 /// Rows received and not yet applied.
 pub(super) struct Pending {
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
     rows: ByteRows,
     weights: Int64Array,
 }
 
 impl Arrangement {
-    /// An arrangement of rows of these columns by these of them. With `fresh` there is nothing on disk yet.
-    pub fn new(columns: &[Column], key: &[usize], table: TableId, fresh: bool) -> Arrangement {
+    /// An arrangement of rows of these columns by these of them, closed as its node says. With `fresh` there is nothing on disk yet.
+    pub fn new(
+        columns: &[Column],
+        key: &[usize],
+        table: TableId,
+        closes_after_us: Option<i64>,
+        fresh: bool,
+    ) -> Arrangement {
         Arrangement {
             columns: columns.to_vec(),
             key: key.to_vec(),
@@ -77,6 +89,8 @@ impl Arrangement {
             folds: HashMap::new(),
             vacant: 0,
             buffers: Buffers::default(),
+            calendar: closes_after_us.map(|after_us| Calendar::new(table, after_us, fresh)),
+            closing: None,
         }
     }
 
@@ -118,6 +132,7 @@ impl Arrangement {
 
     /// Applies what was received: readers see it from now on.
     pub fn apply(&mut self) {
+        let known = self.dirty.len();
         for Pending { slots, rows, weights } in mem::take(&mut self.pending) {
             for ((&slot, row), weight) in slots.iter().zip(rows.iter()).zip(weights.values()) {
                 self.cache.change(slot, *weight, row);
@@ -128,6 +143,7 @@ impl Arrangement {
                 }
             }
         }
+        self.note_keys(known);
     }
 
     /// The keys' places in memory, with all their rows; `None` for those that have none. Good until the step ends.

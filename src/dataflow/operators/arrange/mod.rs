@@ -7,6 +7,7 @@
 mod arrangement;
 mod cache;
 mod chunks;
+mod close;
 mod lookup;
 mod rows;
 mod seal;
@@ -55,9 +56,11 @@ impl Arrange {
         key: &[usize],
         null_safe: bool,
         table: TableId,
+        closes_after_us: Option<i64>,
         fresh: bool,
     ) -> (Arrange, SharedArrangement) {
-        let arrangement = Rc::new(RefCell::new(Arrangement::new(columns, key, table, fresh)));
+        let arrangement = Arrangement::new(columns, key, table, closes_after_us, fresh);
+        let arrangement = Rc::new(RefCell::new(arrangement));
         let (schema, key) = (schema_of(columns), key.to_vec());
         (Arrange { schema, key, null_safe, waiting: Vec::new(), arrangement: arrangement.clone() }, arrangement)
     }
@@ -97,6 +100,11 @@ impl Operator for Arrange {
     fn after_step(&mut self) -> Result<()> {
         self.arrangement.borrow_mut().apply();
         Ok(())
+    }
+
+    /// Readers above still want what this epoch closes: it goes when all is sealed.
+    fn on_epoch(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        self.arrangement.borrow_mut().close(cx)
     }
 
     fn seal(&mut self, writes: &mut Writes) -> Result<()> {

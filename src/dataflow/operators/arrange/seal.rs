@@ -39,6 +39,7 @@ const VACANT_MAX: usize = 4096;
 impl Arrangement {
     /// Writes what this epoch changed; everything in memory is clean afterwards.
     pub fn seal(&mut self, writes: &mut Writes) -> Result<()> {
+        self.let_go(writes);
         let mut buffers = mem::take(&mut self.buffers);
         for slot in mem::take(&mut self.dirty) {
             self.seal_key(slot, &mut buffers, writes)?;

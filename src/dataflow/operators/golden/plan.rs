@@ -70,7 +70,8 @@ fn node(text: &str, nodes: &[(String, Node)]) -> Node {
         other => panic!("no operator: {other}"),
     };
     let id = NodeId(nodes.len() as u32);
-    Node { id, op, inputs, columns, key: None, append_only: false, watermarks: Vec::new() }
+    let (watermarks, closing) = (Vec::new(), Vec::new());
+    Node { id, op, inputs, columns, key: None, append_only: false, watermarks, closing, closes_after_us: None }
 }
 
 fn values(text: &str) -> (Op, Vec<Column>) {

@@ -9,10 +9,11 @@ use tempfile::TempDir;
 use crate::dataflow::build::Built;
 use crate::dataflow::build::Input;
 use crate::dataflow::build::build;
+use crate::dataflow::changelog::Recording;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
-use crate::dataflow::operator::RowError;
 use crate::dataflow::operators::golden::plan;
+use crate::dataflow::row_error::RowError;
 use crate::delta::Delta;
 use crate::delta::consolidate;
 use crate::delta::pretty;
@@ -38,6 +39,8 @@ pub(in crate::dataflow::operators) struct World {
     errors: Vec<RowError>,
     /// So many shards were brought into memory since the last restart.
     warmed: u16,
+    /// The watermark of the plan's view.
+    pub(in crate::dataflow::operators) watermark: Option<i64>,
     /// The running epoch.
     epoch: Epoch,
     /// The last epoch, whose commit comes after the next one is computed, as late as an engine may.
@@ -63,6 +66,7 @@ impl World {
             output: Vec::new(),
             errors: Vec::new(),
             warmed: Shard::COUNT,
+            watermark: None,
             epoch: Epoch(1),
             sealed: None,
             state: store.reader(None),
@@ -169,7 +173,9 @@ impl World {
                 None => out.extend(queue.into_iter().map(|(_, delta)| delta)),
                 Some(operator) => {
                     let (epoch, state, errors) = (self.epoch, &self.state, &mut self.errors);
-                    let mut cx = Context { epoch, state, out: &mut out, errors };
+                    let (watermark, shards) = (self.watermark, 0..crate::ids::Shard::COUNT);
+                    let recording = &Recording::default();
+                    let mut cx = Context { epoch, state, recording, out: &mut out, watermark, shards, errors };
                     for (port, delta) in queue {
                         operator.on_delta(port, delta, &mut cx)?;
                     }

@@ -1,0 +1,256 @@
+//! A subscription: the rows as of one epoch, then every change as it is committed, read from the store at the reader's own
+//! pace. A slow reader holds back nobody: what it has not read yet waits in the changelog, not in memory.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::array::Int64Array;
+use arrow::array::RecordBatch;
+use arrow::array::TimestampMicrosecondArray;
+use arrow::array::new_null_array;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use crossbeam_channel::Sender;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::stream::try_unfold;
+use tokio::sync::watch;
+
+use crate::catalog::Object;
+use crate::dataflow::changelog;
+use crate::dataflow::changelog::ChangelogCodec;
+use crate::dataflow::relation::RelationCodec;
+use crate::delta::Delta;
+use crate::delta::arrow_error;
+use crate::delta::consolidate;
+use crate::engine::Engine;
+use crate::engine::Published;
+use crate::engine::Rows;
+use crate::engine::changes::Followed;
+use crate::engine::changes::Target;
+use crate::engine::coordinator::Request;
+use crate::engine::errors;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::Epoch;
+use crate::sql::bound::Subscribe;
+use crate::sql::bound::SubscribeTarget;
+use crate::state::Scan;
+use crate::state::Space;
+use crate::time::Micros;
+use crate::types::UTC;
+use crate::types::schema_of;
+
+/// Rows of a batch of the snapshot.
+const SNAPSHOT_ROWS: usize = 8192;
+
+/// Changes are gathered into batches of about so many rows.
+const BATCH_ROWS: usize = 4096;
+
+impl Engine {
+    /// Follows a table, a view or a query.
+    pub async fn subscribe(&self, subscribe: &Subscribe) -> Result<Rows> {
+        let target = match &subscribe.target {
+            SubscribeTarget::Object(id) => Target::Object(*id),
+            SubscribeTarget::Query(query) => Target::Query(query.clone()),
+        };
+        // Dropped last, whatever becomes of this: by then the cursor is gone.
+        let leave = match &target {
+            Target::Object(_) => None,
+            Target::Query(_) => Some(Leave(self.shared.requests.clone())),
+        };
+        let as_of = subscribe.as_of;
+        let followed = self.ask(|reply| Request::Subscribe { target, as_of, reply }).await?;
+        let mut published = self.shared.published.subscribe();
+        let start = published.wait_for(|published| published.epoch >= followed.from).await.map_err(|_| gone())?.clone();
+        let reads = BTreeSet::from([followed.object.id]).union(&followed.object.depends_on).copied().collect();
+        let lacking = errors::found(&start, &reads)?;
+        let reader = Reader::new(subscribe, followed, published, &start, leave)?;
+        let schema = reader.schema.clone();
+        let stream = try_unfold(reader, |mut reader| async move {
+            let batch = reader.next().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+            Ok(Some((batch, reader)))
+        });
+        let stream = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), stream));
+        Ok(Rows { schema, stream, lacking })
+    }
+}
+
+/// Tells the coordinator that a subscription to a query has ended.
+struct Leave(Sender<Request>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        // Without a coordinator nobody is left to drop the view; the next start will.
+        let _ = self.0.send(Request::Unsubscribe);
+    }
+}
+
+/// One subscription on its way.
+struct Reader {
+    followed: Followed,
+    /// The columns of a change as the client sees them.
+    schema: SchemaRef,
+    /// The columns that a query sees of the object: the first of the stored ones.
+    visible: SchemaRef,
+    /// How the object's changes are stored.
+    codec: ChangelogCodec,
+    /// Whether the end of epochs is told.
+    progress: bool,
+    /// The rows as of the first epoch, until they are through.
+    snapshot: Option<(RelationCodec, Scan, Epoch, Micros)>,
+    /// The last key of the changelog that was read.
+    after: Vec<u8>,
+    /// Everything up to this epoch is through.
+    through: Epoch,
+    /// The last epoch whose end was told.
+    told: Option<Epoch>,
+    published: watch::Receiver<Arc<Published>>,
+    _leave: Option<Leave>,
+}
+
+impl Reader {
+    fn new(
+        subscribe: &Subscribe,
+        followed: Followed,
+        published: watch::Receiver<Arc<Published>>,
+        start: &Published,
+        leave: Option<Leave>,
+    ) -> Result<Reader> {
+        let object: &Object = &followed.object;
+        let snapshot = subscribe.snapshot.then(|| {
+            let codec = RelationCodec::of(object).expect("what is not stored is followed through a view");
+            let scan = start.snapshot.scan(Space::Relation(object.id), None, None);
+            (codec, scan, start.epoch, time_of(start))
+        });
+        let through = subscribe.as_of.unwrap_or(start.epoch);
+        followed.cursor.advance(through);
+        Ok(Reader {
+            schema: schema_of(&subscribe.columns),
+            visible: schema_of(object.columns()),
+            codec: ChangelogCodec::new(&object.stored_columns()),
+            progress: subscribe.progress,
+            snapshot,
+            after: changelog::key_of(through.next()).to_vec(),
+            through,
+            told: None,
+            published,
+            followed,
+            _leave: leave,
+        })
+    }
+
+    /// Waits for the next rows.
+    async fn next(&mut self) -> Result<RecordBatch> {
+        if let Some(batch) = self.next_of_snapshot()? {
+            return Ok(batch);
+        }
+        loop {
+            let published = self.published.borrow_and_update().clone();
+            self.must_be_there(&published)?;
+            if let Some(batch) = self.next_changes(&published)? {
+                return Ok(batch);
+            }
+            self.through = self.through.max(published.epoch);
+            self.followed.cursor.advance(self.through);
+            if self.progress && self.told.is_none_or(|told| told < self.through) {
+                self.told = Some(self.through);
+                return self.end_of(self.through, time_of(&published));
+            }
+            // A snapshot holds back compaction, and is not kept while there is nothing to read.
+            drop(published);
+            self.published.changed().await.map_err(|_| gone())?;
+        }
+    }
+
+    fn next_of_snapshot(&mut self) -> Result<Option<RecordBatch>> {
+        let Some((codec, scan, epoch, time)) = &mut self.snapshot else { return Ok(None) };
+        let (epoch, time) = (*epoch, *time);
+        match codec.read_chunk(scan, SNAPSHOT_ROWS)? {
+            Some(delta) => self.batch(epoch, time, &delta).map(Some),
+            None => {
+                self.snapshot = None;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The changes that come next, up to the published epoch.
+    fn next_changes(&mut self, published: &Published) -> Result<Option<RecordBatch>> {
+        let space = Space::Changelog(self.followed.object.id);
+        let end = changelog::key_of(published.epoch.next());
+        if self.after[..] >= end[..] {
+            return Ok(None);
+        }
+        let mut scan = published.snapshot.scan(space, Some(&self.after), Some(&end));
+        let (mut batches, mut rows) = (Vec::new(), 0);
+        while rows < BATCH_ROWS
+            && let Some((key, value)) = scan.next_entry()?
+        {
+            self.after = [key, &[0]].concat();
+            let chunk = self.codec.decode(key, value)?;
+            let batch = self.batch(chunk.epoch, chunk.time, &chunk.delta)?;
+            rows += batch.num_rows();
+            // What was gathered ends inside this epoch: the reader is through with those before.
+            self.through = Epoch(chunk.epoch.0 - 1);
+            batches.push(batch);
+        }
+        self.followed.cursor.advance(self.through);
+        match rows {
+            0 => Ok(None),
+            _ => concat_batches(&self.schema, &batches).map(Some).map_err(arrow_error),
+        }
+    }
+
+    /// Changes as the client sees them.
+    fn batch(&self, epoch: Epoch, time: Micros, delta: &Delta) -> Result<RecordBatch> {
+        let width = self.visible.fields().len();
+        let hides = width < delta.batch().num_columns();
+        let columns = delta.batch().columns()[..width].to_vec();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(delta.len()));
+        let batch = RecordBatch::try_new_with_options(self.visible.clone(), columns, &options).map_err(arrow_error)?;
+        let delta = delta.with_batch(batch);
+        // Rows that differ in hidden columns only may cancel out.
+        let delta = if hides { consolidate(&delta)? } else { delta };
+        let mut columns = system_columns(epoch, time, delta.len());
+        columns.push(Arc::new(delta.weights_array().clone()));
+        columns.extend(delta.batch().columns().iter().cloned());
+        RecordBatch::try_new(self.schema.clone(), columns).map_err(arrow_error)
+    }
+
+    /// The row that tells that an epoch, and all before it, are through.
+    fn end_of(&self, epoch: Epoch, time: Micros) -> Result<RecordBatch> {
+        let mut columns = system_columns(epoch, time, 1);
+        let rest = self.schema.fields().iter().skip(columns.len());
+        columns.extend(rest.map(|field| new_null_array(field.data_type(), 1)));
+        RecordBatch::try_new(self.schema.clone(), columns).map_err(arrow_error)
+    }
+
+    /// Ends the subscription of what was dropped.
+    fn must_be_there(&self, published: &Published) -> Result<()> {
+        if self.followed.cursor.is_lost() {
+            return Err(Error::out_of_memory(
+                "the view of the query that is subscribed to was lost with an epoch too large for memory",
+            )
+            .hint("Subscribe again, or create a materialized view and subscribe to that."));
+        }
+        match self.followed.lives_by.iter().all(|id| published.catalog.get(*id).is_some()) {
+            true => Ok(()),
+            false => Err(Error::undefined_table("a relation that is subscribed to was dropped")),
+        }
+    }
+}
+
+fn system_columns(epoch: Epoch, time: Micros, rows: usize) -> Vec<ArrayRef> {
+    let time = TimestampMicrosecondArray::from_value(time, rows).with_timezone(UTC);
+    vec![Arc::new(Int64Array::from_value(epoch.0 as i64, rows)), Arc::new(time)]
+}
+
+fn time_of(published: &Published) -> Micros {
+    published.system.epoch_time.unwrap_or_default()
+}
+
+fn gone() -> Error {
+    Error::shutdown("the server is shutting down")
+}
