@@ -270,16 +270,10 @@ impl Worker {
             let operator = self.operator_of(index, storage, fresh)?;
             self.operators.insert(index, operator);
             if !fresh && !self.graph.vertex(index).node.op.tables().is_empty() {
-                self.cold.push_back((index, self.first_shard()));
+                self.cold.push_back((index, Shard(self.shards.start)));
             }
         }
         Ok(())
-    }
-
-    /// The first of this worker's shards.
-    fn first_shard(&self) -> Shard {
-        let mut all = (0..Shard::COUNT).map(Shard);
-        all.find(|shard| shard.owner(self.peers.len()) == self.id).expect("there are more shards than workers")
     }
 
     /// Brings some of the stored state into memory, until there is no more or no more room.
@@ -292,7 +286,7 @@ impl Worker {
                 break;
             }
             let next = Shard(shard.0 + 1);
-            let last = next.0 == Shard::COUNT || next.owner(self.peers.len()) != self.id;
+            let last = next.0 >= self.shards.end;
             self.operator(index).warm(shard, last, state)?;
             self.measure(index);
             if !last {
