@@ -2,13 +2,17 @@
 //!
 //! Every worker and the coordinator hold an equal copy, so that all of them know without asking which nodes an epoch can
 //! reach and which exchanges take place in it.
+//!
+//! State is kept once: where two plans name the same state table, one vertex works for both, with all that it reads.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::catalog::Storage;
+use crate::ids::NodeId;
 use crate::ids::ObjectId;
+use crate::ids::TableId;
 use crate::plan::ir::Node;
 use crate::plan::ir::Op;
 use crate::plan::ir::Plan;
@@ -20,9 +24,9 @@ pub type Index = usize;
 /// One node of the graph.
 #[derive(Clone, Debug)]
 pub struct Vertex {
-    /// The view it belongs to.
-    pub view: ObjectId,
-    /// Its node in that view's plan.
+    /// The views it works for. What can fail or lets go of state works for one alone.
+    pub views: BTreeSet<ObjectId>,
+    /// Its node in the plan of the first of them.
     pub node: Arc<Node>,
     /// Where each port's input comes from.
     pub inputs: Vec<Edge>,
@@ -39,15 +43,26 @@ pub struct Edge {
     pub exchange: Option<Vec<usize>>,
 }
 
+/// What changes in the graph when a view shares state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// Vertices that nobody needs any more.
+    pub removed: Vec<Index>,
+    /// Vertices of the view that now read others.
+    pub moved: Vec<Index>,
+}
+
 /// All running plans.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     /// Every vertex by its number.
     vertices: BTreeMap<Index, Vertex>,
-    /// The vertices of each view, its Materialize last.
+    /// The vertices of each view in order, its Materialize last.
     views: BTreeMap<ObjectId, Vec<Index>>,
     /// The inputs that read each object.
     inputs: BTreeMap<ObjectId, BTreeSet<Index>>,
+    /// The vertex that keeps each state table.
+    tables: BTreeMap<TableId, Index>,
     /// The vertex that takes the failed rows of each view.
     errors: BTreeMap<ObjectId, Index>,
     /// For each vertex the lists of columns by which its output is already spread over the workers.
@@ -57,47 +72,161 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Adds a view's plan. Views that it reads are there already.
+    /// Adds a view's plan; what it reads, and what keeps the state that it shares, is there already. Returns the new vertices.
     pub fn add(&mut self, view: ObjectId, plan: &Plan, storage: &Storage) -> Vec<Index> {
-        let base = self.next;
+        let (base, mut places) = (self.next, BTreeMap::<NodeId, Index>::new());
         self.next += plan.nodes.len();
-        for (offset, node) in plan.nodes.iter().enumerate() {
-            let index = base + offset;
-            let inputs = self.edges(index, base, node, storage);
+        for node in self.own_nodes(plan) {
+            let index = base + node.id.0 as usize;
+            for input in &node.inputs {
+                let there = || self.keeper(&plan.nodes[input.0 as usize]).expect("what is not its own is kept already");
+                places.entry(*input).or_insert_with(there);
+            }
+            places.insert(node.id, index);
+            let inputs = self.edges(index, &places, node, storage);
             let spread = self.spread_of(node, &inputs);
             self.spread.insert(index, spread);
+            self.tables.extend(node.op.tables().into_iter().map(|table| (table, index)));
             for (port, edge) in inputs.iter().enumerate() {
                 if let Some(from) = edge.from {
                     self.vertex_mut(from).readers.push((index, port));
                 }
             }
-            let vertex = Vertex { view, node: Arc::new(node.clone()), inputs, readers: Vec::new() };
+            let views = BTreeSet::from([view]);
+            let vertex = Vertex { views, node: Arc::new(node.clone()), inputs, readers: Vec::new() };
             self.vertices.insert(index, vertex);
         }
-        let indices = (base..self.next).collect::<Vec<_>>();
-        self.views.insert(view, indices.clone());
-        indices
+        self.claim(view, places.values().copied().collect());
+        (base..self.next).filter(|index| self.vertices.contains_key(index)).collect()
     }
 
-    /// Takes a view's plan out; nothing reads it any more. Returns its vertices.
-    pub fn remove(&mut self, view: ObjectId) -> Vec<Index> {
-        let indices = self.views.remove(&view).unwrap_or_default();
-        for index in &indices {
-            self.spread.remove(index);
-            self.errors.retain(|_, errors| errors != index);
-            for inputs in self.inputs.values_mut() {
-                inputs.remove(index);
+    /// The nodes of a plan that nothing in the graph works for yet, in order.
+    fn own_nodes<'a>(&self, plan: &'a Plan) -> Vec<&'a Node> {
+        let mut own = BTreeSet::new();
+        let mut open = plan.nodes.last().map(|node| node.id).into_iter().collect::<Vec<_>>();
+        while let Some(id) = open.pop() {
+            let node = &plan.nodes[id.0 as usize];
+            if self.keeper(node).is_none() && own.insert(id) {
+                open.extend(&node.inputs);
             }
-            if let Some(vertex) = self.vertices.remove(index) {
-                for edge in vertex.inputs.iter().filter_map(|edge| edge.from) {
-                    if let Some(upstream) = self.vertices.get_mut(&edge) {
-                        upstream.readers.retain(|(reader, _)| reader != index);
-                    }
+        }
+        own.into_iter().map(|id| &plan.nodes[id.0 as usize]).collect()
+    }
+
+    /// The vertex that keeps a node's state already.
+    fn keeper(&self, node: &Node) -> Option<Index> {
+        node.op.tables().first().and_then(|table| self.tables.get(table)).copied()
+    }
+
+    /// These vertices and all that they read work for a view; no others do.
+    fn claim(&mut self, view: ObjectId, mut open: Vec<Index>) {
+        let mut claimed = BTreeSet::new();
+        while let Some(index) = open.pop() {
+            if !claimed.insert(index) {
+                continue;
+            }
+            let vertex = self.vertex_mut(index);
+            vertex.views.insert(view);
+            // What feeds an input is another view's.
+            if !matches!(vertex.node.op, Op::Input { .. }) {
+                open.extend(vertex.inputs.iter().filter_map(|edge| edge.from));
+            }
+        }
+        self.views.insert(view, claimed.into_iter().collect());
+    }
+
+    /// A view runs with tables of its own; this is its plan with those of others for some nodes, which hold the same at this
+    /// moment. The vertices that keep them work for the view from now on, and its own go.
+    pub fn share(&mut self, view: ObjectId, plan: &Plan) -> Shared {
+        let before = self.view(view).to_vec();
+        let mut shared = Shared::default();
+        for &index in &before {
+            let node = &plan.nodes[self.vertex(index).node.id.0 as usize];
+            if self.vertex(index).node.op == node.op {
+                continue;
+            }
+            let there = self.keeper(node).expect("what is shared is kept already");
+            for (reader, port) in std::mem::take(&mut self.vertex_mut(index).readers) {
+                self.vertex_mut(reader).inputs[port].from = Some(there);
+                self.vertex_mut(there).readers.push((reader, port));
+                shared.moved.push(reader);
+            }
+        }
+        self.claim(view, before.last().copied().into_iter().collect());
+        shared.removed = before.into_iter().filter(|index| !self.view(view).contains(index)).collect();
+        shared.removed.iter().for_each(|&index| self.remove_vertex(index));
+        shared.moved.retain(|index| self.vertices.contains_key(index));
+        shared
+    }
+
+    /// Takes a view's plan out; nothing reads it any more. Returns the vertices that went with it.
+    pub fn remove(&mut self, view: ObjectId) -> Vec<Index> {
+        let mut removed = self.views.remove(&view).unwrap_or_default();
+        removed.retain(|&index| {
+            let views = &mut self.vertex_mut(index).views;
+            views.remove(&view);
+            views.is_empty()
+        });
+        removed.iter().for_each(|&index| self.remove_vertex(index));
+        removed
+    }
+
+    fn remove_vertex(&mut self, index: Index) {
+        self.spread.remove(&index);
+        self.errors.retain(|_, errors| *errors != index);
+        self.tables.retain(|_, keeper| *keeper != index);
+        self.inputs.retain(|_, inputs| {
+            inputs.remove(&index);
+            !inputs.is_empty()
+        });
+        if let Some(vertex) = self.vertices.remove(&index) {
+            for edge in vertex.inputs.iter().filter_map(|edge| edge.from) {
+                if let Some(upstream) = self.vertices.get_mut(&edge) {
+                    upstream.readers.retain(|(reader, _)| *reader != index);
                 }
             }
         }
-        self.inputs.retain(|_, inputs| !inputs.is_empty());
-        indices
+    }
+
+    /// The plan of a view, with the state tables of others where those keep the same: the same nodes over the same inputs. What
+    /// can fail, or lets go of what a watermark closes, is a view's own.
+    pub fn shareable(&self, view: ObjectId, plan: &Plan) -> Plan {
+        let mut shared = plan.clone();
+        for node in &plan.nodes {
+            let mut tables = BTreeMap::new();
+            let keeps = |index: &Index| {
+                tables.clear();
+                !self.vertex(*index).views.contains(&view) && self.keeps(*index, node, plan, &mut tables)
+            };
+            if !node.op.tables().is_empty() && self.tables.values().any(keeps) {
+                shared.nodes.iter_mut().for_each(|node| node.op.replace_tables(&tables));
+            }
+        }
+        shared
+    }
+
+    /// Whether a vertex does what a node of a plan would, with the same input; and which tables it has for those of the plan.
+    fn keeps(&self, index: Index, node: &Node, plan: &Plan, tables: &mut BTreeMap<TableId, TableId>) -> bool {
+        let vertex = self.vertex(index);
+        let (mine, theirs) = (node.op.tables(), vertex.node.op.tables());
+        let replaced = mine.iter().copied().zip(theirs.iter().copied()).collect();
+        let mut op = node.op.clone();
+        op.replace_tables(&replaced);
+        let alike = op == vertex.node.op && node.columns == vertex.node.columns && !op.can_fail();
+        let closes = node.closes_after_us.is_some() || vertex.node.closes_after_us.is_some();
+        if !alike || closes || mine.len() != theirs.len() {
+            return false;
+        }
+        tables.extend(replaced);
+        let mut inputs = node.inputs.iter().zip(&vertex.inputs);
+        inputs.all(|(input, edge)| {
+            edge.from.is_some_and(|from| self.keeps(from, &plan.nodes[input.0 as usize], plan, tables))
+        })
+    }
+
+    /// Whether any running plan uses this state table.
+    pub fn uses(&self, table: TableId) -> bool {
+        self.tables.contains_key(&table)
     }
 
     /// A vertex that is known to exist.
@@ -152,7 +281,7 @@ impl Graph {
             let vertex = self.vertex(index);
             open.extend(vertex.readers.iter().map(|(reader, _)| *reader));
             if vertex.node.op.can_fail() {
-                open.extend(self.errors_of(vertex.view));
+                open.extend(vertex.views.iter().filter_map(|view| self.errors_of(*view)));
             }
             reached.push(index);
         }
@@ -160,7 +289,7 @@ impl Graph {
     }
 
     /// How a node's ports are fed.
-    fn edges(&mut self, index: Index, base: Index, node: &Node, storage: &Storage) -> Vec<Edge> {
+    fn edges(&mut self, index: Index, places: &BTreeMap<NodeId, Index>, node: &Node, storage: &Storage) -> Vec<Edge> {
         if let Op::Input { object, .. } = &node.op {
             let from = self.views.get(object).and_then(|view| view.last().copied());
             self.inputs.entry(*object).or_default().insert(index);
@@ -171,8 +300,8 @@ impl Graph {
             return vec![Edge { from: None, exchange: None }];
         }
         let wanted = wanted(node, storage);
-        let edge = |input: &crate::ids::NodeId| {
-            let from = base + input.0 as usize;
+        let edge = |input: &NodeId| {
+            let from = places[input];
             let there = wanted.as_ref().is_some_and(|columns| self.spread[&from].contains(columns));
             Edge { from: Some(from), exchange: if there { None } else { wanted.clone() } }
         };

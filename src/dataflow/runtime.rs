@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
+use crate::ids::TableId;
 use crate::ids::WorkerId;
 use crate::plan::ir::Plan;
 use crate::state::StateReader;
@@ -110,6 +111,22 @@ impl Runtime {
             self.cold.iter().for_each(|cold| cold.store(true, Ordering::Relaxed));
         }
         self.tell(|_| Command::Install { view, plan: plan.clone(), storage: storage.clone(), fresh });
+    }
+
+    /// The plan of a view that was just filled, with the state of other plans where those keep the same.
+    pub fn shareable(&self, view: ObjectId, plan: &Plan) -> Plan {
+        self.graph.shareable(view, plan)
+    }
+
+    /// Lets the view go on with that plan. No epoch is running.
+    pub fn share(&mut self, view: ObjectId, plan: &Arc<Plan>) {
+        self.graph.share(view, plan);
+        self.tell(|_| Command::Share { view, plan: plan.clone() });
+    }
+
+    /// Whether any plan uses this state table.
+    pub fn uses(&self, table: TableId) -> bool {
+        self.graph.uses(table)
     }
 
     /// Takes a view's plan out.

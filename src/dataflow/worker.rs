@@ -46,6 +46,8 @@ use crate::time::Micros;
 pub enum Command {
     /// Adds a view's plan; `fresh` when it was just created.
     Install { view: ObjectId, plan: Arc<Plan>, storage: Storage, fresh: bool },
+    /// Lets a view use state that other plans keep, in place of its own: see [`Graph::share`].
+    Share { view: ObjectId, plan: Arc<Plan> },
     /// Takes a view's plan out.
     Remove { view: ObjectId },
     /// Brings some of the stored state into memory, as it is between epochs.
@@ -234,14 +236,10 @@ impl Worker {
     fn execute(&mut self, command: Command) -> Result<Option<Finished>> {
         match command {
             Command::Install { view, plan, storage, fresh } => self.install(view, &plan, &storage, fresh)?,
+            Command::Share { view, plan } => self.share(view, &plan)?,
             Command::Remove { view } => {
-                for index in self.graph.remove(view) {
-                    self.operators.remove(&index);
-                    self.reached.remove(&index);
-                    self.cold.retain(|(cold, _)| *cold != index);
-                    self.arrangements.remove(&index);
-                    self.memory_bytes -= self.memory.remove(&index).unwrap_or(0);
-                }
+                let removed = self.graph.remove(view);
+                self.forget(&removed);
             }
             Command::Warm { state } => self.warm(&state)?,
             Command::Begin { epoch, state } => {
@@ -274,6 +272,30 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    fn share(&mut self, view: ObjectId, plan: &Plan) -> Result<()> {
+        let shared = self.graph.share(view, plan);
+        self.forget(&shared.removed);
+        for index in shared.moved {
+            // Whatever else reads state, reads what it puts out.
+            if self.graph.vertex(index).node.op == Op::Join {
+                let operator = self.build(index, false)?;
+                self.operators.insert(index, operator);
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops everything that is kept for vertices that are gone.
+    fn forget(&mut self, removed: &[Index]) {
+        for index in removed {
+            self.operators.remove(index);
+            self.reached.remove(index);
+            self.cold.retain(|(cold, _)| cold != index);
+            self.arrangements.remove(index);
+            self.memory_bytes -= self.memory.remove(index).unwrap_or(0);
+        }
     }
 
     /// Brings some of the stored state into memory, until there is no more or no more room.
@@ -312,6 +334,12 @@ impl Worker {
             Op::Union | Op::Negate | Op::Repeat { .. } | Op::Window { .. } | Op::Changes => {}
             Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Final { .. } | Op::Session { .. } => {}
         }
+        self.build(index, fresh)
+    }
+
+    /// Makes the operator of a vertex that is none of the worker's own.
+    fn build(&mut self, index: Index, fresh: bool) -> Result<Box<dyn Operator>> {
+        let vertex = self.graph.vertex(index);
         let offered = vertex.inputs.iter().filter_map(|edge| edge.from).map(|from| build::Input {
             columns: &self.graph.vertex(from).node.columns,
             arrangement: self.arrangements.get(&from),
@@ -406,8 +434,8 @@ impl Worker {
         let (epoch, state) = self.epoch.as_ref().expect("passes run inside an epoch");
         let operator = self.operators.get_mut(&index).expect("every vertex has its operator");
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let view = self.graph.vertex(index).view;
-        let watermark = self.close.as_ref().and_then(|close| close.watermarks.get(&view).copied());
+        let view = self.graph.vertex(index).views.first();
+        let watermark = self.close.as_ref().and_then(|close| close.watermarks.get(view?).copied());
         let shards = self.shards.clone();
         let recording = &self.recording;
         let mut cx = Context { epoch: *epoch, state, recording, out: &mut out, watermark, shards, errors: &mut errors };
@@ -438,7 +466,8 @@ impl Worker {
             return Ok(());
         }
         // What fails in a view's relation of late rows fails in the view too, and is reported there.
-        let Some(errors) = self.graph.errors_of(self.graph.vertex(index).view) else { return Ok(()) };
+        let mut views = self.graph.vertex(index).views.iter();
+        let Some(errors) = views.find_map(|view| self.graph.errors_of(*view)) else { return Ok(()) };
         if vertices.binary_search(&errors).is_err() {
             let error = &failed[0].error;
             return Err(Error::internal(format!("an operator failed that never fails: {error}")));

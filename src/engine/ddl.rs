@@ -33,6 +33,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::ids::ObjectId;
+use crate::ids::TableId;
 use crate::plan;
 use crate::plan::ir::Op;
 use crate::plan::ir::Plan;
@@ -238,13 +239,12 @@ impl Coordinator {
             storage: lowered.storage.clone(),
             plan: plan::stored::write(&lowered.plan),
         };
-        let object = self.object(id, head, bound.reads, ObjectKind::MaterializedView(view));
+        let mut object = self.object(id, head, bound.reads, ObjectKind::MaterializedView(view));
         let (errors, errors_plan) = errors::of_view(&object, ObjectId(id.0 + 1));
         let mut created = vec![id, errors.id];
         let late = lowered.late.map(|late| late::of_view(&object, ObjectId(id.0 + 2), late));
         let mut plans =
             vec![(id, Arc::new(lowered.plan), lowered.storage), (errors.id, Arc::new(errors_plan), Storage::Hashed)];
-        catalog.insert(object);
         catalog.insert(errors);
         if let Some((late, plan)) = late {
             plans.push((late.id, Arc::new(plan), Storage::Log));
@@ -252,7 +252,13 @@ impl Coordinator {
             catalog.insert(late);
         }
         let (inputs, unread) = self.install_and_fill(&plans)?;
+        let (own, shared) = (&plans[0].1, Arc::new(self.runtime.shareable(id, &plans[0].1)));
+        if let ObjectKind::MaterializedView(view) = &mut object.kind {
+            view.plan = plan::stored::write(&shared);
+        }
+        catalog.insert(object);
         self.commit_catalog(catalog, &created)?;
+        self.share(id, own, &shared)?;
         self.keep_unread(unread.into_iter())?;
         for input in inputs {
             self.start_if_source(input)?;
@@ -275,6 +281,21 @@ impl Coordinator {
         let unread: Vec<Vec<SourceBatch>> =
             filled.inspect_err(|_| plans.iter().rev().for_each(|(id, _, _)| self.runtime.remove(*id)))?;
         Ok((inputs, unread.into_iter().flatten().collect()))
+    }
+
+    /// Lets a view that was filled with state of its own go on with that of others; what it needs no more is dropped.
+    pub(super) fn share(&mut self, view: ObjectId, own: &Plan, shared: &Arc<Plan>) -> Result<()> {
+        if **shared == *own {
+            return Ok(());
+        }
+        self.runtime.share(view, shared);
+        self.drop_state(own.tables(), &[])
+    }
+
+    /// Drops the state tables that no plan uses, and everything of these objects.
+    pub(super) fn drop_state(&self, mut tables: Vec<TableId>, objects: &[ObjectId]) -> Result<()> {
+        tables.retain(|table| !self.runtime.uses(*table));
+        self.store.drop_spaces(&tables, objects)
     }
 
     /// Feeds the committed content of an input to the view being filled. Values of a source that could not be read are
@@ -422,7 +443,7 @@ impl Coordinator {
         let doomed = doomed.into_iter().collect::<Vec<_>>();
         self.commit_catalog(catalog, &doomed)?;
         self.drop_transient_spaces(&transients)?;
-        self.store.drop_spaces(&tables, &doomed)?;
+        self.drop_state(tables, &doomed)?;
         Ok(DdlOutcome { tag: tag.to_string(), notices })
     }
 

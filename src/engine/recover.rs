@@ -190,12 +190,12 @@ impl Coordinator {
         self.drop_waiting_events();
         // The lost epoch's number was never committed.
         begin_run(&mut self.counters, self.changelogs.sealed, self.epoch.next());
-        self.lose_transients();
         let started = Runtime::start(self.limits.workers, self.limits.state_bytes);
         let loaded = started.and_then(|runtime| {
             self.runtime = runtime;
             self.load()
         });
+        self.lose_transients();
         match loaded {
             Ok(()) => work,
             Err(error) => {

@@ -26,7 +26,7 @@ const NAME: &str = "(query)";
 pub struct Transient {
     /// What it reads.
     reads: BTreeSet<ObjectId>,
-    /// Its operators' state.
+    /// The state that its operators use.
     tables: Vec<TableId>,
     /// Its only reader's.
     cursor: Weak<Cursor>,
@@ -52,9 +52,12 @@ impl Coordinator {
         let name = Name { schema: String::new(), name: NAME.to_string() };
         let head = Head { name, if_not_exists: false, retain_history_ms: None, sql: String::new() };
         let object = self.object(id, head, bound.reads.clone(), ObjectKind::MaterializedView(view));
-        let tables = lowered.plan.tables();
-        let (inputs, unread) = self.install_and_fill(&[(id, Arc::new(lowered.plan), lowered.storage)])?;
+        let own = Arc::new(lowered.plan);
+        let (inputs, unread) = self.install_and_fill(&[(id, own.clone(), lowered.storage)])?;
+        let shared = Arc::new(self.runtime.shareable(id, &own));
+        let tables = shared.tables();
         self.commit_catalog(catalog, &[])?;
+        self.share(id, &own, &shared)?;
         self.keep_unread(unread.into_iter())?;
         inputs.into_iter().try_for_each(|input| self.start_if_source(input))?;
         let from = self.changelogs.sealed;
@@ -106,8 +109,8 @@ impl Coordinator {
 
     /// Drops what stopped views leave in the store; no commit is in flight.
     pub(super) fn drop_transient_spaces(&mut self, gone: &[(ObjectId, Transient)]) -> Result<()> {
-        let tables = gone.iter().flat_map(|(_, transient)| transient.tables.iter().copied()).collect::<Vec<_>>();
+        let tables = gone.iter().flat_map(|(_, transient)| transient.tables.iter().copied()).collect();
         let ids = gone.iter().map(|(id, _)| *id).collect::<Vec<_>>();
-        self.store.drop_spaces(&tables, &ids)
+        self.drop_state(tables, &ids)
     }
 }

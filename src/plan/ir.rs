@@ -2,6 +2,8 @@
 //! append-only, watermark columns, the state it owns). This is the form that is stored with a view, so a change to
 //! any type here is a change of the disk format: see [`super::stored`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::functions::window::Windows;
@@ -204,7 +206,7 @@ impl Node {
 }
 
 impl Plan {
-    /// The state tables that the plan owns.
+    /// The state tables that the plan uses.
     pub fn tables(&self) -> Vec<TableId> {
         self.nodes.iter().flat_map(|node| node.op.tables()).collect()
     }
@@ -224,6 +226,21 @@ impl Op {
             }
             Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => Vec::new(),
             Op::Window { .. } | Op::Changes => Vec::new(),
+        }
+    }
+
+    /// Puts other state tables into the places of some.
+    pub fn replace_tables(&mut self, by: &BTreeMap<TableId, TableId>) {
+        let replace = |table: &mut TableId| *table = by.get(table).copied().unwrap_or(*table);
+        match self {
+            Op::Arrange { table, .. } | Op::Final { table, .. } => replace(table),
+            Op::Session { rows, ends, .. } => [rows, ends].into_iter().for_each(replace),
+            Op::Aggregate { table, multisets, .. } => {
+                std::iter::once(table).chain(multisets.iter_mut().map(|m| &mut m.table)).for_each(replace);
+            }
+            Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {}
+            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => {}
+            Op::Window { .. } | Op::Changes => {}
         }
     }
 }
