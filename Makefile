@@ -1,9 +1,10 @@
 # make run      builds Millstream, starts it with a demo on 127.0.0.1:4566, data under ./data
 # make test     every test, closing with a count
 # make bench    Nexmark, in events per second and per CPU-second
+# make crash    a thousand kills of the server, each followed by a check of every number
 # make check    what must hold before a change lands
 
-.PHONY: run test bench check cargo
+.PHONY: run test bench crash check cargo
 
 run: cargo
 	@.ci/packages build demo
@@ -17,6 +18,10 @@ test: cargo
 bench: cargo
 	@.ci/packages build
 	cargo bench --bench nexmark
+
+crash: cargo
+	@.ci/packages build
+	CRASH_RUNS=1000 cargo test --test exact crashes -- --nocapture
 
 check: cargo
 	@.ci/run

@@ -2,7 +2,7 @@
 //! [`millstream::fault::POINTS`]. After each restart every write that was acknowledged is there, the one under way is there as
 //! a whole or not at all, and every view equals its query. At the end the generator's rows were counted once each.
 //!
-//! `CRASH_RUNS=n`: so many random kills beside those at the points.
+//! `CRASH_RUNS=n`: so many kills, the first of them one at each point.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use crate::support::execute;
 use crate::support::rows;
 use crate::support::value;
 
-/// Random kills in the default run.
-const KILLS: u64 = 15;
+/// Kills in the default run.
+const KILLS: usize = 50;
 
 /// How many clients write.
 const CLIENTS: usize = 4;
@@ -215,6 +215,53 @@ async fn patiently<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it does not take for ever")
 }
 
+/// How the server dies.
+#[derive(Clone, Debug)]
+enum Death {
+    /// When it comes to a point for the nth time.
+    At(&'static str, u32),
+    /// In the middle of its work, so long after the clients began.
+    Working(Duration),
+    /// So long after its start, while it recovers.
+    Starting(Duration),
+}
+
+impl Death {
+    fn at(point: &'static str, random: &mut impl Rng) -> Death {
+        let count = if point.starts_with("recovery") { 1 } else { *[1, 2, 7, 30].choose(random).expect("some") };
+        Death::At(point, count)
+    }
+
+    fn any(random: &mut impl Rng) -> Death {
+        match random.random_range(0..10) {
+            0..2 => Death::at(POINTS.choose(random).expect("some"), random),
+            2..4 => Death::Starting(Duration::from_millis(random.random_range(0..300))),
+            _ => Death::Working(Duration::from_millis(random.random_range(0..500))),
+        }
+    }
+
+    /// The server, which does not run, starts and dies so.
+    async fn come_to(&self, server: &mut Server, books: &mut Books) {
+        match self {
+            Death::At(point, count) => {
+                assert!(die_at(server, books, point, *count).await, "the point {point}:{count} was not reached");
+            }
+            Death::Working(wait) => {
+                server.restart();
+                let open = books.open(server).await;
+                tokio::time::sleep(*wait).await;
+                server.kill();
+                books.close(open).await;
+            }
+            Death::Starting(wait) => {
+                let _stdout = server.spawn(&[]);
+                tokio::time::sleep(*wait).await;
+                server.kill();
+            }
+        }
+    }
+}
+
 /// Starts the server, kills it at this point, and says whether it came to that.
 async fn die_at(server: &mut Server, books: &mut Books, point: &str, count: u32) -> bool {
     let fault = format!("{point}:{count}");
@@ -237,23 +284,22 @@ fn nothing_acknowledged_is_lost_and_nothing_counts_twice() {
         execute(&server.connect().await, OBJECTS).await;
         let mut books = Books::new();
         let mut random = rand::rng();
-        for point in POINTS {
-            let count =
-                if point.starts_with("recovery") { 1 } else { *[1, 2, 7, 30].choose(&mut random).expect("some") };
-            let moment = format!("after {point}:{count}");
-            assert!(die_at(&mut server, &mut books, point, count).await, "{moment}: the point was not reached");
+        server.kill();
+        let kills = crate::from_environment("CRASH_RUNS").map_or(KILLS, |runs| runs as usize);
+        for kill in 0..kills {
+            let death = match POINTS.get(kill) {
+                Some(point) => Death::at(point, &mut random),
+                None => Death::any(&mut random),
+            };
+            death.come_to(&mut server, &mut books).await;
             server.restart();
-            books.check(&server.connect().await, &moment).await;
-        }
-        for kill in 0..crate::from_environment("CRASH_RUNS").unwrap_or(KILLS) {
-            let open = books.open(&server).await;
-            let wait = Duration::from_millis(random.random_range(0..500));
-            tokio::time::sleep(wait).await;
+            books.check(&server.connect().await, &format!("after kill {kill}, {death:?}")).await;
             server.kill();
-            books.close(open).await;
-            server.restart();
-            books.check(&server.connect().await, &format!("after kill {kill}, {wait:?} in")).await;
+            if (kill + 1) % 100 == 0 {
+                println!("{} kills", kill + 1);
+            }
         }
+        server.restart();
         let client = server.connect().await;
         let all = async {
             while value(&client, "SELECT c FROM generated").await != ROWS.to_string() {

@@ -7,6 +7,7 @@ use std::io::BufReader;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
+use std::process::ChildStdout;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
@@ -40,6 +41,17 @@ impl Server {
     /// Starts the process again on the same data, with these environment variables. Whether it came to listen: with a fault
     /// in recovery it dies before.
     pub fn launch(&mut self, environment: &[(&str, &str)]) -> bool {
+        let stdout = self.spawn(environment);
+        let mut lines = BufReader::new(stdout).lines();
+        let port = lines.find_map(|line| line.ok()?.rsplit_once("listening on 127.0.0.1:")?.1.trim().parse().ok());
+        // Keeps the pipe open, so that the server never meets a closed one.
+        std::thread::spawn(move || lines.for_each(drop));
+        self.port = port.unwrap_or(0);
+        self.port != 0
+    }
+
+    /// Starts the process again on the same data and does not wait until it listens. What it will print.
+    pub fn spawn(&mut self, environment: &[(&str, &str)]) -> ChildStdout {
         self.kill();
         let mut process = Command::new(env!("CARGO_BIN_EXE_millstream"))
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data-dir"])
@@ -50,13 +62,9 @@ impl Server {
             .stderr(Stdio::inherit())
             .spawn()
             .expect("the server's binary is there");
-        let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
-        let port = lines.find_map(|line| line.ok()?.rsplit_once("listening on 127.0.0.1:")?.1.trim().parse().ok());
-        // Keeps the pipe open, so that the server never meets a closed one.
-        std::thread::spawn(move || lines.for_each(drop));
-        self.port = port.unwrap_or(0);
+        let stdout = process.stdout.take().expect("piped");
         self.process = Some(process);
-        self.port != 0
+        stdout
     }
 
     /// `kill -9`, at once.
