@@ -204,6 +204,9 @@ fn read<T>(parse: impl Fn(&str) -> Result<T>, text: &str) -> Result<T, Reason> {
 
 /// A whole number in this range: the digits, perhaps a point and zeros.
 fn integer(text: &str, ty: &SqlType, least: i64, greatest: i64) -> Result<i64, Reason> {
+    if let Some(value) = quick_integer(text.as_bytes()).filter(|value| (least..=greatest).contains(value)) {
+        return Ok(value);
+    }
     let whole = match text.split_once('.') {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
         _ => text,
@@ -212,6 +215,19 @@ fn integer(text: &str, ty: &SqlType, least: i64, greatest: i64) -> Result<i64, R
         Ok(value) if (least..=greatest).contains(&value) => Ok(value),
         _ => read(|text| numeric::parse_integer(text, &ty.to_string(), least, greatest), whole),
     }
+}
+
+/// The usual form: at most 18 digits, perhaps after a minus.
+fn quick_integer(text: &[u8]) -> Option<i64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if !(1..=18).contains(&digits.len()) {
+        return None;
+    }
+    let mut value = 0;
+    for digit in digits {
+        value = value * 10 + digit.checked_sub(b'0').filter(|d| *d < 10)? as i64;
+    }
+    Some(if digits.len() < text.len() { -value } else { value })
 }
 
 /// Microseconds of a timestamp given in milliseconds, perhaps with a fraction.

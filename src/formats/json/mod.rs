@@ -9,6 +9,7 @@ use arrow::array::ArrayRef;
 
 use self::column::ColumnBuilder;
 use self::scan::Kind;
+use self::scan::Shape;
 use self::scan::Value;
 use crate::error::Result;
 use crate::formats::Broken;
@@ -26,12 +27,11 @@ pub struct JsonDecoder {
     columns: Vec<ColumnBuilder>,
     /// The wanted values of the message at hand.
     found: Vec<Value>,
-    /// The column that the first, second, ... field of the message before filled: most messages are alike.
-    guesses: [Option<usize>; GUESSES],
+    /// The names of the fields of the message before.
+    shape: Shape,
+    /// The column that each of them fills, if any.
+    filled: Vec<Option<usize>>,
 }
-
-/// For how many fields of a message the column is remembered.
-const GUESSES: usize = 32;
 
 impl JsonDecoder {
     /// A decoder for columns of these types, each filled by the field of this name.
@@ -43,7 +43,7 @@ impl JsonDecoder {
             builders.push(ColumnBuilder::new(&ty)?);
         }
         let found = vec![Value::NULL; fields.len()];
-        Ok(JsonDecoder { fields, columns: builders, found, guesses: [None; GUESSES] })
+        Ok(JsonDecoder { fields, columns: builders, found, shape: Shape::default(), filled: Vec::new() })
     }
 
     /// Decodes one message; its row is among those of the next [`finish`](Self::finish), unless it is broken.
@@ -72,42 +72,28 @@ impl JsonDecoder {
 
     /// Finds the wanted values of the message.
     fn scan(&mut self, json: &str) -> Result<(), scan::Reason> {
-        let JsonDecoder { fields, found, guesses, .. } = self;
+        let JsonDecoder { fields, found, shape, filled, .. } = self;
         found.fill(Value::NULL);
-        let mut nth = 0;
-        scan::object(json, |name, value| {
-            let column = find(fields, guesses, nth, json, name);
-            nth += 1;
-            if let Some(column) = column {
+        scan::object(json, shape, |nth, name, value| {
+            if let Some(name) = name {
+                filled.truncate(nth);
+                filled.push(column_of(fields, json, name));
+            }
+            if let Some(column) = filled[nth] {
                 found[column] = value;
             }
         })
     }
 }
 
-/// The column that the `nth` field of a message, with this name, fills.
-fn find(
-    fields: &[String],
-    guesses: &mut [Option<usize>; GUESSES],
-    nth: usize,
-    json: &str,
-    name: Value,
-) -> Option<usize> {
+/// The column that the field of this name fills.
+fn column_of(fields: &[String], json: &str, name: Value) -> Option<usize> {
     let text = name.text(json);
     if name.kind == Kind::Escaped {
         let name = scan::unescape(text).ok()?;
         return fields.iter().position(|f| *f == name);
     }
-    if let Some(Some(guess)) = guesses.get(nth)
-        && fields[*guess] == text
-    {
-        return Some(*guess);
-    }
-    let column = fields.iter().position(|f| f == text);
-    if let Some(guess) = guesses.get_mut(nth) {
-        *guess = column;
-    }
-    column
+    fields.iter().position(|f| f == text)
 }
 
 #[cfg(test)]

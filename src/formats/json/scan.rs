@@ -42,8 +42,23 @@ impl Value {
     }
 }
 
-/// Walks over the one object that `json` must be, and calls `field(name, value)` for each of its fields, in order.
-pub(super) fn object(json: &str, mut field: impl FnMut(Value, Value)) -> Result<(), Reason> {
+/// The names of the fields of the text before, as they lay in it: `"name":`. Most texts of a source are alike, and what is
+/// found again needs no look at its single bytes.
+#[derive(Default)]
+pub(super) struct Shape {
+    names: Vec<Vec<u8>>,
+}
+
+/// So many fields are remembered.
+const NAMES_MAX: usize = 256;
+
+/// Walks over the one object that `json` must be, and calls `field(nth, name, value)` for each of its fields, in order. The
+/// name is `None` where it is that of the `nth` field of the text before.
+pub(super) fn object(
+    json: &str,
+    shape: &mut Shape,
+    mut field: impl FnMut(usize, Option<Value>, Value),
+) -> Result<(), Reason> {
     if json.len() > u32::MAX as usize {
         return Err("the text is too long".into());
     }
@@ -55,7 +70,7 @@ pub(super) fn object(json: &str, mut field: impl FnMut(Value, Value)) -> Result<
             Some(_) => "a JSON object was expected".into(),
         });
     }
-    scanner.fields(0, &mut field)?;
+    scanner.fields(shape, &mut field)?;
     scanner.blanks();
     match scanner.peek() {
         None => Ok(()),
@@ -138,58 +153,83 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// The object that begins here.
-    fn fields(&mut self, depth: usize, field: &mut impl FnMut(Value, Value)) -> Result<(), Reason> {
-        self.at += 1;
-        self.blanks();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            if self.peek() != Some(b'"') {
-                return Err(self.broken("a field name"));
-            }
-            let name = self.string()?;
-            self.blanks();
-            self.expect(b':', "\":\"")?;
-            self.blanks();
-            let value = self.value(depth + 1)?;
-            field(name, value);
-            self.blanks();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(());
+    /// The object that is the text.
+    fn fields(&mut self, shape: &mut Shape, field: &mut impl FnMut(usize, Option<Value>, Value)) -> Result<(), Reason> {
+        let mut nth = 0;
+        while self.next(b'}', nth == 0)? {
+            let start = self.at;
+            let name = match shape.names.get(nth) {
+                Some(name) if self.bytes[start..].starts_with(name) => {
+                    self.at += name.len();
+                    None
                 }
-                _ => return Err(self.broken("\",\" or \"}\"")),
-            }
+                _ => Some(self.name()?),
+            };
+            let end = self.at;
             self.blanks();
+            let value = self.value(1)?;
+            if name.is_some() && nth < NAMES_MAX {
+                shape.names.truncate(nth);
+                shape.names.push(self.bytes[start..end].to_vec());
+            }
+            field(nth, name, value);
+            nth += 1;
         }
+        Ok(())
+    }
+
+    /// A field's name and its colon.
+    fn name(&mut self) -> Result<Value, Reason> {
+        if self.peek() != Some(b'"') {
+            return Err(self.broken("a field name"));
+        }
+        let name = self.string()?;
+        self.blanks();
+        self.expect(b':', "\":\"")?;
+        Ok(name)
+    }
+
+    /// The object inside another value that begins here.
+    fn members(&mut self, depth: usize) -> Result<(), Reason> {
+        let mut first = true;
+        while self.next(b'}', first)? {
+            self.name()?;
+            self.blanks();
+            self.value(depth + 1)?;
+            first = false;
+        }
+        Ok(())
     }
 
     /// The array that begins here.
     fn items(&mut self, depth: usize) -> Result<(), Reason> {
-        self.at += 1;
-        self.blanks();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
+        let mut first = true;
+        while self.next(b']', first)? {
             self.value(depth + 1)?;
-            self.blanks();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b']') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(self.broken("\",\" or \"]\"")),
-            }
-            self.blanks();
+            first = false;
         }
+        Ok(())
+    }
+
+    /// Goes on to the next part of an object or array, at whose opening or after whose last part this is; `false` at its end,
+    /// which is passed.
+    fn next(&mut self, close: u8, first: bool) -> Result<bool, Reason> {
+        if first {
+            self.at += 1;
+        }
+        self.blanks();
+        match self.peek() {
+            Some(byte) if byte == close => {
+                self.at += 1;
+                return Ok(false);
+            }
+            Some(b',') if !first => self.at += 1,
+            _ if first => return Ok(true),
+            _ if close == b'}' => return Err(self.broken("\",\" or \"}\"")),
+            _ => return Err(self.broken("\",\" or \"]\"")),
+        }
+        self.blanks();
+        Ok(true)
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, Reason> {
@@ -201,7 +241,7 @@ impl Scanner<'_> {
             Some(b'"') => return self.string(),
             Some(b'-' | b'0'..=b'9') => self.number()?,
             Some(b'{') => {
-                self.fields(depth, &mut |_, _| {})?;
+                self.members(depth)?;
                 Kind::Nested
             }
             Some(b'[') => {
@@ -321,8 +361,23 @@ mod tests {
 
     /// `name=text` of each field, or why not.
     fn scan(json: &str) -> Result<String, Reason> {
+        let (mut shape, mut names) = (Shape::default(), Vec::new());
+        let scanned = scan_after(json, &mut shape, &mut names);
+        // The same once more, now that its names are known.
+        assert_eq!(scan_after(json, &mut shape, &mut names), scanned);
+        scanned
+    }
+
+    /// The same after another text with this shape and these names.
+    fn scan_after(json: &str, shape: &mut Shape, names: &mut Vec<String>) -> Result<String, Reason> {
         let mut found = Vec::new();
-        object(json, |name, value| found.push(format!("{}={}", name.text(json), value.text(json))))?;
+        object(json, shape, |nth, name, value| {
+            if let Some(name) = name {
+                names.truncate(nth);
+                names.push(name.text(json).to_string());
+            }
+            found.push(format!("{}={}", names[nth], value.text(json)));
+        })?;
         Ok(found.join(";"))
     }
 
@@ -333,6 +388,19 @@ mod tests {
             scan(r#"{"a":1,"b" : "x\"y" ,"c":[1,{"d":[]}],"e":null}"#).unwrap(),
             r#"a=1;b=x\"y;c=[1,{"d":[]}];e=null"#
         );
+    }
+
+    #[test]
+    fn texts_of_other_shapes_follow_each_other() {
+        let (mut shape, mut names) = (Shape::default(), Vec::new());
+        let mut next = |json: &str| scan_after(json, &mut shape, &mut names);
+        assert_eq!(next(r#"{"a":1,"b":2,"c":3}"#).unwrap(), "a=1;b=2;c=3");
+        assert_eq!(next(r#"{"a":4,"bb":5,"c":6}"#).unwrap(), "a=4;bb=5;c=6");
+        assert_eq!(next(r#"{"a":4}"#).unwrap(), "a=4");
+        assert_eq!(next(r#"{"b":7,"bb":8,"c":9,"d":1}"#).unwrap(), "b=7;bb=8;c=9;d=1");
+        assert_eq!(next(r#"{"b" : 7, "bb": 8, "c":9, "d":1}"#).unwrap(), "b=7;bb=8;c=9;d=1");
+        assert!(next(r#"{"b":7,"x":,"c":9}"#).is_err());
+        assert_eq!(next(r#"{"b":7,"x":6,"c":9}"#).unwrap(), "b=7;x=6;c=9");
     }
 
     /// serde_json, which is strict, must agree on what is an object; it stops at depth 128 as well.
