@@ -43,6 +43,7 @@ fn main() {
     for epoch in 0..EPOCHS {
         let steps = (0..STEPS).map(|_| step(&auctions, &bids, &mut first, &mut random)).collect::<Vec<_>>();
         let state = &store.reader(sealed.take());
+        let mut writes = Writes::default();
         let begin = clock.instant();
         for [auctions, bids] in steps {
             let (mut out, mut errors) = (Vec::new(), Vec::new());
@@ -52,6 +53,7 @@ fn main() {
                     epoch: Epoch(epoch as u64),
                     state,
                     recording,
+                    writes: &mut writes,
                     out: &mut passed[side],
                     watermark: None,
                     shards: 0..0,
@@ -64,6 +66,7 @@ fn main() {
                 epoch: Epoch(epoch as u64),
                 state,
                 recording,
+                writes: &mut writes,
                 out: &mut out,
                 watermark: None,
                 shards: 0..0,
@@ -77,7 +80,6 @@ fn main() {
             left.after_step().expect("rows are applied");
             right.after_step().expect("rows are applied");
         }
-        let mut writes = Writes::default();
         left.seal(&mut writes).expect("changes are sealed");
         right.seal(&mut writes).expect("changes are sealed");
         let computed = clock.instant();

@@ -70,16 +70,9 @@ impl ChangelogCodec {
         let mut entries = Vec::with_capacity(ordered.len().div_ceil(PAGE_ROWS));
         for (chunk, from) in (0..rows.len()).step_by(PAGE_ROWS).enumerate() {
             let to = rows.len().min(from + PAGE_ROWS);
-            let mut key = epoch.0.to_be_bytes().to_vec();
-            key.extend(part.to_be_bytes());
-            key.extend((chunk as u32).to_be_bytes());
-            let mut value = vec![VERSION];
-            value.extend(time.to_le_bytes());
-            value.extend(self.rows.encode_page(&rows, from, to));
-            for weight in &ordered.weights()[from..to] {
-                value.extend(weight.to_le_bytes());
-            }
-            entries.push((key, value));
+            let page = self.rows.encode_page(&rows, from, to);
+            let value = chunk_of(&page, &ordered.weights()[from..to], time);
+            entries.push((RelationCodec::page_key(epoch, part, chunk as u32).to_vec(), value));
         }
         Ok(entries)
     }
@@ -95,6 +88,16 @@ impl ChangelogCodec {
         let batch = self.rows.decode_page(page)?;
         Ok(Chunk { epoch, time, delta: Delta::new(batch, weights.into()) })
     }
+}
+
+/// A chunk: a page of rows and their weights.
+pub fn chunk_of(page: &[u8], weights: &[i64], time: Micros) -> Vec<u8> {
+    let mut chunk = Vec::with_capacity(HEAD + page.len() + 8 * weights.len());
+    chunk.push(VERSION);
+    chunk.extend(time.to_le_bytes());
+    chunk.extend(page);
+    weights.iter().for_each(|weight| chunk.extend(weight.to_le_bytes()));
+    chunk
 }
 
 /// Epoch and time of a stored chunk.

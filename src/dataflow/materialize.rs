@@ -1,7 +1,12 @@
 //! The end of a view's plan: keeps its rows in the store, records their changes where somebody needs them, and passes them
 //! on to the views above it.
 
+use arrow::datatypes::SchemaRef;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
 use crate::catalog::Storage;
+use crate::dataflow::changelog;
 use crate::dataflow::changelog::ChangelogCodec;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
@@ -17,9 +22,11 @@ use crate::ids::WorkerId;
 use crate::state::Space;
 use crate::state::StateReader;
 use crate::state::Writes;
+use crate::state::codec;
+use crate::state::codec::ByteRows;
 use crate::types::Column;
 
-/// Collects an epoch's changes of a view and turns their sum into writes.
+/// Turns the sum of an epoch's changes of a view into writes.
 pub struct Materialize {
     /// The view.
     object: ObjectId,
@@ -30,74 +37,101 @@ pub struct Materialize {
     /// Which worker this is: part of a log's keys.
     worker: WorkerId,
     /// What this epoch brought so far.
-    pending: Vec<Delta>,
-    /// Rows in `pending`.
-    pending_rows: usize,
-    /// Bytes in `pending`.
-    pending_bytes: usize,
-    /// `pending_rows` at which they are consolidated again.
-    consolidate_at: usize,
-    /// What `on_epoch` made of it, for `seal`.
-    entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    /// The same as chunks of the changelog, if it is kept.
-    recorded: Vec<(Vec<u8>, Vec<u8>)>,
+    brought: Brought,
+}
+
+/// An epoch's changes until its end.
+enum Brought {
+    /// Rows that others may cancel out.
+    Changes(Pending),
+    /// Rows of a log, which stay: the page that grows, and where the full ones are among the epoch's writes.
+    Pages { page: ByteRows, written: Vec<usize> },
+}
+
+/// Changes that wait to be summed up.
+#[derive(Default)]
+struct Pending {
+    deltas: Vec<Delta>,
+    /// Rows in `deltas`.
+    rows: usize,
+    /// Bytes in `deltas`.
+    bytes: usize,
+    /// So many rows were left when they were summed up last.
+    left: usize,
 }
 
 /// Pending rows above which an epoch's changes are consolidated early, since many of them may cancel out.
 const CONSOLIDATE_ROWS: usize = 65_536;
 
-impl Materialize {
-    /// The sink of view `object`, whose rows have these columns.
-    pub fn new(object: ObjectId, columns: &[Column], storage: Storage, worker: WorkerId) -> Materialize {
-        let codec = RelationCodec::new(columns, storage);
-        let entries = Vec::new();
-        Materialize {
-            object,
-            codec,
-            changelog: ChangelogCodec::new(columns),
-            worker,
-            pending: Vec::new(),
-            pending_rows: 0,
-            pending_bytes: 0,
-            consolidate_at: CONSOLIDATE_ROWS,
-            entries,
-            recorded: Vec::new(),
-        }
-    }
-
-    /// Everything pending as one consolidated delta.
-    fn take(&mut self) -> Result<Delta> {
-        let pending = std::mem::take(&mut self.pending);
-        (self.pending_rows, self.pending_bytes) = (0, 0);
-        let delta = Delta::concat(&self.codec.schema, &pending)?;
-        match self.codec.storage {
-            Storage::Log => Ok(delta),
-            Storage::Keyed(_) | Storage::Hashed => consolidate(&delta),
-        }
-    }
-
-    /// A keyed view: an insert sets the key, a retraction without an insert takes it out.
-    fn keyed(&mut self, delta: &Delta) -> Result<()> {
-        let keys = self.codec.keys(delta.batch())?;
-        let values = self.codec.values(delta.batch())?;
-        let mut order = (0..delta.len()).collect::<Vec<_>>();
-        order.sort_by(|&a, &b| keys.get(a).cmp(keys.get(b)).then(delta.weights()[a].cmp(&delta.weights()[b])));
-        for group in order.chunk_by(|&a, &b| keys.get(a) == keys.get(b)) {
-            let last = group[group.len() - 1];
-            let count = group.iter().map(|&row| delta.weights()[row]).sum::<i64>();
-            let inserts = group.iter().filter(|&&row| delta.weights()[row] > 0).count();
-            if inserts > 1 || !(-1..=1).contains(&count) || delta.weights()[last] > 1 {
-                let message = format!("view {} would hold two rows for one key", self.object);
-                return Err(Error::internal(message));
-            }
-            let value = (inserts == 1).then(|| values.get(last).to_vec());
-            self.entries.push((keys.get(last).to_vec(), value));
+impl Pending {
+    /// Takes a delta in. When much has come, it is summed up.
+    fn push(&mut self, delta: Delta, schema: &SchemaRef) -> Result<()> {
+        self.rows += delta.len();
+        self.bytes += delta.memory_bytes();
+        self.deltas.push(delta);
+        if self.rows > CONSOLIDATE_ROWS.max(2 * self.left) {
+            let sum = self.take(schema)?;
+            (self.rows, self.bytes, self.left) = (sum.len(), sum.memory_bytes(), sum.len());
+            self.deltas.push(sum);
         }
         Ok(())
     }
 
+    /// The sum; nothing is left.
+    fn take(&mut self, schema: &SchemaRef) -> Result<Delta> {
+        let Pending { deltas, .. } = std::mem::take(self);
+        consolidate(&Delta::concat(schema, &deltas)?)
+    }
+}
+
+impl Materialize {
+    /// The sink of view `object`, whose rows have these columns.
+    pub fn new(object: ObjectId, columns: &[Column], storage: Storage, worker: WorkerId) -> Materialize {
+        let brought = match storage {
+            Storage::Keyed(_) | Storage::Hashed => Brought::Changes(Pending::default()),
+            Storage::Log => Brought::Pages { page: ByteRows::default(), written: Vec::new() },
+        };
+        let codec = RelationCodec::new(columns, storage);
+        Materialize { object, codec, changelog: ChangelogCodec::new(columns), worker, brought }
+    }
+
+    /// A keyed view: an insert sets the key, a retraction without an insert takes it out.
+    fn keyed(&self, delta: &Delta, writes: &mut Writes) -> Result<()> {
+        let keys = self.codec.keys(delta.batch())?;
+        let values = self.codec.values(delta.batch())?;
+        let space = Space::Relation(self.object);
+        let mut set = HashTable::<u32>::with_capacity(delta.len());
+        let hash = |row: u32| codec::hash(keys.get(row as usize));
+        let mut retracted = Vec::new();
+        for (row, weight) in (0..).zip(delta.weights()) {
+            let key = keys.get(row as usize);
+            match weight {
+                1 => match set.entry(hash(row), |&other| keys.get(other as usize) == key, |&other| hash(other)) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(row);
+                        writes.put(space, key, values.get(row as usize));
+                    }
+                    Entry::Occupied(_) => return Err(self.two_rows()),
+                },
+                -1 => retracted.push(row),
+                _ => return Err(self.two_rows()),
+            }
+        }
+        for row in retracted {
+            let key = keys.get(row as usize);
+            if set.find(hash(row), |&other| keys.get(other as usize) == key).is_none() {
+                writes.delete(space, key);
+            }
+        }
+        Ok(())
+    }
+
+    fn two_rows(&self) -> Error {
+        Error::internal(format!("view {} would hold two rows for one key", self.object))
+    }
+
     /// A multiset: counts are added to those stored.
-    fn hashed(&mut self, delta: &Delta, state: &StateReader) -> Result<()> {
+    fn hashed(&self, delta: &Delta, state: &StateReader, writes: &mut Writes) -> Result<()> {
         let rows = self.codec.values(delta.batch())?;
         let mut touched = (0..rows.len())
             .map(|row| (RelationCodec::row_hash(rows.get(row)), row, delta.weights()[row]))
@@ -113,77 +147,106 @@ impl Materialize {
             }
             Ok(())
         })?;
+        let mut value = Vec::new();
         for ((hash, row, weight), old) in touched.iter().zip(counts) {
-            let count = old + weight;
-            if count < 0 {
-                return Err(Error::internal(format!("view {} holds a row {count} times", self.object)));
+            match old + weight {
+                ..0 => return Err(Error::internal(format!("view {} holds a row {old} {weight:+} times", self.object))),
+                0 => writes.delete(space, hash),
+                count => {
+                    self.codec.encode_counted(count, rows.get(*row), &mut value);
+                    writes.put(space, hash, &value);
+                }
             }
-            let value = (count > 0).then(|| self.codec.encode_counted(count, rows.get(*row)));
-            self.entries.push((hash.to_vec(), value));
         }
         Ok(())
     }
 
     /// An append-only view without a key: pages in order of arrival.
-    fn log(&mut self, delta: &Delta, epoch: Epoch) -> Result<()> {
+    fn log(&mut self, delta: &Delta, epoch: Epoch, writes: &mut Writes) -> Result<()> {
         if delta.weights().iter().any(|&w| w < 1) {
             return Err(Error::internal(format!("append-only view {} got a retraction", self.object)));
         }
         let rows = self.codec.values(&delta.expanded()?)?;
-        for (page, from) in (0..rows.len()).step_by(PAGE_ROWS).enumerate() {
-            let to = rows.len().min(from + PAGE_ROWS);
-            let mut key = epoch.0.to_be_bytes().to_vec();
-            key.extend(self.worker.0.to_be_bytes());
-            key.extend((page as u32).to_be_bytes());
-            self.entries.push((key, Some(self.codec.encode_page(&rows, from, to))));
+        let mut from = 0;
+        while from < rows.len()
+            && let Brought::Pages { page, .. } = &mut self.brought
+        {
+            let to = rows.len().min(from + PAGE_ROWS - page.len());
+            page.extend(&rows, from..to);
+            if page.len() == PAGE_ROWS {
+                self.end_page(epoch, writes);
+            }
+            from = to;
         }
         Ok(())
+    }
+
+    /// Writes the page that grows, and begins the next.
+    fn end_page(&mut self, epoch: Epoch, writes: &mut Writes) {
+        let Brought::Pages { page, written } = &mut self.brought else { return };
+        if !page.is_empty() {
+            let key = RelationCodec::page_key(epoch, self.worker.0, written.len() as u32);
+            written.push(writes.len());
+            writes.put(Space::Relation(self.object), &key, &self.codec.encode_page(page, 0, page.len()));
+            page.clear();
+        }
+    }
+
+    /// Writes the pages of this epoch to the changelog as well, if that is kept.
+    fn record_pages(&mut self, cx: &mut Context<'_>) {
+        let Brought::Pages { written, .. } = &mut self.brought else { return };
+        let written = std::mem::take(written);
+        if !cx.recording.objects.contains(&self.object) {
+            return;
+        }
+        for (number, entry) in (0..).zip(written) {
+            let Some(page) = cx.writes.value(entry) else { continue };
+            let chunk = changelog::chunk_of(page, &vec![1; RelationCodec::rows_of_page(page)], cx.recording.time);
+            let key = RelationCodec::page_key(cx.epoch, self.worker.0, number);
+            cx.writes.put(Space::Changelog(self.object), &key, &chunk);
+        }
+    }
+
+    /// Writes the sum of what came, and to the changelog as well, if that is kept.
+    fn write_changes(&mut self, delta: &Delta, cx: &mut Context<'_>) -> Result<()> {
+        if cx.recording.objects.contains(&self.object) {
+            let chunks = self.changelog.encode(delta, cx.epoch, self.worker.0, cx.recording.time)?;
+            for (key, chunk) in chunks {
+                cx.writes.put(Space::Changelog(self.object), &key, &chunk);
+            }
+        }
+        match self.codec.storage {
+            Storage::Keyed(_) => self.keyed(delta, cx.writes),
+            Storage::Hashed => self.hashed(delta, cx.state, cx.writes),
+            Storage::Log => Ok(()),
+        }
     }
 }
 
 impl Operator for Materialize {
     fn on_delta(&mut self, _port: usize, delta: Delta, cx: &mut Context<'_>) -> Result<()> {
-        self.pending_rows += delta.len();
-        self.pending_bytes += delta.memory_bytes();
-        self.pending.push(delta.clone());
-        cx.out.push(delta);
-        if self.pending_rows > self.consolidate_at && self.codec.storage != Storage::Log {
-            let sum = self.take()?;
-            (self.pending_rows, self.pending_bytes) = (sum.len(), sum.memory_bytes());
-            self.consolidate_at = CONSOLIDATE_ROWS.max(2 * sum.len());
-            self.pending.push(sum);
+        match &mut self.brought {
+            Brought::Changes(pending) => pending.push(delta.clone(), &self.codec.schema)?,
+            Brought::Pages { .. } => self.log(&delta, cx.epoch, cx.writes)?,
         }
+        cx.out.push(delta);
         Ok(())
     }
 
     fn on_epoch(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        let delta = self.take()?;
-        self.consolidate_at = CONSOLIDATE_ROWS;
-        if cx.recording.objects.contains(&self.object) {
-            self.recorded = self.changelog.encode(&delta, cx.epoch, self.worker.0, cx.recording.time)?;
+        if let Brought::Changes(pending) = &mut self.brought {
+            let delta = pending.take(&self.codec.schema)?;
+            return self.write_changes(&delta, cx);
         }
-        match self.codec.storage {
-            Storage::Keyed(_) => self.keyed(&delta),
-            Storage::Hashed => self.hashed(&delta, cx.state),
-            Storage::Log => self.log(&delta, cx.epoch),
-        }
+        self.end_page(cx.epoch, cx.writes);
+        self.record_pages(cx);
+        Ok(())
     }
 
     fn memory_bytes(&self) -> usize {
-        self.pending_bytes
-    }
-
-    fn seal(&mut self, writes: &mut Writes) -> Result<()> {
-        let space = Space::Relation(self.object);
-        for (key, value) in self.entries.drain(..) {
-            match value {
-                Some(value) => writes.put(space, &key, &value),
-                None => writes.delete(space, &key),
-            }
+        match &self.brought {
+            Brought::Changes(pending) => pending.bytes,
+            Brought::Pages { page, .. } => page.bytes.capacity(),
         }
-        for (key, value) in self.recorded.drain(..) {
-            writes.put(Space::Changelog(self.object), &key, &value);
-        }
-        Ok(())
     }
 }

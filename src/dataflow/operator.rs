@@ -68,6 +68,8 @@ pub struct Context<'a> {
     pub state: &'a StateReader,
     /// What of the epoch is recorded in the changelog; nothing before the epoch's end.
     pub recording: &'a Recording,
+    /// What this epoch writes on this worker.
+    pub writes: &'a mut Writes,
     /// Deltas put out; they go to every reader of the node.
     pub out: &'a mut Vec<Delta>,
     /// The watermark of the operator's view, known at the epoch's end: after this epoch no change comes to what it closes.

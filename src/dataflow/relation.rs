@@ -15,6 +15,7 @@ use crate::catalog::Storage;
 use crate::delta::Delta;
 use crate::error::Error;
 use crate::error::Result;
+use crate::ids::Epoch;
 use crate::state::codec::ByteRows;
 use crate::state::codec::KeyCodec;
 use crate::state::codec::RowCodec;
@@ -124,6 +125,20 @@ impl RelationCodec {
         page
     }
 
+    /// The key of a page of a log.
+    pub fn page_key(epoch: Epoch, worker: u16, page: u32) -> [u8; 14] {
+        let mut key = [0; 14];
+        key[..8].copy_from_slice(&epoch.0.to_be_bytes());
+        key[8..10].copy_from_slice(&worker.to_be_bytes());
+        key[10..].copy_from_slice(&page.to_be_bytes());
+        key
+    }
+
+    /// How many rows a page has.
+    pub fn rows_of_page(page: &[u8]) -> usize {
+        page.first_chunk::<4>().map_or(0, |count| u32::from_le_bytes(*count) as usize)
+    }
+
     /// The rows of a page.
     pub fn decode_page(&self, page: &[u8]) -> Result<RecordBatch> {
         let damaged = || Error::corrupted("a page of a relation is damaged");
@@ -143,12 +158,11 @@ impl RelationCodec {
         self.decode_rows(rows.into_iter(), count)
     }
 
-    /// The value of a hashed relation's entry.
-    pub fn encode_counted(&self, count: i64, row: &[u8]) -> Vec<u8> {
-        let mut value = Vec::with_capacity(8 + row.len());
+    /// The value of a hashed relation's entry, in place of what is in `value`.
+    pub fn encode_counted(&self, count: i64, row: &[u8], value: &mut Vec<u8>) {
+        value.clear();
         value.extend(count.to_le_bytes());
         value.extend(row);
-        value
     }
 
     /// Count and row bytes of a hashed relation's entry.

@@ -145,6 +145,8 @@ pub struct Worker {
     recording: Arc<Recording>,
     /// Operators whose stored state is still to be brought into memory, each with its next shard.
     cold: VecDeque<(Index, Shard)>,
+    /// What the running epoch writes.
+    writes: Writes,
     /// Vertices reached in this epoch.
     reached: BTreeSet<Index>,
     /// What each operator's state took when it was last called, in bytes.
@@ -185,6 +187,7 @@ impl Worker {
             epoch: None,
             recording: Arc::default(),
             cold: VecDeque::new(),
+            writes: Writes::default(),
             reached: BTreeSet::new(),
             memory: BTreeMap::new(),
             memory_bytes: 0,
@@ -375,6 +378,7 @@ impl Worker {
             }
         }
         let mut called = Vec::new();
+        let written = self.writes.bytes();
         for &index in vertices {
             let ports = self.graph.vertex(index).inputs.len();
             let mut inputs = Vec::with_capacity(ports);
@@ -402,9 +406,10 @@ impl Worker {
         for &index in &called {
             self.operator(index).after_step()?;
         }
-        let before = self.memory_bytes;
+        let before = self.memory_bytes + written;
         called.iter().for_each(|&index| self.measure(index));
-        self.share.growth.fetch_add(self.memory_bytes.saturating_sub(before), Ordering::Relaxed);
+        let now = self.memory_bytes + self.writes.bytes();
+        self.share.growth.fetch_add(now.saturating_sub(before), Ordering::Relaxed);
         self.reached.extend(called);
         Ok(())
     }
@@ -433,12 +438,13 @@ impl Worker {
     fn call(&mut self, index: Index, inputs: Vec<Vec<Delta>>, phase: Phase) -> Result<(Vec<Delta>, Vec<RowError>)> {
         let (epoch, state) = self.epoch.as_ref().expect("passes run inside an epoch");
         let operator = self.operators.get_mut(&index).expect("every vertex has its operator");
-        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let (mut out, mut failed) = (Vec::new(), Vec::new());
         let view = self.graph.vertex(index).views.first();
         let watermark = self.close.as_ref().and_then(|close| close.watermarks.get(view?).copied());
         let shards = self.shards.clone();
-        let recording = &self.recording;
-        let mut cx = Context { epoch: *epoch, state, recording, out: &mut out, watermark, shards, errors: &mut errors };
+        let (recording, writes) = (&self.recording, &mut self.writes);
+        let (epoch, errors) = (*epoch, &mut failed);
+        let mut cx = Context { epoch, state, recording, writes, out: &mut out, watermark, shards, errors };
         if phase == Phase::Create {
             operator.on_create(self.id.0 == 0, &mut cx)?;
         }
@@ -451,7 +457,7 @@ impl Worker {
         if phase == Phase::Finish {
             operator.on_epoch(&mut cx)?;
         }
-        Ok((out, errors))
+        Ok((out, failed))
     }
 
     /// Brings the rows that a vertex could not compute to its view's relation of errors.
@@ -530,7 +536,7 @@ impl Worker {
         self.close = Some(close);
         self.pass(&vertices.into_iter().collect::<Vec<_>>(), Vec::new(), Phase::Finish)?;
         self.close = None;
-        let mut writes = Writes::default();
+        let mut writes = std::mem::take(&mut self.writes);
         for index in std::mem::take(&mut self.reached) {
             self.operator(index).seal(&mut writes)?;
             self.measure(index);

@@ -130,13 +130,13 @@ pub enum AggregateFunction {
 }
 
 /// The values of one column in each group with their counts, kept for aggregates that need them: state keyed by
-/// (group, value).
+/// (group, value), with a count for each filter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Multiset {
     /// The column. NULLs are not kept.
     pub column: usize,
-    /// The boolean column that chooses the rows, if any.
-    pub filter: Option<usize>,
+    /// By which rows are counted: those that a boolean column chooses, or all.
+    pub filters: Vec<Option<usize>>,
     /// Where it lies.
     pub table: TableId,
 }

@@ -3,6 +3,8 @@
 //! Both codecs work a column at a time: first the length of every row is added up, then one buffer of the right size is
 //! filled. The formats are told in [`key`] and [`row`]; what they share with Arrow's side is in `columns`.
 
+use std::ops::Range;
+
 use crate::error::Error;
 
 mod columns;
@@ -45,6 +47,21 @@ impl ByteRows {
     /// All, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|i| self.get(i))
+    }
+
+    /// Adds some of others at the end.
+    pub fn extend(&mut self, others: &ByteRows, range: Range<usize>) {
+        let start = if range.start == 0 { 0 } else { others.ends[range.start - 1] };
+        let end = range.end.checked_sub(1).map_or(0, |last| others.ends[last]);
+        let base = u32::try_from(self.bytes.len()).expect("one set of rows stays under 4 GiB");
+        self.bytes.extend_from_slice(&others.bytes[start as usize..end as usize]);
+        self.ends.extend(others.ends[range].iter().map(|row_end| base + row_end - start));
+    }
+
+    /// Takes all out; the memory stays for the next.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
     }
 
     /// Adds one at the end. All of them together may take 4 GiB.

@@ -58,6 +58,11 @@ impl Writes {
         self.push(space, key, None);
     }
 
+    /// The value of the `index`th put or delete, counted from the first; `None` deletes. Not after [`sort`](Self::sort).
+    pub fn value(&self, index: usize) -> Option<&[u8]> {
+        self.entries[index].value(&self.segments)
+    }
+
     /// How many bytes are held.
     pub fn bytes(&self) -> usize {
         self.segments.iter().map(Vec::len).sum::<usize>() + self.entries.len() * size_of::<Entry>()
@@ -154,10 +159,7 @@ impl Sealed {
 
     /// The value of an entry; `None` deletes.
     pub(super) fn value(&self, index: usize) -> Option<&[u8]> {
-        let entry = &self.entries[index];
-        let start = (entry.start + entry.key_len) as usize;
-        let len = entry.value_len? as usize;
-        Some(&self.segments[entry.segment as usize][start..start + len])
+        self.entries[index].value(&self.segments)
     }
 
     /// The entries of a family with full keys `from <= key < to` (`None`: to the family's end).
@@ -197,6 +199,11 @@ impl Entry {
 
     fn key<'a>(&self, segments: &'a [Vec<u8>]) -> &'a [u8] {
         &segments[self.segment as usize][self.start as usize..(self.start + self.key_len) as usize]
+    }
+
+    fn value<'a>(&self, segments: &'a [Vec<u8>]) -> Option<&'a [u8]> {
+        let start = (self.start + self.key_len) as usize;
+        Some(&segments[self.segment as usize][start..start + self.value_len? as usize])
     }
 }
 

@@ -145,15 +145,24 @@ fn counts_repetitions(function: AggregateFunction) -> bool {
     }
 }
 
-/// Gives each call that needs one a multiset, the same to calls over the same column and filter. For min and max the
-/// greatest seen is enough while nothing is taken back.
+/// Gives each call that needs one a multiset. Those with DISTINCT over the same column share one, whatever their filters.
+/// Min and max, for which the greatest seen is enough while nothing is taken back, search theirs: it has what they want and
+/// nothing else.
 fn allot(calls: &mut [AggregateCall], append_only: bool) -> Vec<Multiset> {
     let mut multisets: Vec<Multiset> = vec![];
-    for call in calls {
+    for call in calls.iter_mut().filter(|call| call.distinct) {
+        let Some(column) = call.argument else { continue };
+        let shared = multisets.iter().position(|multiset| multiset.column == column).unwrap_or(multisets.len());
+        if shared == multisets.len() {
+            multisets.push(Multiset { column, filters: vec![], table: TableId(0) });
+        }
+        place(&mut multisets[shared].filters, call.filter);
+        call.multiset = Some(shared);
+    }
+    for call in calls.iter_mut().filter(|call| !append_only && !call.distinct) {
         let extreme = matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
-        let needed = call.distinct || (extreme && !append_only);
-        let (true, Some(column)) = (needed, call.argument) else { continue };
-        let wanted = Multiset { column, filter: call.filter, table: TableId(0) };
+        let (true, Some(column)) = (extreme, call.argument) else { continue };
+        let wanted = Multiset { column, filters: vec![call.filter], table: TableId(0) };
         call.multiset = Some(place(&mut multisets, wanted));
     }
     multisets

@@ -36,8 +36,8 @@ pub(super) struct Call {
 enum Feed {
     /// The input's rows: the column of the argument, and that of FILTER.
     Input { argument: Option<usize>, filter: Option<usize> },
-    /// The transitions of a multiset, which has the argument and the filter.
-    Multiset(usize),
+    /// The transitions of a multiset of the argument, for this filter.
+    Multiset { multiset: usize, filter: Option<usize> },
 }
 
 /// A call's accumulators. Those that need searches are told apart.
@@ -70,7 +70,7 @@ impl Call {
             AggregateFunction::BoolOr => CallState::Plain(Box::new(Truths::new(Quantifier::Any))),
         };
         let feed = match call.multiset {
-            Some(multiset) => Feed::Multiset(multiset),
+            Some(multiset) => Feed::Multiset { multiset, filter: call.filter },
             None => Feed::Input { argument: call.argument, filter: call.filter },
         };
         Ok(Call { feed, state })
@@ -93,11 +93,12 @@ impl Call {
     }
 
     /// Folds a step in: its rows, or what they changed in the node's multisets.
-    pub fn fold(&mut self, parts: &[Part], transitions: &[Transitions]) -> Result<()> {
+    pub fn fold(&mut self, parts: &[Part], multisets: &[Multiset], transitions: &[Vec<Transitions>]) -> Result<()> {
         let (argument, filter) = match self.feed {
             Feed::Input { argument, filter } => (argument, filter),
-            Feed::Multiset(multiset) => {
-                let Transitions { slots, weights, values } = &transitions[multiset];
+            Feed::Multiset { multiset, filter } => {
+                let filter = multisets[multiset].count_of(filter);
+                let Transitions { slots, weights, values } = &transitions[multiset][filter];
                 return self.accumulators_mut().update(&Rows { slots, weights, mask: None }, Some(values));
             }
         };
@@ -113,7 +114,7 @@ impl Call {
 
     /// Searches for the extremes that this epoch's retractions left open.
     pub fn search(&mut self, multisets: &[Multiset], groups: &SlotTable, state: &StateReader) -> Result<()> {
-        let (CallState::Ordered(ordered), Feed::Multiset(multiset)) = (&mut self.state, &self.feed) else {
+        let (CallState::Ordered(ordered), Feed::Multiset { multiset, .. }) = (&mut self.state, &self.feed) else {
             return Ok(());
         };
         let open = ordered.take_open();

@@ -161,7 +161,7 @@ impl Aggregate {
         let transitions = multisets.map(|multiset| multiset.fold(&parts, &self.groups, state));
         let transitions = transitions.collect::<Result<Vec<_>>>()?;
         let mut calls = self.calls.iter_mut();
-        calls.try_for_each(|call| call.fold(&parts, &transitions)).map_err(|error| {
+        calls.try_for_each(|call| call.fold(&parts, &self.multisets, &transitions)).map_err(|error| {
             let message = format!("state table {}: {}", self.groups.id(), error.message);
             Error { message, ..error }
         })

@@ -1,11 +1,15 @@
-//! The values of one column in each group with their counts: state keyed by group and value.
+//! The values of one column in each group with their counts, one for each filter: state keyed by group and value.
 //!
 //! DISTINCT needs it to know when a value appears in a group and when it goes; min and max over retracting input need it
 //! to find the next extreme. The key is the group's key bytes followed by the value's, so that the values of a group lie
 //! side by side in the store, in their order; the shard is that of the group.
 
+use std::iter::repeat_n;
+use std::ops::Range;
+
 use arrow::array::Array;
 use arrow::array::ArrayRef;
+use arrow::buffer::NullBuffer;
 use arrow::compute::interleave;
 
 use crate::dataflow::operator::Context;
@@ -37,12 +41,12 @@ use super::table::SlotTable;
 pub(super) struct Multiset {
     /// The input column that is kept.
     column: usize,
-    /// The input column that chooses the rows, if any.
-    filter: Option<usize>,
+    /// The input columns that choose the rows for each count; `None`: all count.
+    filters: Vec<Option<usize>>,
     codec: KeyCodec,
     /// The (group, value) pairs in memory.
     entries: SlotTable,
-    /// How often each pair occurs, by its slot.
+    /// How often each pair occurs, by its slot: for each slot as many counts as there are filters.
     counts: Vec<i64>,
 }
 
@@ -66,10 +70,17 @@ pub(super) struct Transitions {
     pub values: ArrayRef,
 }
 
-/// A pair that a step touched: its slot, its count before, and a row with its value.
+/// Pairs that a step touched.
+#[derive(Default)]
 struct Touched {
+    pairs: Vec<Pair>,
+    /// The counts of each pair before.
+    before: Vec<i64>,
+}
+
+/// A pair that a step touched: its slot, its group's, and a row with its value.
+struct Pair {
     entry: u32,
-    before: i64,
     group: u32,
     place: (usize, usize),
 }
@@ -79,27 +90,36 @@ impl Multiset {
     pub fn new(multiset: &ir::Multiset, input: &[Column], fresh: bool, closes_after_us: Option<i64>) -> Multiset {
         Multiset {
             column: multiset.column,
-            filter: multiset.filter,
+            filters: multiset.filters.clone(),
             codec: KeyCodec::new(vec![input[multiset.column].ty.arrow()]),
             entries: SlotTable::closing(multiset.table, fresh, closes_after_us),
             counts: Vec::new(),
         }
     }
 
-    /// Folds a step in and says what appeared and what went. Inside of an epoch a count may be negative for a while.
-    pub fn fold(&mut self, parts: &[Part], groups: &SlotTable, state: &StateReader) -> Result<Transitions> {
+    /// Which of the counts is that of this filter.
+    pub fn count_of(&self, filter: Option<usize>) -> usize {
+        self.filters.iter().position(|other| *other == filter).expect("a multiset counts what its calls need")
+    }
+
+    /// Folds a step in and says for each filter what appeared and what went. Inside of an epoch a count may be negative for a
+    /// while.
+    pub fn fold(&mut self, parts: &[Part], groups: &SlotTable, state: &StateReader) -> Result<Vec<Transitions>> {
         let mut keys = ByteRows::default();
-        let mut places = Vec::new();
+        let (mut places, mut masks) = (Vec::new(), Vec::new());
         for (index, part) in parts.iter().enumerate() {
             let values = part.delta.batch().column(self.column);
-            let filter = self.filter.map(|filter| part.delta.batch().column(filter));
-            let mask = mask(Some(values), filter);
+            let filter =
+                |filter: &Option<usize>| mask(Some(values), filter.map(|filter| part.delta.batch().column(filter)));
+            let chosen = self.filters.iter().map(filter).collect::<Vec<_>>();
+            let counts = |mask: &Option<NullBuffer>, row: usize| mask.as_ref().is_none_or(|mask| mask.is_valid(row));
             let encoded = self.codec.encode(std::slice::from_ref(values), values.len())?;
-            for row in (0..values.len()).filter(|row| mask.as_ref().is_none_or(|mask| mask.is_valid(*row))) {
+            for row in (0..values.len()).filter(|row| chosen.iter().any(|mask| counts(mask, *row))) {
                 keys.bytes.extend_from_slice(part.keys.get(row));
                 keys.push(encoded.get(row));
                 places.push((index, row));
             }
+            masks.push(chosen);
         }
         let group = |place: usize| {
             let (part, row) = places[place];
@@ -107,37 +127,41 @@ impl Multiset {
         };
         let mut slots = Vec::with_capacity(places.len());
         self.entries.intern(&keys, &mut slots, |row| groups.shard(group(row)));
-        self.counts.resize(self.entries.len(), 0);
+        let width = self.filters.len();
+        self.counts.resize(self.entries.len() * width, 0);
         let counts = &mut self.counts;
-        self.entries.load(state, |entry, record| {
-            take_version(record)?;
-            counts[entry as usize] = take_long(record)?;
-            Ok(())
-        })?;
-        let mut touched = Vec::new();
+        self.entries.load(state, |entry, record| read_counts(&mut counts[of(entry, width)], record))?;
+        let mut touched = Touched::default();
         for (at, (entry, (part, row))) in slots.iter().zip(&places).enumerate() {
-            let count = &mut self.counts[*entry as usize];
+            let counts = &mut self.counts[of(*entry, width)];
             if self.entries.mark(*entry) {
-                touched.push(Touched { entry: *entry, before: *count, group: group(at), place: (*part, *row) });
+                touched.pairs.push(Pair { entry: *entry, group: group(at), place: (*part, *row) });
+                touched.before.extend_from_slice(counts);
             }
-            *count += parts[*part].delta.weights()[*row];
+            let weight = parts[*part].delta.weights()[*row];
+            for (count, mask) in counts.iter_mut().zip(&masks[*part]) {
+                if mask.as_ref().is_none_or(|mask| mask.is_valid(*row)) {
+                    *count += weight;
+                }
+            }
         }
-        self.transitions(touched, parts)
+        touched.pairs.iter().for_each(|pair| self.entries.unmark(pair.entry));
+        (0..width).map(|filter| self.transitions(filter, &touched, parts)).collect()
     }
 
-    fn transitions(&mut self, touched: Vec<Touched>, parts: &[Part]) -> Result<Transitions> {
+    fn transitions(&self, filter: usize, touched: &Touched, parts: &[Part]) -> Result<Transitions> {
+        let width = self.filters.len();
         let (mut slots, mut weights, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for weight in [1, -1] {
-            for pair in &touched {
-                let now = self.counts[pair.entry as usize] > 0;
-                if now != (pair.before > 0) && now == (weight > 0) {
+            for (pair, before) in touched.pairs.iter().zip(touched.before.chunks_exact(width)) {
+                let now = self.counts[of(pair.entry, width)][filter] > 0;
+                if now != (before[filter] > 0) && now == (weight > 0) {
                     slots.push(pair.group);
                     weights.push(weight);
                     places.push(pair.place);
                 }
             }
         }
-        touched.iter().for_each(|pair| self.entries.unmark(pair.entry));
         let columns = parts.iter().map(|part| part.delta.batch().column(self.column).as_ref()).collect::<Vec<_>>();
         let values = interleave(&columns, &places).map_err(arrow_error)?;
         Ok(Transitions { slots, weights, values })
@@ -150,19 +174,19 @@ impl Multiset {
 
     /// Fails if a value was taken back more often than it came. Holds at the end of every epoch.
     pub fn check(&self) -> Result<()> {
-        match self.entries.dirty().iter().find(|entry| self.counts[**entry as usize] < 0) {
+        let counts = self.entries.dirty().iter().flat_map(|entry| &self.counts[of(*entry, self.filters.len())]);
+        match counts.copied().find(|count| *count < 0) {
             None => Ok(()),
-            Some(entry) => Err(Error::internal(format!(
-                "state table {}: a value of a group occurs {} times",
-                self.entries.id(),
-                self.counts[*entry as usize]
+            Some(count) => Err(Error::internal(format!(
+                "state table {}: a value of a group occurs {count} times",
+                self.entries.id()
             ))),
         }
     }
 
-    /// What this epoch changed, sorted by key, to be laid over the store in searches.
+    /// What this epoch changed, sorted by key, to be laid over the store in searches of the only filter.
     pub fn overlay(&self) -> Overlay<'_> {
-        let key = |entry: &u32| (self.entries.key(*entry), self.counts[*entry as usize] > 0);
+        let key = |entry: &u32| (self.entries.key(*entry), self.counts[of(*entry, self.filters.len())][0] > 0);
         let mut entries = self.entries.dirty().iter().map(key).collect::<Vec<_>>();
         entries.sort_unstable();
         Overlay { entries }
@@ -218,32 +242,42 @@ impl Multiset {
     /// Lets go of the values of groups that the watermark closes.
     pub fn close(&mut self, cx: &Context<'_>) -> Result<()> {
         for entry in self.entries.close(cx, |_, _| Ok(()))? {
-            self.counts[entry as usize] = 0;
+            self.counts[of(entry, self.filters.len())].fill(0);
         }
         Ok(())
     }
 
     /// Hands over what this epoch changed.
     pub fn seal(&mut self, writes: &mut Writes) {
+        let width = self.filters.len();
         self.entries.seal(writes, |entry, record| {
+            let counts = &self.counts[of(entry, width)];
             put_version(record);
-            put_integer(record, self.counts[entry as usize] as i128);
-            self.counts[entry as usize] != 0
+            counts.iter().for_each(|count| put_integer(record, *count as i128));
+            counts.iter().any(|count| *count != 0)
         });
         if let Some(keep) = self.entries.without_empty() {
-            compact(&mut self.counts, &keep);
+            self.retain(&keep);
         }
     }
 
     /// Brings a shard of what is stored into memory.
     pub fn warm(&mut self, shard: Shard, last: bool, state: &StateReader) -> Result<()> {
-        let counts = &mut self.counts;
+        let (counts, width) = (&mut self.counts, self.filters.len());
         self.entries.warm(shard, last, state, |entry, record| {
-            counts.resize(counts.len().max(entry as usize + 1), 0);
-            take_version(record)?;
-            counts[entry as usize] = take_long(record)?;
-            Ok(())
+            counts.resize(counts.len().max((entry as usize + 1) * width), 0);
+            read_counts(&mut counts[of(entry, width)], record)
         })
+    }
+
+    /// The counts follow their table.
+    fn retain(&mut self, keep: &[bool]) {
+        match self.filters.len() {
+            1 => compact(&mut self.counts, keep),
+            width => {
+                compact(&mut self.counts, &keep.iter().flat_map(|keep| repeat_n(*keep, width)).collect::<Vec<_>>())
+            }
+        }
     }
 
     /// How much memory this takes, in bytes.
@@ -254,9 +288,23 @@ impl Multiset {
     /// Lets go of clean entries until `target` bytes are left.
     pub fn shrink(&mut self, target: usize) {
         if let Some(keep) = self.entries.evict(self.memory_bytes(), target) {
-            compact(&mut self.counts, &keep);
+            self.retain(&keep);
         }
     }
+}
+
+/// Where the counts of an entry lie.
+fn of(entry: u32, width: usize) -> Range<usize> {
+    entry as usize * width..(entry as usize + 1) * width
+}
+
+/// The counts of a stored record.
+fn read_counts(counts: &mut [i64], record: &mut &[u8]) -> Result<()> {
+    take_version(record)?;
+    counts.iter_mut().try_for_each(|count| {
+        *count = take_long(record)?;
+        Ok(())
+    })
 }
 
 /// The pairs that an epoch changed, in key order, and whether each is present now.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! group:    version, weight, then what each call's accumulators hold, in the order of the calls
-//! multiset: version, count
+//! multiset: version, a count for each filter
 //! ```
 //! Integers are zigzag varints, so that the many small ones take a byte each.
 

@@ -78,11 +78,11 @@ fn plan(group: &str, retracts: bool) -> String {
     format!(
         "i: input g text, h integer, i bigint, n numeric(10;2), d double, t text, m timestamp, b boolean, f boolean
          a: aggregate i [{group}] count(*) c bigint, count(#2) c bigint filter #8, \
-         count(#5) c bigint distinct multiset 0, sum(#2) s numeric(38;0), \
-         sum(#3) s numeric(38;2) distinct multiset 1, sum(#4) s double, avg(#2) a numeric(38;16), \
-         min(#2) l bigint{longs}, max(#5) h text distinct multiset 5, min(#6) l timestamp{moments}, \
+         count(#5) c bigint distinct multiset 0, count(#5) c bigint distinct filter #8 multiset 0, \
+         sum(#2) s numeric(38;0), sum(#3) s numeric(38;2) distinct filter #8 multiset 1, sum(#4) s double, avg(#2) a numeric(38;16), \
+         min(#2) l bigint{longs}, max(#5) h text distinct filter #8 multiset 5, min(#6) l timestamp{moments}, \
          max(#4) h double{doubles}, bool_and(#7) q boolean, bool_or(#7) q boolean filter #8 \
-         | #5, #3 filter #8, #2, #6, #4, #5 filter #8"
+         | #5 filter all #8, #3 filter #8, #2, #6, #4, #5 filter #8"
     )
 }
 
@@ -102,6 +102,7 @@ fn recompute(group: &str, rows: &[&Row]) -> String {
         rows.len().to_string(),
         chosen.len().to_string(),
         distinct(&all).len().to_string(),
+        distinct(&chosen).len().to_string(),
         some(&all, total.to_string()),
         some(&chosen, format!("{}", distinct_hundredths.iter().sum::<i64>() as f64 / 100.0)),
         some(&all, quarters(total)),

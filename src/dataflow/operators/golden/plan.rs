@@ -14,7 +14,8 @@
 //!
 //! In expressions `#0` is a column, `1` a bigint, `'x'` a text, `1:integer` and `null:text` constants of other types, and
 //! `(f:type x y)` a call; without a type it is boolean. `(cast:type x)` converts. Aggregates take `distinct`, `filter #2` and
-//! `multiset 0` behind the name and type of their column; multisets stand behind `|`, each a column and perhaps `filter #2`.
+//! `multiset 0` behind the name and type of their column; multisets stand behind `|`, each a column and perhaps
+//! `filter all #2`.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -119,8 +120,9 @@ fn aggregate(text: &str, input: Vec<Column>, table: TableId) -> (Op, Vec<Column>
     }
     let multiset = |(at, text): (usize, &str)| {
         let words = text.split_whitespace().collect::<Vec<_>>();
-        let filter = words.get(2).map(|w| number(w));
-        Multiset { column: number(words[0]), filter, table: TableId(table.0 + 1 + at as u32) }
+        let filters = words.get(2..).unwrap_or(&["all"]);
+        let filters = filters.iter().map(|word| (*word != "all").then(|| number(word))).collect();
+        Multiset { column: number(words[0]), filters, table: TableId(table.0 + 1 + at as u32) }
     };
     let multisets = multisets_text.split(", ").filter(|m| !m.is_empty()).enumerate().map(multiset).collect();
     (Op::Aggregate { group, calls, table, multisets }, outputs)

@@ -37,6 +37,8 @@ pub(in crate::dataflow::operators) struct World {
     /// What the last node put out and nobody looked at yet.
     output: Vec<Delta>,
     errors: Vec<RowError>,
+    /// What the running epoch writes.
+    writes: Writes,
     /// So many shards were brought into memory since the last restart.
     warmed: u16,
     /// The watermark of the plan's view.
@@ -65,6 +67,7 @@ impl World {
             reached: vec![false; nodes.len()],
             output: Vec::new(),
             errors: Vec::new(),
+            writes: Writes::default(),
             warmed: Shard::COUNT,
             watermark: None,
             epoch: Epoch(1),
@@ -93,7 +96,7 @@ impl World {
     /// Ends the epoch, with the step that is open.
     pub fn epoch(&mut self) -> Result<()> {
         self.pass(|operator, cx| operator.on_epoch(cx))?;
-        let mut writes = Writes::default();
+        let mut writes = mem::take(&mut self.writes);
         for operator in self.built.iter_mut().filter_map(|b| b.operator.as_mut()) {
             operator.seal(&mut writes)?;
         }
@@ -174,8 +177,8 @@ impl World {
                 Some(operator) => {
                     let (epoch, state, errors) = (self.epoch, &self.state, &mut self.errors);
                     let (watermark, shards) = (self.watermark, 0..crate::ids::Shard::COUNT);
-                    let recording = &Recording::default();
-                    let mut cx = Context { epoch, state, recording, out: &mut out, watermark, shards, errors };
+                    let (recording, writes) = (&Recording::default(), &mut self.writes);
+                    let mut cx = Context { epoch, state, recording, writes, out: &mut out, watermark, shards, errors };
                     for (port, delta) in queue {
                         operator.on_delta(port, delta, &mut cx)?;
                     }
