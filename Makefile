@@ -1,6 +1,6 @@
 # make run      builds Millstream, starts it with a demo on 127.0.0.1:4566, data under ./data
 # make test     every test, closing with a count
-# make bench    Nexmark, in events per second and per CPU-second
+# make bench    Nexmark, in events per second and per CPU-second; latency of writes and reads by key
 # make crash    a thousand kills of the server, each followed by a check of every number
 # make check    what must hold before a change lands
 
@@ -17,7 +17,7 @@ test: cargo
 
 bench: cargo
 	@.ci/packages build
-	cargo bench --bench nexmark
+	cargo bench --bench nexmark --bench serving
 
 crash: cargo
 	@.ci/packages build

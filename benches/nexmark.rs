@@ -7,23 +7,22 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
-
-use millstream::time::Clock;
-use millstream::time::SystemClock;
-use tokio_postgres::Client;
-use tokio_postgres::NoTls;
 
 use events::write_files;
+use millstream::time::Clock;
+use millstream::time::SystemClock;
 
 #[path = "support/events.rs"]
 mod events;
 #[path = "support/queries.rs"]
 mod queries;
+#[path = "support/server.rs"]
+mod server;
 
 use queries::QUERIES;
 use queries::Query;
+use server::Server;
+use server::execute;
 
 /// Where events come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,6 +35,8 @@ enum Setting {
 struct Run {
     wall_s: f64,
     cpu_s: f64,
+    /// What of it the kernel took.
+    system_s: f64,
     rows: i64,
     memory_mb: u64,
     state_mb: u64,
@@ -57,8 +58,8 @@ fn main() {
             4 * events
         );
         println!(
-            "{:<5} {:>8} {:>8} {:>11} {:>10} {:>9} {:>9} {:>9} {:>9}",
-            "query", "wall", "per CPU", "Flink wall", "Flink CPU", "rows", "peak MB", "disk MB", "written"
+            "{:<5} {:>8} {:>8} {:>8} {:>11} {:>10} {:>9} {:>9} {:>9} {:>9}",
+            "query", "wall", "per CPU", "kernel %", "Flink wall", "Flink CPU", "rows", "peak MB", "disk MB", "written"
         );
         let any = QUERIES.iter().any(|query| names(query.name));
         for query in QUERIES.iter().filter(|query| !any || names(query.name)) {
@@ -66,6 +67,7 @@ fn main() {
             let large = runtime.block_on(run(setting, query, 4 * events));
             let rate = |small: f64, large: f64| 3.0 * events as f64 / (large - small).max(1e-9) / 1e3;
             let (wall, cpu) = (rate(small.wall_s, large.wall_s), rate(small.cpu_s, large.cpu_s));
+            let kernel = large.system_s / large.cpu_s * 100.0;
             let flink = match setting {
                 Setting::Generator => query.flink_generator,
                 Setting::Files => query.flink_files,
@@ -73,7 +75,7 @@ fn main() {
             let (flink_wall, flink_cpu) =
                 flink.map_or(("–".into(), "–".into()), |(w, c)| (w.to_string(), c.to_string()));
             println!(
-                "{:<5} {wall:>8.0} {cpu:>8.0} {flink_wall:>11} {flink_cpu:>10} {:>9} {:>9} {:>9} {:>9}",
+                "{:<5} {wall:>8.0} {cpu:>8.0} {kernel:>8.0} {flink_wall:>11} {flink_cpu:>10} {:>9} {:>9} {:>9} {:>9}",
                 query.name, large.rows, large.memory_mb, large.state_mb, large.written_mb
             );
         }
@@ -119,61 +121,28 @@ async fn run(setting: Setting, query: &Query, events: u64) -> Run {
     }
     std::fs::create_dir_all(&files).expect("a folder for files");
     let directory = tempfile::tempdir_in(&files).expect("a temporary directory");
-    let mut server = Command::new(env!("CARGO_BIN_EXE_millstream"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--file-root"])
-        .arg(&files)
-        .arg("--data-dir")
-        .arg(directory.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the server's binary is there");
-    let output = std::io::BufReader::new(server.stdout.take().expect("piped"));
-    let mut lines = std::io::BufRead::lines(output);
-    let port = lines.find_map(|line| line.ok()?.rsplit_once("listening on 127.0.0.1:")?.1.trim().parse::<u16>().ok());
-    let client = connect(port.expect("the server listens")).await;
+    let roots = files.to_str().expect("a path of UTF-8");
+    let server = Server::start(directory.path(), &["--file-root", roots]);
+    let client = server.connect().await;
     for kind in ["person", "auction", "bid"] {
-        let sql = setting.source(kind, events);
-        client.batch_execute(&sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        execute(&client, &setting.source(kind, events)).await;
     }
-    let (begun, cpu) = (SystemClock.instant(), cpu_seconds(server.id()));
-    let sql = format!("CREATE MATERIALIZED VIEW v AS {}", query.sql);
-    client.batch_execute(&sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
-    client.batch_execute("FLUSH").await.expect("all events become visible");
-    let (wall_s, cpu_s) = (begun.elapsed().as_secs_f64(), cpu_seconds(server.id()) - cpu);
+    let (begun, cpu) = (SystemClock.instant(), server.cpu_seconds());
+    execute(&client, &format!("CREATE MATERIALIZED VIEW v AS {}", query.sql)).await;
+    execute(&client, "FLUSH").await;
+    let wall_s = begun.elapsed().as_secs_f64();
+    let [user_s, system_s] = server.cpu_seconds();
+    let (user_s, system_s) = (user_s - cpu[0], system_s - cpu[1]);
     let rows = client.query_one("SELECT count(*) FROM v", &[]).await.expect("the view can be read").get(0);
-    let run = Run {
+    Run {
         wall_s,
-        cpu_s,
+        cpu_s: user_s + system_s,
+        system_s,
         rows,
-        memory_mb: of_process(server.id(), "status", "VmHWM:") / 1024,
+        memory_mb: server.figure("status", "VmHWM:") / 1024,
         state_mb: size_of(directory.path()) >> 20,
-        written_mb: of_process(server.id(), "io", "write_bytes:") >> 20,
-    };
-    let _ = server.kill();
-    let _ = server.wait();
-    run
-}
-
-async fn connect(port: u16) -> Client {
-    let config = format!("host=127.0.0.1 port={port} user=millstream dbname=millstream");
-    let (client, connection) = tokio_postgres::connect(&config, NoTls).await.expect("the server takes connections");
-    tokio::spawn(connection);
-    client
-}
-
-/// User and system time of a process so far.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-    let ticks = after.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum::<f64>();
-    ticks / 100.0
-}
-
-/// A number that the kernel tells of a process.
-fn of_process(pid: u32, file: &str, name: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or("");
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
+        written_mb: server.figure("io", "write_bytes:") >> 20,
+    }
 }
 
 /// How many bytes the files of a directory take.

@@ -55,6 +55,7 @@ pub mod errors;
 pub mod history;
 pub mod ingest;
 pub mod late;
+mod lookup;
 pub mod needs;
 pub mod query;
 pub mod records;

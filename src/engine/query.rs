@@ -46,6 +46,7 @@ use crate::delta::Delta;
 use crate::engine::Published;
 use crate::engine::Rows;
 use crate::engine::errors;
+use crate::engine::lookup;
 use crate::engine::table::Base;
 use crate::engine::table::Changes;
 use crate::error::Error;
@@ -82,6 +83,9 @@ pub struct View {
 impl View {
     /// Runs a query.
     pub async fn read(&self, state: &SessionState, query: &Query, parameters: &[ScalarValue]) -> Result<Rows> {
+        if let Some(rows) = lookup::read(self, query, parameters)? {
+            return Ok(rows);
+        }
         let plan = self.physical(state, query, parameters).await?;
         let schema = plan.schema();
         let stream = execute_stream(plan, state.task_ctx()).map_err(from_datafusion)?;
@@ -134,7 +138,11 @@ impl View {
                 Ok(Arc::new(Relation::new(object, source.schema.clone(), self.clone())?))
             }
             RelationRef::Given => {
-                let batch = self.given.clone().ok_or_else(|| Error::internal("no rows came with the statement"))?;
+                let batch = source
+                    .rows
+                    .clone()
+                    .or_else(|| self.given.clone())
+                    .ok_or_else(|| Error::internal("no rows came with the statement"))?;
                 Ok(Arc::new(Fixed { batch }))
             }
             RelationRef::System(schema, name) => {
@@ -184,7 +192,7 @@ impl TableProvider for Fixed {
 }
 
 /// A stored relation as a query sees it.
-struct Relation {
+pub(super) struct Relation {
     codec: RelationCodec,
     object: crate::ids::ObjectId,
     /// The columns that the query sees: the first of the stored ones.
@@ -199,13 +207,36 @@ impl fmt::Debug for Relation {
 }
 
 impl Relation {
-    fn new(object: &Object, schema: SchemaRef, view: View) -> Result<Relation> {
+    pub(super) fn new(object: &Object, schema: SchemaRef, view: View) -> Result<Relation> {
         let refused = || {
             Error::unsupported(format!("cannot read {} \"{}\" directly", object.noun(), object.name))
                 .hint("Create a materialized view over it and read that.")
         };
         let codec = RelationCodec::of(object).ok_or_else(refused)?;
         Ok(Relation { codec, object: object.id, schema, view })
+    }
+
+    /// The columns of its key; none if it has no key.
+    pub(super) fn key_columns(&self) -> &[usize] {
+        self.codec.key_columns()
+    }
+
+    /// The row with these values of the key columns, if there is one: all its stored columns.
+    pub(super) fn row(&self, key: &[ArrayRef]) -> Result<Option<RecordBatch>> {
+        let scan = self.range(self.codec.key_prefix(key)?, true);
+        Ok(scan.batches()?.next().transpose()?.filter(|batch| batch.num_rows() > 0))
+    }
+
+    /// The rows whose keys begin so.
+    fn range(&self, prefix: Vec<u8>, whole: bool) -> RelationScan {
+        RelationScan {
+            codec: self.codec.clone(),
+            object: self.object,
+            schema: self.schema.clone(),
+            view: self.view.clone(),
+            prefix,
+            whole,
+        }
     }
 
     /// The key bytes that every row for which the filters hold begins with, and whether that is a whole key.
@@ -267,14 +298,7 @@ impl TableProvider for Relation {
         limit: Option<usize>,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
         let (prefix, whole) = self.prefix(filters).map_err(|e| DataFusionError::External(Box::new(e)))?;
-        let partition = RelationScan {
-            codec: self.codec.clone(),
-            object: self.object,
-            schema: self.schema.clone(),
-            view: self.view.clone(),
-            prefix,
-            whole,
-        };
+        let partition = self.range(prefix, whole);
         // A limit is only ours to apply when no filter stands above the scan.
         let limit = if filters.is_empty() { limit } else { None };
         let plan =

@@ -45,5 +45,5 @@ fn source(scan: &TableScan, catalog: &Catalog) -> Option<RelationSource> {
     let told = |(field, column): (&Arc<Field>, &Column)| field.as_ref().clone().with_nullable(column.nullable);
     let fields = source.schema.fields().iter().zip(&columns).map(told).collect::<Vec<_>>();
     let schema = Arc::new(Schema::new_with_metadata(fields, source.schema.metadata().clone()));
-    Some(RelationSource { relation: source.relation.clone(), schema })
+    Some(RelationSource { schema, ..source.clone() })
 }

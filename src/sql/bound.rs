@@ -361,6 +361,8 @@ pub struct RelationSource {
     pub relation: RelationRef,
     /// Its columns as Arrow. For a table or source the hidden columns are not among them.
     pub schema: SchemaRef,
+    /// Rows that stand in the statement itself, for [`RelationRef::Given`].
+    pub rows: Option<RecordBatch>,
 }
 
 /// A relation that a query can name.

@@ -206,7 +206,7 @@ fn combined<'a>(
 ) -> Result<(LogicalPlan, Vec<SqlType>, Provider<'a>)> {
     let mut inner = Provider::new(provider.context, provider.state.clone(), provider.text);
     let relation = RelationRef::Object(target.object.id);
-    let source = RelationSource { relation, schema: schema_of(&target.stored) };
+    let source = RelationSource { relation, schema: schema_of(&target.stored), rows: None };
     inner.extra.push((TARGET, Arc::new(source)));
     let mut query = template()?;
     let SetExpr::Select(select) = query.body.as_mut() else {

@@ -11,6 +11,7 @@ use sqlparser::ast::{
 use crate::catalog::{Object, Table};
 use crate::error::{Error, Result};
 use crate::sql::bind::assign::{adopt, assign, wrap_assign};
+use crate::sql::bind::constant_rows;
 use crate::sql::bind::dml::{
     assignment_pairs, bind_returning, merge_parameters, refuse_append_only, target_table, values_of_target,
 };
@@ -54,7 +55,7 @@ pub fn bind_insert(provider: &Provider, insert: &Insert) -> Result<Dml> {
 /// Binds the write of rows that come with the statement: [`RelationRef::Given`], with these columns of the table.
 pub fn bind_given(provider: &Provider, object: &Object, table: &Table, targets: &[usize]) -> Result<Dml> {
     let columns: Vec<Column> = targets.iter().map(|&target| table.columns[target].clone()).collect();
-    let given = Arc::new(RelationSource { relation: RelationRef::Given, schema: schema_of(&columns) });
+    let given = Arc::new(RelationSource { relation: RelationRef::Given, schema: schema_of(&columns), rows: None });
     let plan = LogicalPlanBuilder::scan("given", given, None).and_then(LogicalPlanBuilder::build);
     let plan = table_rows(provider, plan.map_err(|error| provider.fail(error))?, targets, table)?;
     let source = Query { columns: plan_columns(&plan)?, reads: reads(provider, &plan)?, parameters: Vec::new(), plan };
@@ -97,6 +98,10 @@ fn source_plan(
     targets: &[usize],
     table: &Table,
 ) -> Result<(LogicalPlan, Vec<crate::types::SqlType>)> {
+    let columns = targets.iter().map(|target| &table.columns[*target]).collect::<Vec<_>>();
+    if let Some(plan) = constant_rows::plan(provider, source, &columns)? {
+        return Ok((plan, Vec::new()));
+    }
     let mut source = source.clone();
     match source.body.as_mut() {
         SetExpr::Values(values) => {

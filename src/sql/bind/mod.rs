@@ -26,6 +26,7 @@ pub mod expression;
 mod assign;
 mod catalog_queries;
 mod catalog_subqueries;
+mod constant_rows;
 mod copy;
 mod ddl;
 mod dml;

@@ -96,7 +96,11 @@ impl<'a> Provider<'a> {
             self.views.borrow_mut().append(&mut views);
             return Ok(Arc::new(ViewSource { schema: Arc::new(plan.schema().as_arrow().clone()), plan }));
         }
-        Ok(Arc::new(RelationSource { relation: RelationRef::Object(object.id), schema: schema_of(object.columns()) }))
+        Ok(Arc::new(RelationSource {
+            relation: RelationRef::Object(object.id),
+            schema: schema_of(object.columns()),
+            rows: None,
+        }))
     }
 }
 
@@ -126,13 +130,15 @@ impl ContextProvider for Provider<'_> {
         {
             return Ok(source.clone());
         }
-        let source = resolve(&parts, self.context).and_then(|relation| match relation {
-            Relation::System(schema, name, columns) => {
-                Ok(Arc::new(RelationSource { relation: RelationRef::System(schema, name), schema: columns })
-                    as Arc<dyn TableSource>)
-            }
-            Relation::Object(object) => self.source(&object),
-        });
+        let source =
+            resolve(&parts, self.context).and_then(|relation| match relation {
+                Relation::System(schema, name, columns) => Ok(Arc::new(RelationSource {
+                    relation: RelationRef::System(schema, name),
+                    schema: columns,
+                    rows: None,
+                }) as Arc<dyn TableSource>),
+                Relation::Object(object) => self.source(&object),
+            });
         source.map_err(|error| DataFusionError::External(Box::new(error)))
     }
 

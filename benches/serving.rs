@@ -1,0 +1,109 @@
+//! How quickly answers come: INSERT to visible in a view while 10,000 rows a second arrive, and SELECT by key through
+//! prepared statements. The clients run on the same machine; the server's own CPU time is told apart.
+//!
+//!     cargo bench --bench serving
+
+use std::time::Duration;
+
+use millstream::time::Clock;
+use millstream::time::SystemClock;
+use tokio_postgres::Client;
+
+#[path = "support/server.rs"]
+mod server;
+
+use server::Server;
+use server::execute;
+
+/// Rows of one INSERT, of which there are a hundred a second.
+const BATCH: usize = 100;
+/// How long each part takes.
+const SECONDS: u64 = 10;
+/// Rows of the table that is read by key.
+const KEYS: i64 = 100_000;
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let server = Server::start(directory.path(), &[]);
+        inserts(&server).await;
+        for clients in [1, 2, 8] {
+            reads(&server, clients).await;
+        }
+        println!("peak memory of the server: {} MB", server.figure("status", "VmHWM:") / 1024);
+    });
+}
+
+fn cpu_of(server: &Server) -> f64 {
+    server.cpu_seconds().into_iter().sum()
+}
+
+/// A row of the view that an INSERT changed is read, by another client, as soon as the INSERT has been answered: it must show it.
+async fn inserts(server: &Server) {
+    let (writer, reader) = (server.connect().await, server.connect().await);
+    let sql = "CREATE TABLE event (id bigint PRIMARY KEY, grp integer, x bigint);
+               CREATE MATERIALIZED VIEW sums AS SELECT grp, count(*) AS c, sum(x) AS s FROM event GROUP BY grp";
+    execute(&writer, sql).await;
+    let select = reader.prepare("SELECT c FROM sums WHERE grp = $1").await.expect("it is prepared");
+    let (clock, mut taken) = (SystemClock, Vec::new());
+    let (begun, cpu) = (clock.instant(), cpu_of(server));
+    for batch in 0..(SECONDS as usize * 10_000 / BATCH) {
+        let due = begun + Duration::from_micros(100 * (batch * BATCH) as u64);
+        tokio::time::sleep_until(due.into()).await;
+        let group = (batch % 1000) as i32;
+        let rows = (0..BATCH).map(|row| format!("({}, {group}, {row})", batch * BATCH + row)).collect::<Vec<_>>();
+        writer.batch_execute(&format!("INSERT INTO event VALUES {}", rows.join(", "))).await.expect("rows are taken");
+        let count = reader.query_one(&select, &[&group]).await.expect("the view is read").get::<_, i64>(0);
+        assert_eq!(count, (BATCH * (batch / 1000 + 1)) as i64, "what is acknowledged is visible");
+        taken.push(clock.instant() - due);
+    }
+    taken.sort_unstable();
+    let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_of(server) - cpu);
+    let at = |share: f64| taken[((taken.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    println!(
+        "INSERT to visible at 10,000 rows/s: p50 {:.2} ms, p99 {:.2} ms, worst {:.2} ms; {:.0}% of a core",
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        cpu / seconds * 100.0
+    );
+}
+
+/// So many clients read rows by key, each as fast as it can.
+async fn reads(server: &Server, clients: usize) {
+    let first = server.connect().await;
+    let sql = format!(
+        "CREATE TABLE IF NOT EXISTS account (id bigint PRIMARY KEY, owner text, balance bigint);
+         INSERT INTO account SELECT n, 'owner ' || n, n FROM generate_series(1, {KEYS}) AS g(n) ON CONFLICT DO NOTHING"
+    );
+    execute(&first, &sql).await;
+    let mut readers = Vec::new();
+    let (begun, cpu) = (SystemClock.instant(), cpu_of(server));
+    for client in 0..clients {
+        readers.push(tokio::spawn(read(server.connect().await, client as i64)));
+    }
+    let mut count = 0;
+    for reader in readers {
+        count += reader.await.expect("a reader ends well");
+    }
+    let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_of(server) - cpu);
+    println!(
+        "SELECT by key, {clients} clients: {:.0} a second, {:.0} a CPU-second of the server",
+        count as f64 / seconds,
+        count as f64 / cpu
+    );
+}
+
+async fn read(client: Client, seed: i64) -> u64 {
+    let select = client.prepare("SELECT * FROM account WHERE id = $1").await.expect("it is prepared");
+    let begun = SystemClock.instant();
+    let (mut count, mut key) = (0, seed);
+    while begun.elapsed() < Duration::from_secs(SECONDS) {
+        key = (key * 48_271 + 11) % KEYS;
+        let row = client.query_one(&select, &[&(key + 1)]).await.expect("the row is there");
+        assert_eq!(row.get::<_, i64>(2), key + 1);
+        count += 1;
+    }
+    count
+}
