@@ -156,10 +156,11 @@ fn flags_are_those_of_the_program() {
 }
 
 /// What the program says on standard error when it cannot start.
-fn refusal(arguments: &[&str]) -> String {
+fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_millstream"))
         .arg("serve")
         .args(arguments)
+        .envs(environment.iter().copied())
         .output()
         .expect("the program is there");
     assert!(!output.status.success());
@@ -175,6 +176,46 @@ fn data_of_a_newer_version_is_refused_by_name() {
     let text = std::fs::read_to_string(&path).expect("the version is there");
     let newer = text.trim_end().trim_end_matches(|c: char| c.is_ascii_digit()).to_string() + "4000\n";
     std::fs::write(&path, newer).expect("written");
-    let told = refusal(&["--listen", "127.0.0.1:0", "--data-dir", directory.path().to_str().expect("UTF-8")]);
+    let told = refusal(&["--listen", "127.0.0.1:0", "--data-dir", directory.path().to_str().expect("UTF-8")], &[]);
     assert!(told.contains("was written by a newer version of Millstream") && told.contains("4000"), "{told}");
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_that_before_the_settings_file() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("millstream.toml");
+    let path = file.to_str().expect("UTF-8");
+    let write = |text: &str| std::fs::write(&file, text).expect("written");
+    // Nobody can listen on any of these; the message tells which was tried.
+    write("listen = \"file:nowhere\"\nworkers = 1\nfile_root = [\"/tmp\"]\n");
+    assert!(refusal(&["--config", path], &[]).contains("\"file:nowhere\""));
+    let environment = [("MILLSTREAM_LISTEN", "environment:nowhere"), ("MILLSTREAM_CONFIG", path)];
+    assert!(refusal(&[], &environment).contains("\"environment:nowhere\""));
+    assert!(refusal(&["--listen", "flag:nowhere"], &environment).contains("\"flag:nowhere\""));
+}
+
+#[test]
+fn a_wrong_settings_file_is_refused_with_file_and_line() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("millstream.toml");
+    let path = file.to_str().expect("UTF-8");
+    for (text, line, told) in [
+        ("# where\nlisen = \"x\"\n", 2, "unknown setting \"lisen\"\n  Perhaps you meant \"listen\"."),
+        ("\nconfig = \"x\"\n", 2, "unknown setting \"config\""),
+        ("[serve]\nworkers = 1\n", 1, "unknown setting \"serve\""),
+        ("log = \"warn\"\nworkers = \"many\"\n", 2, "invalid value for setting \"workers\"\n  invalid digit"),
+        ("workers = 0\n", 1, "invalid value for setting \"workers\"\n  0 is not in 1..=1024"),
+        ("memory_limit = \"1 parsec\"\n", 1, "invalid value for setting \"memory_limit\"\n  unknown unit \"parsec\""),
+        ("listen = [\"a:1\", \"b:2\"]\n", 1, "invalid value for setting \"listen\"\n  the argument"),
+        ("listen = 1979-05-27\n", 1, "setting \"listen\" is neither a text nor a number"),
+        ("\n\nworkers = [\n", 3, "array"),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        // A wrong value is told even where a flag goes before it.
+        let refused = refusal(&["--config", path, "--workers", "2", "--listen", "nowhere"], &[]);
+        let begins = format!("millstream: {path}:{line}: ");
+        assert!(refused.starts_with(&begins) && refused.contains(told), "{text}: {refused}");
+    }
+    let refused = refusal(&["--config", "/nowhere.toml"], &[]);
+    assert!(refused.starts_with("millstream: cannot read the settings file /nowhere.toml"), "{refused}");
 }

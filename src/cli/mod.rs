@@ -1,14 +1,19 @@
 //! The command line: the only reader of flags and environment, and the place where the parts are put together.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
+use clap::parser::ValueSource;
 
 use crate::error::Error;
+use crate::error::Result;
 
 pub mod serve;
+mod settings_file;
 mod size;
 
 /// Millstream: a streaming SQL database that speaks the Postgres protocol.
@@ -50,18 +55,41 @@ pub struct ServeOptions {
     /// Statements to execute before clients are served, each in a transaction of its own.
     #[arg(long, env = "MILLSTREAM_INIT_SQL", value_name = "FILE")]
     pub init_sql: Option<PathBuf>,
+    /// A TOML file with settings, called as these flags are; flags and environment go before it.
+    #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Runs the program; its result is the process's.
 pub fn run() -> std::process::ExitCode {
-    let Command::Serve(options) = Cli::parse().command;
-    match serve::serve(options) {
+    let done = command().and_then(|command| match command {
+        Command::Serve(options) => serve::serve(options),
+    });
+    match done {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+/// What is asked of the program: its arguments, and after them what a settings file says of flags that neither they nor the
+/// environment give.
+fn command() -> Result<Command> {
+    let mut arguments = std::env::args_os().collect::<Vec<OsString>>();
+    let matches = Cli::command().get_matches_from(&arguments);
+    if let Some((_, given)) = matches.subcommand()
+        && let Some(file) = given.get_one::<PathBuf>(settings_file::CONFIG)
+    {
+        for setting in settings_file::read(file)? {
+            let stronger = [Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)];
+            if !stronger.contains(&given.value_source(&setting.id)) {
+                arguments.extend(setting.arguments);
+            }
+        }
+    }
+    Ok(Cli::parse_from(arguments).command)
 }
 
 /// Tells a person what went wrong and what to do.
