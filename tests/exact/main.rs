@@ -1,12 +1,13 @@
 //! Whether every number is exact: random views under random histories against a real PostgreSQL ([`oracle`]), under
 //! `kill -9` at any moment ([`crashes`]), beside statements larger than memory ([`memory`]), for every reader at every moment
-//! ([`bank`]), and change by change ([`subscriptions`]).
+//! ([`bank`]), change by change ([`subscriptions`]), and in what a directory of yesterday holds ([`format`]).
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod bank;
 mod crashes;
+mod format;
 mod memory;
 mod oracle;
 mod subscriptions;
