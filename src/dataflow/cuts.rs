@@ -51,7 +51,7 @@ const TABLES: [&str; 2] = [
 ];
 
 /// Windows are in tens of microseconds, so that times are small numbers.
-const VIEWS: [&str; 10] = [
+const VIEWS: [&str; 11] = [
     "v0 AS SELECT k, window_end, count(*) AS n, sum(v) AS s FROM TUMBLE(a, ts, INTERVAL '10 microseconds') GROUP BY k, window_end",
     "v1 AS SELECT k, window_end, count(*) AS n, sum(v) AS s FROM TUMBLE(a, ts, INTERVAL '10 microseconds') GROUP BY k, window_end EMIT FINAL",
     "v2 WITH (allowed_lateness = 1) AS SELECT window_start, min(v) AS l, max(v) AS h, count(DISTINCT k) AS d FROM TUMBLE(b, ts, INTERVAL '10 microseconds') GROUP BY window_start",
@@ -62,6 +62,7 @@ const VIEWS: [&str; 10] = [
     "v7 AS SELECT window_start, window_end, max(v) AS h FROM CUMULATE(a, ts, INTERVAL '5 microseconds', INTERVAL '15 microseconds') GROUP BY window_start, window_end",
     "v9 AS SELECT k, window_start, window_end, count(*) AS n FROM SESSION(a PARTITION BY k, ts, INTERVAL '3 microseconds') GROUP BY k, window_start, window_end EMIT FINAL",
     "v8 AS SELECT DISTINCT k, window_end FROM TUMBLE((SELECT k, ts FROM a UNION ALL SELECT k, ts FROM b), ts, INTERVAL '10 microseconds')",
+    "v10 WITH (retention = 0) AS SELECT k, window_end, count(*) AS n, sum(v) AS s FROM TUMBLE(a, ts, INTERVAL '10 microseconds') GROUP BY k, window_end",
 ];
 
 /// One change: table, id, k, v, time, weight.
@@ -271,12 +272,12 @@ fn run(history: &[Changes], cut: &Cut) -> Vec<Vec<String>> {
     seen
 }
 
-/// What `v0` and `v1` are by definition, from the changes of each epoch and the watermarks before and after.
-fn model(history: &[Changes]) -> Vec<[String; 2]> {
+/// What `v0`, `v1` and `v10` are by definition, from the changes of each epoch and the watermarks before and after.
+fn model(history: &[Changes]) -> Vec<[String; 3]> {
     let mut groups: BTreeMap<(i64, Micros), (i64, i64)> = BTreeMap::new();
     let mut watermark: Option<Micros> = None;
-    let shown = |name: usize, groups: &BTreeMap<(i64, Micros), (i64, i64)>, until: Option<Micros>| {
-        let there = groups.iter().filter(|((_, end), (n, _))| *n > 0 && until.is_none_or(|until| *end <= until));
+    let shown = |name: usize, groups: &BTreeMap<(i64, Micros), (i64, i64)>, has: &dyn Fn(Micros) -> bool| {
+        let there = groups.iter().filter(|((_, end), (n, _))| *n > 0 && has(*end));
         let line =
             |((k, end), (n, s)): (&(i64, Micros), &(i64, i64))| format!("+ {k} 1970-01-01T00:00:00.{end:06} {n} {s}");
         let mut lines = there.map(line).collect::<Vec<_>>();
@@ -294,7 +295,8 @@ fn model(history: &[Changes]) -> Vec<[String; 2]> {
                 *group = (group.0 + weight, group.1 + v * weight);
             }
         }
-        seen.push([shown(0, &groups, None), shown(1, &groups, Some(watermark.unwrap_or(i64::MIN)))]);
+        let closed = |end: Micros| watermark.is_some_and(|watermark| end <= watermark);
+        seen.push([shown(0, &groups, &|_| true), shown(1, &groups, &closed), shown(10, &groups, &|end| !closed(end))]);
     }
     seen
 }
@@ -312,8 +314,12 @@ fn every_cut_gives_the_views_that_the_definition_says() {
         let seen = run(&history, &plain);
         for (epoch, (seen, wanted)) in seen.iter().zip(model(&history)).enumerate() {
             assert_eq!(rows(&seen[0]), rows(&wanted[0]), "seed {seed}, epoch {epoch}, as it stands");
-            let v1 = seen.iter().position(|content| content.starts_with(&format!("view {}\n", ObjectId::FIRST.0 + 3)));
-            assert_eq!(rows(&seen[v1.unwrap()]), rows(&wanted[1]), "seed {seed}, epoch {epoch}, final");
+            let of = |number: u32| {
+                let begins = format!("view {}\n", ObjectId::FIRST.0 + 2 + number);
+                rows(seen.iter().find(|content| content.starts_with(&begins)).unwrap())
+            };
+            assert_eq!(of(1), rows(&wanted[1]), "seed {seed}, epoch {epoch}, final");
+            assert_eq!(of(10), rows(&wanted[2]), "seed {seed}, epoch {epoch}, retained");
         }
         let cuts = [
             Cut { workers: 1, step_rows: 1, memory_bytes: 1, restart_every: 7 },

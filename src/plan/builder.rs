@@ -185,13 +185,31 @@ impl Builder {
         self.derived(Op::Join, vec![left, right], columns)
     }
 
-    /// Each row once it is final; `None` where nothing says when that is.
-    pub fn finals(&mut self, input: NodeId) -> Option<NodeId> {
-        let Closing { column, after_us } = self.closing(input)?;
-        let columns = self.columns(input).to_vec();
-        let op = Op::Final { column, table: UNNUMBERED };
+    /// Each row once it is final, by the column that closes first.
+    pub fn finals(&mut self, input: NodeId) -> NodeId {
+        let closing = self.closes(input);
+        let op = Op::Final { column: closing.column, table: UNNUMBERED };
         let properties = properties::derive(&op, &[self.node(input)]);
-        Some(self.push(op, vec![input], columns, properties, Some(after_us)))
+        self.push(op, vec![input], self.columns(input).to_vec(), properties, Some(closing.after_us))
+    }
+
+    /// The rows without those that have been final for so long: each is taken back once. That comes when the watermark has
+    /// long passed it, so nothing that holds of the rows by the watermark holds of what is left.
+    pub fn retained(&mut self, input: NodeId, retention_us: i64) -> NodeId {
+        let closing = self.closes(input);
+        let op = Op::Final { column: closing.column, table: UNNUMBERED };
+        let after_us = closing.after_us.saturating_add(retention_us);
+        let properties = Properties { append_only: true, ..Properties::default() };
+        let old = self.push(op, vec![input], self.columns(input).to_vec(), properties, Some(after_us));
+        let taken_back = self.negate(old);
+        let left = self.union(vec![input, taken_back]);
+        self.prove_key(left, self.node(input).key.clone());
+        left
+    }
+
+    /// The column that closes first, where there is known to be one.
+    fn closes(&self, input: NodeId) -> Closing {
+        self.closing(input).expect("something closes these rows")
     }
 
     /// One row a group; `columns` are those of the calls. Groups are closed by the first of their columns, if that closes.

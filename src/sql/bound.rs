@@ -318,6 +318,8 @@ pub struct ViewOptions {
     pub allowed_lateness_us: i64,
     /// Whether a window appears only when it is closed (`EMIT ON WINDOW CLOSE`).
     pub emit_final: bool,
+    /// Rows go when they have been final for so long, in microseconds (`retention`).
+    pub retention_us: Option<i64>,
 }
 
 /// Schema and name of an object to be.

@@ -93,7 +93,12 @@ pub fn lower(
     };
     let mut relation = lowering.lower(&optimized)?;
     if options.emit_final {
-        relation = lowering.final_rows(relation)?;
+        relation = lowering.with_closing(&relation, "EMIT ON WINDOW CLOSE")?;
+        relation.node = lowering.builder.finals(relation.node);
+    }
+    if let Some(retention_us) = options.retention_us {
+        relation = lowering.with_closing(&relation, "retention")?;
+        relation.node = lowering.builder.retained(relation.node, retention_us);
     }
     let root = lowering.output(&relation, &query.columns)?;
     let (key, append_only) = (lowering.builder.node(root).key.clone(), lowering.builder.node(root).append_only);
@@ -218,21 +223,20 @@ impl Lowering<'_> {
         Ok(lower_expr(expr, schema)?.over(&relation.columns))
     }
 
-    /// The rows of a relation once they are final, as EMIT ON WINDOW CLOSE wants them.
-    fn final_rows(&mut self, relation: Relation) -> Result<Relation> {
-        let Some(closing) = self.builder.closing(relation.node) else { return Err(self.nothing_closes()) };
+    /// A relation of only these columns and the one that says when its rows are final, which a clause needs.
+    fn with_closing(&mut self, relation: &Relation, clause: &str) -> Result<Relation> {
+        let Some(closing) = self.builder.closing(relation.node) else { return Err(self.nothing_closes(clause)) };
         let mut kept = relation.columns.iter().copied().chain([closing.column]).collect::<Vec<_>>();
         kept.sort_unstable();
         kept.dedup();
-        let narrowed = self.builder.select(relation.node, &kept)?;
-        let node = self.builder.finals(narrowed).ok_or_else(|| self.nothing_closes())?;
+        let node = self.builder.select(relation.node, &kept)?;
         let place = |c: &usize| kept.iter().position(|k| k == c).expect("it was kept");
         Ok(Relation { node, columns: relation.columns.iter().map(place).collect() })
     }
 
     /// Why a query has no final rows, and what is missing.
-    fn nothing_closes(&self) -> Error {
-        let error = Error::unsupported("EMIT ON WINDOW CLOSE needs rows that a watermark makes final")
+    fn nothing_closes(&self, clause: &str) -> Error {
+        let error = Error::unsupported(format!("{clause} needs rows that a watermark makes final"))
             .detail("No column of the query's rows, or of their groups, is that of a window closed by a watermark.");
         match self.windowed && self.event_times.is_empty() {
             true => error.hint(

@@ -191,8 +191,13 @@ fn refuse_computed(definition: &ColumnDefinition) -> Result<()> {
 pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized: bool) -> Result<Ddl> {
     let name = new_name(&view.name, provider.context)?;
     let mut options = Options::new(&view.options);
-    let allowed_lateness_us = if materialized { allowed_lateness_us(&mut options)? } else { 0 };
-    let retain_history_ms = if materialized { options.duration_ms("retain_history")? } else { None };
+    let (mut view_options, mut retain_history_ms) = (ViewOptions::default(), None);
+    if materialized {
+        let allowed_lateness_us = duration_us(&mut options, "allowed_lateness")?.unwrap_or(0);
+        let retention_us = duration_us(&mut options, "retention")?;
+        view_options = ViewOptions { allowed_lateness_us, emit_final: view.emit_final, retention_us };
+        retain_history_ms = options.duration_ms("retain_history")?;
+    }
     options.finish()?;
     let purpose = if materialized { Purpose::MaterializedView } else { Purpose::View };
     let mut bound = bind_query(provider, &view.query, purpose)?;
@@ -210,7 +215,7 @@ pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized
     let (if_not_exists, or_replace) = (view.if_not_exists, view.or_replace);
     Ok(match materialized {
         true => {
-            let options = ViewOptions { allowed_lateness_us, emit_final: view.emit_final };
+            let options = view_options;
             Ddl::CreateMaterializedView { name, if_not_exists, query, bound, options, retain_history_ms, sql }
         }
         false => {
@@ -220,11 +225,11 @@ pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized
     })
 }
 
-/// The option `allowed_lateness` of a materialized view, in microseconds.
-fn allowed_lateness_us(options: &mut Options) -> Result<i64> {
-    let lateness_ms = options.duration_ms("allowed_lateness")?.unwrap_or(0);
-    let lateness_us = i64::try_from(lateness_ms).ok().and_then(|ms| ms.checked_mul(1000));
-    lateness_us.ok_or_else(|| Error::invalid_parameter("allowed_lateness is out of range"))
+/// An option that is a duration in event time, in microseconds.
+fn duration_us(options: &mut Options, key: &'static str) -> Result<Option<i64>> {
+    let Some(ms) = options.duration_ms(key)? else { return Ok(None) };
+    let us = i64::try_from(ms).ok().and_then(|ms| ms.checked_mul(1000));
+    us.map(Some).ok_or_else(|| Error::invalid_parameter(format!("{key} is out of range")))
 }
 
 /// Gives the first columns the names that the statement lists.
