@@ -32,8 +32,10 @@ use crate::session::Session;
 use crate::session::outcome::Outcome;
 use crate::session::outcome::RowStream;
 use crate::session::outcome::Tag;
+use crate::session::scroll::Scroll;
 use crate::session::transaction::State;
 use crate::sql::bound::Bound;
+use crate::sql::bound::Direction;
 use crate::sql::bound::Fetch;
 use crate::types::Column;
 
@@ -44,7 +46,7 @@ pub(super) type Cursors = BTreeMap<String, Cursor>;
 pub(super) struct Cursor {
     /// The columns of its rows.
     pub(super) columns: Arc<[Column]>,
-    rows: Arc<Mutex<Rows>>,
+    rows: Source,
     /// Whether a simple query gets its rows in binary.
     pub(super) binary: bool,
     /// Whether it outlives its transaction.
@@ -55,22 +57,45 @@ pub(super) struct Cursor {
     level: Option<usize>,
 }
 
+/// Where a cursor's rows come from.
+enum Source {
+    /// It goes forward only: what was given is forgotten.
+    Forward(Arc<Mutex<Rows>>),
+    /// SCROLL.
+    Scroll(Arc<Mutex<Scroll>>),
+}
+
 /// What a cursor has not given yet.
 struct Rows {
     stream: Fuse<RowStream>,
     /// The rest of a batch that was given in part.
     rest: Option<RecordBatch>,
+    /// How many rows it has given.
+    passed: u64,
 }
 
-impl Cursor {
-    /// The next rows.
-    fn fetch(&self, count: Option<u64>, timeout: Option<Duration>) -> RowStream {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let fetching = Fetching { rows: self.rows.clone(), left: count, deadline, gave: false };
-        Box::pin(futures::stream::unfold(fetching, |mut fetching| async move {
-            let batch = fetching.next().await?;
-            Some((batch, fetching))
-        }))
+/// The next rows of a cursor that goes forward.
+fn forward(rows: &Arc<Mutex<Rows>>, count: Option<u64>, deadline: Option<Instant>) -> RowStream {
+    let fetching = Fetching { rows: rows.clone(), left: count, deadline, gave: false };
+    Box::pin(futures::stream::unfold(fetching, |mut fetching| async move {
+        let batch = fetching.next().await?;
+        Some((batch, fetching))
+    }))
+}
+
+/// How many rows a cursor that cannot go back passes, and then gives (`None`: all of them).
+fn way_forward(direction: Direction, at: u64) -> Result<(u64, Option<u64>)> {
+    let back = || Error::not_ready("cursor can only scan forward").hint("Declare it with SCROLL to let it go back.");
+    let to = |number: i64| match number.unsigned_abs().checked_sub(at + 1) {
+        Some(between) if number > 0 => Ok((between, Some(1))),
+        _ => Err(back()),
+    };
+    match direction {
+        Direction::All => Ok((0, None)),
+        Direction::Rows(count) if count > 0 => Ok((0, Some(count.unsigned_abs()))),
+        Direction::Relative(count) if count > 0 => Ok((count.unsigned_abs() - 1, Some(1))),
+        Direction::Absolute(number) => to(number),
+        Direction::Rows(_) | Direction::Relative(_) | Direction::AllBack => Err(back()),
     }
 }
 
@@ -109,6 +134,7 @@ impl Fetching {
         self.gave |= batch.num_rows() > 0;
         let all = batch.num_rows();
         let taken = self.left.map_or(all, |left| all.min(usize::try_from(left).unwrap_or(usize::MAX)));
+        rows.passed += taken as u64;
         if taken < all {
             rows.rest = Some(batch.slice(taken, all - taken));
         }
@@ -116,6 +142,13 @@ impl Fetching {
             *left -= taken as u64;
         }
         Some(Ok(batch.slice(0, taken)))
+    }
+}
+
+impl Cursor {
+    /// Whether it can go back.
+    pub(super) fn scrolls(&self) -> bool {
+        matches!(self.rows, Source::Scroll(_))
     }
 }
 
@@ -132,7 +165,7 @@ impl Session {
 
     /// DECLARE.
     pub(super) async fn declare(&mut self, bound: &Bound, parameters: &[Parameter], alone: bool) -> Result<Outcome> {
-        let Bound::Declare { name, binary, hold, query, sql } = bound else {
+        let Bound::Declare { name, binary, hold, scroll, query, sql } = bound else {
             return Err(Error::internal("no DECLARE"));
         };
         self.share(alone);
@@ -146,7 +179,10 @@ impl Session {
         let Outcome::Rows { columns, rows, .. } = Box::pin(self.execute(query, parameters, alone)).await? else {
             return Err(Error::internal("a cursor's statement gives no rows"));
         };
-        let rows = Arc::new(Mutex::new(Rows { stream: rows.fuse(), rest: None }));
+        let rows = match scroll {
+            true => Source::Scroll(Arc::new(Mutex::new(Scroll::new(rows.fuse())))),
+            false => Source::Forward(Arc::new(Mutex::new(Rows { stream: rows.fuse(), rest: None, passed: 0 }))),
+        };
         let level = self.state.open().map(|open| open.level());
         let cursor = Cursor { columns, rows, binary: *binary, hold: *hold, sql: sql.clone(), level };
         self.cursors.insert(name.clone(), cursor);
@@ -156,19 +192,25 @@ impl Session {
     /// FETCH and MOVE.
     pub(super) async fn fetch(&mut self, fetch: &Fetch) -> Result<Outcome> {
         let cursor = self.cursors.get(&fetch.cursor).ok_or_else(|| no_cursor(&fetch.cursor))?;
-        let mut rows = cursor.fetch(fetch.count, fetch.timeout_ms.map(Duration::from_millis));
+        let deadline = fetch.timeout_ms.map(|timeout| Instant::now() + Duration::from_millis(timeout));
+        let rows: RowStream = match &cursor.rows {
+            Source::Scroll(scroll) => {
+                let go = async { scroll.lock().await.go(fetch.direction, deadline).await };
+                let batches = self.interrupt.guard(go).await?;
+                Box::pin(futures::stream::iter(batches.into_iter().map(Ok)))
+            }
+            Source::Forward(rows) => {
+                let passed = rows.lock().await.passed;
+                let (skipped, count) = way_forward(fetch.direction, passed)?;
+                self.interrupt.guard(count_rows(forward(rows, Some(skipped), deadline))).await?;
+                forward(rows, count, deadline)
+            }
+        };
         if !fetch.moves {
             let (columns, binary) = (cursor.columns.clone(), cursor.binary);
             return Ok(Outcome::Rows { columns, rows, tag: Tag::Count("FETCH"), binary });
         }
-        let mut moved = 0;
-        let drain = async {
-            while let Some(batch) = rows.next().await {
-                moved += batch?.num_rows();
-            }
-            Ok(())
-        };
-        self.interrupt.guard(drain).await?;
+        let moved = self.interrupt.guard(count_rows(rows)).await?;
         Ok(Outcome::Command(format!("MOVE {moved}")))
     }
 
@@ -192,6 +234,14 @@ impl Session {
     pub(super) fn drop_cursors(&mut self, savepoints: usize) {
         self.cursors.retain(|_, cursor| cursor.level.is_none_or(|level| level < savepoints));
     }
+}
+
+async fn count_rows(mut rows: RowStream) -> Result<usize> {
+    let mut count = 0;
+    while let Some(batch) = rows.next().await {
+        count += batch?.num_rows();
+    }
+    Ok(count)
 }
 
 fn no_cursor(name: &str) -> Error {

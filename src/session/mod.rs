@@ -35,6 +35,7 @@ pub mod interrupt;
 pub mod outcome;
 pub mod prepared;
 pub mod settings;
+mod scroll;
 mod transaction;
 
 pub use copy::CopyIn;
@@ -237,6 +238,7 @@ impl Session {
             sql: cursor.sql.clone(),
             hold: cursor.hold,
             binary: cursor.binary,
+            scroll: cursor.scrolls(),
         });
         let mut statements: Vec<StatementFacts> = self
             .statements

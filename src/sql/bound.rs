@@ -62,6 +62,8 @@ pub enum Bound {
         name: String,
         binary: bool,
         hold: bool,
+        /// Whether it can go back.
+        scroll: bool,
         query: Box<Bound>,
         /// The whole statement's text.
         sql: String,
@@ -117,16 +119,30 @@ impl Bound {
     }
 }
 
-/// `FETCH` or `MOVE`, forward.
+/// `FETCH` or `MOVE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
     pub cursor: String,
-    /// How many rows; `None`: all.
-    pub count: Option<u64>,
+    pub direction: Direction,
     /// `MOVE`: the rows are counted only.
     pub moves: bool,
     /// What has not come by then does not come any more.
     pub timeout_ms: Option<u64>,
+}
+
+/// Where a cursor goes from the row that it stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// So many rows on, or back if negative, each of which counts; with 0 the row that it stands on.
+    Rows(i64),
+    /// All rows to the end.
+    All,
+    /// All rows back to the first.
+    AllBack,
+    /// To the row of this number, counted from the end if negative; that alone counts.
+    Absolute(i64),
+    /// To the row so many from here; that alone counts.
+    Relative(i64),
 }
 
 /// `COPY t FROM STDIN`.

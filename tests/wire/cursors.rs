@@ -34,6 +34,53 @@ fn a_cursor_gives_its_rows_in_pieces() {
 }
 
 #[test]
+fn a_scroll_cursor_goes_back_too() {
+    let (server, _directory) = server(5);
+    let mut raw = Raw::connect(server.port);
+    raw.query("BEGIN; DECLARE s SCROLL CURSOR FOR SELECT id FROM t ORDER BY id");
+    for (sql, ids) in [
+        ("FETCH PRIOR s", &[][..]),
+        ("FETCH 2 s", &[1, 2]),
+        ("FETCH BACKWARD s", &[1]),
+        ("FETCH BACKWARD s", &[]),
+        ("FETCH FIRST s", &[1]),
+        ("FETCH RELATIVE 2 s", &[3]),
+        ("FETCH RELATIVE 0 s", &[3]),
+        ("FETCH 0 s", &[3]),
+        ("FETCH BACKWARD ALL s", &[2, 1]),
+        ("FETCH LAST s", &[5]),
+        ("FETCH NEXT s", &[]),
+        ("FETCH -2 s", &[5, 4]),
+        ("FETCH ABSOLUTE -4 s", &[2]),
+        ("FETCH ABSOLUTE 9 s", &[]),
+        ("FETCH PRIOR s", &[5]),
+        ("FETCH ABSOLUTE -9 s", &[]),
+        ("FETCH FORWARD ALL s", &[1, 2, 3, 4, 5]),
+        ("FETCH ABSOLUTE 0 s", &[]),
+        ("FETCH s", &[1]),
+    ] {
+        let rows = ids.iter().map(|id| format!("D:{id}"));
+        let expected = [vec!["T:id".to_string()], rows.collect()].concat();
+        let answer = raw.query(sql);
+        assert_eq!(answer[..answer.len() - 2], expected, "{sql}");
+        assert_eq!(answer[answer.len() - 2], format!("C:FETCH {}", ids.len()), "{sql}");
+    }
+    for (sql, tag) in
+        [("MOVE FORWARD ALL IN s", "C:MOVE 4"), ("MOVE -3 s", "C:MOVE 3"), ("MOVE ABSOLUTE 7 s", "C:MOVE 0")]
+    {
+        assert_eq!(raw.query(sql), [tag, "Z:T"], "{sql}");
+    }
+    assert_eq!(raw.query("SELECT is_scrollable FROM pg_cursors")[1], "D:t");
+    // What goes forward only can still leave rows out.
+    raw.query("DECLARE f CURSOR FOR SELECT id FROM t ORDER BY id");
+    assert_eq!(raw.query("FETCH ABSOLUTE 2 f")[1], "D:2");
+    assert_eq!(raw.query("FETCH RELATIVE 2 f")[1], "D:4");
+    assert_eq!(raw.query("FETCH PRIOR f")[0], "E:55000 cursor can only scan forward");
+    raw.query("ROLLBACK; BEGIN; DECLARE l SCROLL CURSOR FOR SELECT repeat('x', 200000) FROM t a, t b, t c, t d");
+    assert!(raw.query("MOVE ALL l")[0].starts_with("E:53200"));
+}
+
+#[test]
 fn a_cursor_lives_as_long_as_its_transaction_unless_it_is_held() {
     let (server, _directory) = server(3);
     let mut raw = Raw::connect(server.port);
@@ -60,10 +107,8 @@ fn what_a_cursor_cannot_do_is_refused() {
     let (server, _directory) = server(0);
     let mut raw = Raw::connect(server.port);
     for (sql, error) in [
-        ("DECLARE c SCROLL CURSOR FOR SELECT 1", "E:0A000 SCROLL cursors are not supported"),
-        ("FETCH BACKWARD 2 FROM c", "E:55000 cursor can only scan forward"),
-        ("FETCH -1 FROM c", "E:55000 cursor can only scan forward"),
-        ("FETCH ABSOLUTE 1 FROM c", "E:55000 cursor can only scan forward"),
+        ("DECLARE c SCROLL CURSOR FOR SUBSCRIBE t", "E:0A000 a subscription cannot have a SCROLL cursor"),
+        ("FETCH ABSOLUTE FROM c", "E:42601 syntax error at or near \"FROM\""),
         ("DECLARE c CURSOR FOR DELETE FROM t", "E:42601 syntax error at or near \"DELETE\""),
         ("FETCH 1 c WITH (timeot = '1s')", "E:22023 unrecognized option \"timeot\""),
     ] {

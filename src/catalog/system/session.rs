@@ -36,6 +36,8 @@ pub struct CursorFacts {
     pub sql: String,
     pub hold: bool,
     pub binary: bool,
+    /// Whether it can go back.
+    pub scroll: bool,
 }
 
 /// A prepared statement.
@@ -55,7 +57,7 @@ pub(super) fn cursors(session: &SessionFacts, rows: &mut Rows) {
             ("statement", cursor.sql.as_str().into()),
             ("is_holdable", cursor.hold.into()),
             ("is_binary", cursor.binary.into()),
-            ("is_scrollable", false.into()),
+            ("is_scrollable", cursor.scroll.into()),
         ]);
     }
 }

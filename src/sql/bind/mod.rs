@@ -121,6 +121,7 @@ fn bind_statement(statement: &Statement, text: &str, provider: &Provider) -> Res
             name: declare.name.clone(),
             binary: declare.binary,
             hold: declare.hold,
+            scroll: declare.scroll,
             query: Box::new(bind_statement(&declare.query, text, provider)?),
             sql: text.to_string(),
         },

@@ -61,12 +61,13 @@ pub enum Statement {
     },
 }
 
-/// `DECLARE name [BINARY] CURSOR [WITH HOLD] FOR query`.
+/// `DECLARE name [BINARY] [SCROLL] CURSOR [WITH HOLD] FOR query`.
 #[derive(Clone, Debug)]
 pub struct Declare {
     pub name: String,
     pub binary: bool,
     pub hold: bool,
+    pub scroll: bool,
     pub query: Box<Statement>,
 }
 

@@ -3,7 +3,7 @@
 use sqlparser::tokenizer::Token;
 
 use crate::error::Error;
-use crate::sql::bound::Fetch;
+use crate::sql::bound::{Direction, Fetch};
 use crate::sql::options::Options;
 use crate::sql::parse::ast::{Declare, Statement};
 use crate::sql::parse::grammar::{Grammar, Parse};
@@ -12,14 +12,12 @@ impl Grammar<'_> {
     /// What follows DECLARE.
     pub fn declare(&mut self) -> Parse<Statement> {
         let name = self.identifier()?;
-        let mut binary = false;
+        let (mut binary, mut scroll) = (false, None);
         loop {
-            let position = self.position();
             if self.word("binary") {
                 binary = true;
             } else if self.word("scroll") {
-                let error = Error::unsupported("SCROLL cursors are not supported").at(position);
-                return Err(error.hint("A cursor goes forward only: leave SCROLL out.").into());
+                scroll = Some(self.position());
             } else if !self.words(&["no", "scroll"]) && !self.word("insensitive") && !self.word("asensitive") {
                 break;
             }
@@ -31,7 +29,11 @@ impl Grammar<'_> {
         }
         self.expect("for")?;
         let query = Box::new(self.row_statement()?);
-        Ok(Statement::Declare(Declare { name, binary, hold, query }))
+        if let (Some(position), Statement::Subscribe(_)) = (scroll, &*query) {
+            let error = Error::unsupported("a subscription cannot have a SCROLL cursor").at(position);
+            return Err(error.hint("Changes go forward only: leave SCROLL out.").into());
+        }
+        Ok(Statement::Declare(Declare { name, binary, hold, scroll: scroll.is_some(), query }))
     }
 
     /// A statement that gives rows one after the other, with nothing else to it: what a cursor can be for.
@@ -45,8 +47,7 @@ impl Grammar<'_> {
 
     /// What follows FETCH or MOVE.
     pub fn fetch(&mut self, moves: bool) -> Parse<Statement> {
-        let position = self.position();
-        let count = self.direction()?;
+        let direction = self.direction()?;
         if !self.word("from") {
             self.word("in");
         }
@@ -57,43 +58,30 @@ impl Grammar<'_> {
             timeout_ms = options.duration_ms("timeout")?;
             options.finish()?;
         }
-        match count {
-            Direction::Forward(count) => Ok(Statement::Fetch(Fetch { cursor, count, moves, timeout_ms })),
-            Direction::Other => Err(Error::not_ready("cursor can only scan forward")
-                .at(position)
-                .hint("FETCH takes NEXT, FORWARD, ALL or a number of rows.")
-                .into()),
-        }
+        Ok(Statement::Fetch(Fetch { cursor, direction, moves, timeout_ms }))
     }
 
     fn direction(&mut self) -> Parse<Direction> {
-        let forward = self.word("forward");
-        if self.word("all") {
-            return Ok(Direction::Forward(None));
-        }
-        if !forward && self.word("next") {
-            return Ok(Direction::Forward(Some(1)));
-        }
-        for word in ["prior", "first", "last"] {
-            if !forward && self.word(word) {
-                return Ok(Direction::Other);
+        let ones = [("next", Direction::Rows(1)), ("prior", Direction::Rows(-1)), ("all", Direction::All)];
+        let ends = [("first", Direction::Absolute(1)), ("last", Direction::Absolute(-1))];
+        for (word, direction) in ones.into_iter().chain(ends) {
+            if self.word(word) {
+                return Ok(direction);
             }
         }
-        for word in ["backward", "absolute", "relative"] {
-            if !forward && self.word(word) {
-                if !self.word("all") {
-                    self.row_count()?;
-                }
-                return Ok(Direction::Other);
+        for (word, to) in [("absolute", Direction::Absolute as fn(i64) -> Direction), ("relative", Direction::Relative)]
+        {
+            if self.word(word) {
+                let Some(number) = self.row_count()? else { return self.unexpected("a number of rows") };
+                return Ok(to(number));
             }
         }
-        Ok(match self.row_count()? {
-            None => Direction::Forward(Some(1)),
-            Some(count) => match u64::try_from(count) {
-                Ok(count) if count > 0 => Direction::Forward(Some(count)),
-                Ok(_) | Err(_) => Direction::Other,
-            },
-        })
+        let back = self.word("backward");
+        if (back || self.word("forward")) && self.word("all") {
+            return Ok(if back { Direction::AllBack } else { Direction::All });
+        }
+        let count = self.row_count()?.unwrap_or(1);
+        Ok(Direction::Rows(if back { count.saturating_neg() } else { count }))
     }
 
     /// A number of rows, if there is one.
@@ -115,12 +103,4 @@ impl Grammar<'_> {
     pub fn close(&mut self) -> Parse<Statement> {
         Ok(Statement::Close(if self.word("all") { None } else { Some(self.identifier()?) }))
     }
-}
-
-/// Where FETCH goes.
-enum Direction {
-    /// So many rows on; `None`: all of them.
-    Forward(Option<u64>),
-    /// Anywhere else.
-    Other,
 }
