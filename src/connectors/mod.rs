@@ -169,12 +169,12 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static [OptionSpec])> {
     ALL.iter().map(|connector| (connector.name(), connector.options()))
 }
 
-/// An option's value as it may be shown: not that of a secret.
-pub fn shown<'v>(connector: &str, option: &str, value: &'v str) -> &'v str {
+/// Whether an option's value is not to be shown: that of a secret, and of whatever is not known.
+pub fn is_secret(connector: &str, option: &str) -> bool {
     let specs = all().find(|(name, _)| *name == connector).map_or(&[] as &[_], |(_, specs)| specs);
-    match specs.iter().find(|spec| spec.name == option) {
-        Some(OptionSpec { kind: OptionKind::Secret, .. }) | None => "***",
-        Some(_) => value,
+    match specs.iter().find(|spec| spec.is_named(option)) {
+        Some(OptionSpec { kind: OptionKind::Secret, .. }) | None => true,
+        Some(_) => false,
     }
 }
 

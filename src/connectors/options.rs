@@ -109,7 +109,8 @@ impl<'a> Options<'a> {
 }
 
 impl OptionSpec {
-    fn is_named(&self, name: &str) -> bool {
+    /// Whether it is the option of this name.
+    pub(super) fn is_named(&self, name: &str) -> bool {
         match self.name.split_once('*') {
             None => self.name == name,
             Some((before, after)) => {

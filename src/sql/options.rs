@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::connectors;
 use crate::error::{Error, Result};
 use crate::formats::{Encode, Envelope, Format};
 use crate::sql::parse::ast::{FormatClause, OptionValue};
@@ -55,6 +56,23 @@ impl Options {
                     .hint("Write a duration such as '30 seconds' or '5 min'."))
             }
         }
+    }
+
+    /// A statement's text with the values put out of sight that are secrets of its connector.
+    pub fn without_secrets(&self, connector: &str, sql: &str) -> String {
+        let secrets = self.values.iter().filter(|option| connectors::is_secret(connector, &option.key));
+        let mut shown = String::new();
+        let mut hidden = 0..0;
+        for (at, c) in sql.chars().enumerate() {
+            if let Some(secret) = secrets.clone().find(|secret| secret.written.offset == at) {
+                hidden = at..at + secret.written.text.chars().count();
+                shown.push_str("'***'");
+            }
+            if !hidden.contains(&at) {
+                shown.push(c);
+            }
+        }
+        shown
     }
 
     /// The rest, for a connector.

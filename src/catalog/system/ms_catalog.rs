@@ -44,8 +44,10 @@ fn all_sources(catalog: &Catalog) -> impl Iterator<Item = (&Object, &Feed)> {
 fn sources(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
     for (object, source) in all_sources(catalog) {
         let trouble = context.troubles.iter().find(|(id, _)| *id == object.id).map(|(_, text)| text.as_str());
-        let shown = |name, value| format!("{name} = '{}'", connectors::shown(&source.connector, name, value));
-        let options: Vec<String> = source.options.iter().map(|(name, value)| shown(name, value)).collect();
+        let hidden = |name: &str| connectors::is_secret(&source.connector, name);
+        let shown =
+            |(name, value): (&String, &String)| format!("{name} = '{}'", if hidden(name) { "***" } else { value });
+        let options: Vec<String> = source.options.iter().map(shown).collect();
         let format = source.format.as_ref().map(Format::to_string);
         rows.push([
             ("id", object.id.0.into()),

@@ -87,6 +87,7 @@ fn bind_stored_source(
     table.columns.iter().try_for_each(refuse_computed)?;
     let clauses =
         FeedClauses { columns: &table.columns, includes: &table.includes, format: table.format.as_ref(), stored: true };
+    let sql = options.without_secrets(&connector, sql);
     let (mut columns, feed, idle_timeout_ms) = bind_feed(provider, clauses, connector, options)?;
     let primary_key = primary_key(provider, &table.primary_keys, &mut columns, &name.name)?;
     if let Some(key) = table.primary_keys.iter().flatten().next().filter(|_| table.append_only) {
@@ -111,7 +112,7 @@ fn bind_stored_source(
         watermark,
         retain_history_ms,
         feed: Some(feed),
-        sql: sql.to_string(),
+        sql,
     })
 }
 
@@ -134,6 +135,7 @@ pub fn bind_source(provider: &Provider, source: &CreateSource, sql: &str) -> Res
         format: source.format.as_ref(),
         stored: false,
     };
+    let sql = options.without_secrets(&connector.value, sql);
     let (columns, feed, idle_timeout_ms) = bind_feed(provider, clauses, connector.value, options)?;
     if let Some(format) = source.format.as_ref().filter(|_| feed.format.as_ref().is_some_and(changes_rows)) {
         return Err(Error::unsupported("FORMAT UPSERT changes rows, which a source does not keep")
@@ -142,7 +144,7 @@ pub fn bind_source(provider: &Provider, source: &CreateSource, sql: &str) -> Res
     }
     check_computed(provider, &source.columns, &columns, &feed.fills)?;
     let watermark = watermark(provider, &source.watermarks, &columns, &name.name, idle_timeout_ms)?;
-    let (if_not_exists, sql) = (source.if_not_exists, sql.to_string());
+    let if_not_exists = source.if_not_exists;
     Ok(Ddl::CreateSource { name, if_not_exists, columns, feed, watermark, sql })
 }
 

@@ -4,6 +4,7 @@ use arrow::datatypes::SchemaRef;
 use sqlparser::ast::{Ident, ObjectName};
 use std::sync::Arc;
 
+use crate::catalog::system::{PG_CATALOG, relations};
 use crate::catalog::{Object, PUBLIC};
 use crate::error::{Error, Result};
 use crate::sql::BindContext;
@@ -112,10 +113,27 @@ fn search_path(context: &BindContext) -> impl Iterator<Item = &str> {
     context.search_path.iter().map(String::as_str).filter(|schema| !schema.starts_with('$'))
 }
 
+/// 42P01, with the nearest name: of the schema that is named, else of all objects, and of the system's where it looks so.
 fn missing(parts: &[&str], context: &BindContext) -> Error {
     let error = Error::undefined_table(format!("relation \"{}\" does not exist", parts.join(".")));
     let name = parts.last().copied().unwrap_or_default();
-    match nearest(name, context.catalog.objects().map(|object| object.name.as_str())) {
+    let schema = parts.len().checked_sub(2).map(|at| parts[at]);
+    if let Some(schema) =
+        schema.filter(|schema| !SYSTEM_SCHEMAS.contains(schema) && !context.catalog.has_schema(schema))
+    {
+        let schemas = context.catalog.schemas.keys().map(String::as_str).chain([PUBLIC]).chain(SYSTEM_SCHEMAS);
+        return match nearest(schema, schemas) {
+            Some(near) => error.hint(format!("Perhaps you meant the schema \"{near}\".")),
+            None => error.hint(format!("There is no schema \"{schema}\".")),
+        };
+    }
+    let own = context.catalog.objects().filter(|object| schema.is_none_or(|schema| schema == object.schema));
+    let theirs = relations().iter().filter(|relation| match schema {
+        Some(schema) => relation.schema == schema,
+        None => relation.schema == PG_CATALOG && name.starts_with("pg_"),
+    });
+    let names = own.map(|object| object.name.as_str()).chain(theirs.map(|relation| relation.name));
+    match nearest(name, names) {
         Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
         None => error,
     }

@@ -394,6 +394,31 @@ fn ddl_is_checked_and_completed() {
 }
 
 #[test]
+fn a_secret_is_no_part_of_what_is_kept_of_a_statement() {
+    let kept = |sql: &str| match bound(sql) {
+        Ok(Bound::Ddl(Ddl::CreateSource { sql, feed, .. })) => (sql, feed.options),
+        Ok(Bound::Ddl(Ddl::CreateTable { sql, feed, .. })) => (sql, feed.expect("a feed").options),
+        other => panic!("{sql}: {other:?}"),
+    };
+    let format = "FORMAT PLAIN ENCODE JSON";
+    let with = |password: &str| {
+        format!("(é int) WITH (connector = 'kafka', \"properties.sasl.password\" = {password}, topic = 'x') {format}")
+    };
+    for (create, password) in [
+        ("CREATE SOURCE s", "'hu''sh'"),
+        ("CREATE SOURCE s", "E'\\'h'"),
+        ("CREATE TABLE s", "$$hush$$"),
+        ("CREATE SOURCE s", "-7"),
+    ] {
+        let (sql, options) = kept(&format!("{create} {}", with(password)));
+        assert_eq!(sql, format!("{create} {}", with("'***'")));
+        assert_ne!(options["properties.sasl.password"], "***");
+    }
+    let open = format!("CREATE SOURCE s (x int) WITH (connector = 'kafka', topic = 'x') {format}");
+    assert_eq!(kept(&open).0, open);
+}
+
+#[test]
 fn deep_expressions_are_bound_on_a_small_stack() {
     let wrapped = |open: &str, core: &str, close: &str| format!("SELECT {}{core}{}", open.repeat(60), close.repeat(60));
     query(&wrapped("abs(", "1", ")"));

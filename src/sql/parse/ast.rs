@@ -215,6 +215,8 @@ pub struct Include {
 pub struct OptionValue {
     pub key: String,
     pub value: String,
+    /// The value as it is written.
+    pub written: Snippet,
     /// 1-based position of the key, in characters of the statement.
     pub position: usize,
 }

@@ -279,7 +279,8 @@ impl Grammar<'_> {
             let position = grammar.position();
             let key = grammar.option_key()?;
             grammar.parser.expect_token(&Token::Eq)?;
-            Ok(OptionValue { key, value: grammar.option_value()?, position })
+            let mark = grammar.mark();
+            Ok(OptionValue { key, value: grammar.option_value()?, written: grammar.since(mark), position })
         })?;
         for (n, option) in options.iter().enumerate() {
             if options[..n].iter().any(|earlier| earlier.key == option.key) {

@@ -27,8 +27,9 @@ impl Grammar<'_> {
         let key = self.identifier()?;
         let has_value = self.parser.consume_token(&Token::Eq)
             || !matches!(self.parser.peek_token_ref().token, Token::Comma | Token::RParen);
+        let mark = self.mark();
         let value = if has_value { self.option_value()? } else { "true".to_string() };
-        Ok(OptionValue { key, value, position })
+        Ok(OptionValue { key, value, written: self.since(mark), position })
     }
 
     fn as_of(&mut self) -> Parse<AsOf> {
