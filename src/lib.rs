@@ -30,6 +30,7 @@
 pub mod error;
 pub mod time;
 pub mod ids;
+pub mod telemetry;
 pub mod fault;
 pub mod types;
 pub mod delta;

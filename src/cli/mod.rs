@@ -40,6 +40,10 @@ pub struct ServeOptions {
     /// Address and port for Postgres clients; port 0 takes a free one.
     #[arg(long, env = "MILLSTREAM_LISTEN", default_value = "127.0.0.1:4566", value_name = "ADDRESS:PORT")]
     pub listen: String,
+    /// Address and port for /metrics and /healthz over HTTP, or `none`; by default 127.0.0.1 and the port after that of --listen,
+    /// or a free one where that is 0.
+    #[arg(long, env = "MILLSTREAM_HTTP", value_name = "ADDRESS:PORT")]
+    pub http: Option<String>,
     /// Worker threads; by default one for each core.
     #[arg(long, env = "MILLSTREAM_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,

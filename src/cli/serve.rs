@@ -21,9 +21,11 @@ use crate::engine::EngineOptions;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::server::http;
+use crate::server::http::Subjects;
 use crate::server::pgwire;
 use crate::session::Identity;
-use crate::session::Interrupt;
+use crate::session::Metrics;
 use crate::session::Outcome;
 use crate::session::Session;
 use crate::time::SystemClock;
@@ -49,11 +51,20 @@ pub fn serve(options: ServeOptions) -> Result<()> {
 async fn run(options: ServeOptions) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = listen(&options.listen).await?;
+    let listener = listen("--listen", &options.listen).await?;
+    let http = listen_http(&options).await?;
     let engine = open(&options).await?;
     if let Some(file) = &options.init_sql {
         initialize(&engine, file).await?;
     }
+    let sessions = Arc::new(Metrics::default());
+    let http = match http {
+        Some(http) => {
+            println!("metrics on http://{}/metrics", http.local_addr()?);
+            Some(tokio::spawn(http::serve(http, Subjects { engine: engine.clone(), sessions: sessions.clone() })))
+        }
+        None => None,
+    };
     // Tests and people wait for this line; port 0 has become a real one.
     println!("listening on {}", listener.local_addr()?);
     let stop = async {
@@ -62,7 +73,10 @@ async fn run(options: ServeOptions) -> Result<()> {
             _ = interrupt.recv() => tracing::info!("Ctrl-C: stopping"),
         }
     };
-    pgwire::serve(listener, engine.clone(), stop).await;
+    pgwire::serve(listener, engine.clone(), sessions, stop).await;
+    if let Some(http) = http {
+        http.abort();
+    }
     engine.shutdown().await?;
     tracing::info!("stopped");
     Ok(())
@@ -80,20 +94,35 @@ fn start_log(filter: &str) -> Result<()> {
     Ok(())
 }
 
-/// Takes the port before the database is opened: a busy one is found at once.
-async fn listen(address: &str) -> Result<TcpListener> {
+/// Takes the port for HTTP, if there is to be one.
+async fn listen_http(options: &ServeOptions) -> Result<Option<TcpListener>> {
+    let address = match options.http.as_deref() {
+        Some("none") => return Ok(None),
+        Some(address) => address.to_string(),
+        None => {
+            let port = options.listen.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).unwrap_or(0);
+            // A free port for the one, a free port for the other.
+            let port = if port == 0 { 0 } else { port.checked_add(1).unwrap_or(0) };
+            format!("127.0.0.1:{port}")
+        }
+    };
+    listen("--http", &address).await.map(Some)
+}
+
+/// Takes the port of a flag before the database is opened: a busy one is found at once.
+async fn listen(flag: &str, address: &str) -> Result<TcpListener> {
     let resolved: Vec<SocketAddr> = match tokio::net::lookup_host(address).await {
         Ok(addresses) => addresses.collect(),
         Err(error) => {
             return Err(Error::invalid_parameter(format!("cannot listen on \"{address}\": {error}"))
-                .hint("Write it as ADDRESS:PORT, for example --listen 127.0.0.1:4566."));
+                .hint(format!("Write it as ADDRESS:PORT, for example {flag} 127.0.0.1:4576.")));
         }
     };
     TcpListener::bind(resolved.as_slice()).await.map_err(|error| {
         let message = format!("cannot listen on {address}: {error}");
         match error.kind() {
             std::io::ErrorKind::AddrInUse => Error::new(Kind::Io, message)
-                .hint("Another program uses this port. Choose another one: --listen 127.0.0.1:4567."),
+                .hint(format!("Another program uses this port. Choose another one: {flag} 127.0.0.1:4576.")),
             std::io::ErrorKind::PermissionDenied => {
                 Error::new(Kind::Io, message).hint("Ports below 1024 need privileges; choose a higher one.")
             }
@@ -147,7 +176,7 @@ async fn initialize(engine: &Engine, file: &Path) -> Result<()> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Error::new(Kind::Io, format!("cannot read {}: {error}", file.display())))?;
     let identity = Identity { user: DATABASE.to_string(), pid: 0 };
-    let mut session = Session::new(engine.clone(), identity, DATABASE, &[], Arc::new(Interrupt::default()))?;
+    let mut session = Session::new(engine.clone(), identity, DATABASE, &[], Arc::default(), Arc::default())?;
     for statement in session.parse(&text)? {
         let done = async {
             if let Outcome::Rows { mut rows, .. } = session.run(&statement, true).await? {

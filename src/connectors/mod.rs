@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::Sender;
+use parking_lot::Mutex;
 
 use self::options::OptionKind;
 use self::options::OptionSpec;
@@ -152,6 +153,9 @@ pub trait Connector: Send + Sync {
 /// The question where an input ends, to be asked on a thread that may wait for the answer.
 pub type EndQuestion = Box<dyn FnOnce() -> Result<Option<Positions>> + Send>;
 
+/// The offset after the last message of each partition, as it was last seen; empty where nobody knows.
+pub type Ends = Arc<Mutex<Positions>>;
+
 /// A running reader. Dropping it stops its threads and waits for them.
 pub trait Reader: Send {
     /// These positions are committed in our store: the other side may be told, for its lag tools.
@@ -159,6 +163,11 @@ pub trait Reader: Send {
 
     /// Asks for the offsets after the last message that exists then, for FLUSH and lag; `None` when the input is endless.
     fn end(&self) -> EndQuestion;
+
+    /// Where its partitions end, as far as it notices by itself: kept up to date while it runs.
+    fn ends_seen(&self) -> Ends {
+        Ends::default()
+    }
 }
 
 /// Every connector there is.

@@ -22,6 +22,7 @@ use crate::catalog::PUBLIC;
 use crate::catalog::Storage;
 use crate::catalog::Table;
 use crate::dataflow::changelog::Recording;
+use crate::dataflow::meters::Meters;
 use crate::dataflow::relation::RelationCodec;
 use crate::dataflow::runtime::Runtime;
 use crate::delta::Delta;
@@ -42,6 +43,7 @@ use crate::state::Space;
 use crate::state::Store;
 use crate::state::StoreOptions;
 use crate::time::Micros;
+use crate::time::SystemClock;
 use crate::types::UTC;
 use crate::types::schema_of;
 
@@ -129,6 +131,10 @@ fn define() -> (Catalog, Vec<(ObjectId, Arc<Plan>, Storage)>) {
     (catalog, plans)
 }
 
+fn meters() -> Arc<Meters> {
+    Arc::new(Meters::new(Arc::new(SystemClock)))
+}
+
 /// A running dataflow over a store of its own.
 struct Database {
     catalog: Catalog,
@@ -146,7 +152,7 @@ impl Database {
         let (catalog, plans) = define();
         let directory = TempDir::new().unwrap();
         let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
-        let runtime = Runtime::start(cut.workers, cut.memory_bytes).unwrap();
+        let runtime = Runtime::start(cut.workers, cut.memory_bytes, meters()).unwrap();
         let mut database =
             Database { catalog, plans, runtime, store, epoch: Epoch(0), watermarks: [None; 2], _directory: directory };
         database.install(true);
@@ -161,7 +167,7 @@ impl Database {
     }
 
     fn restart(&mut self, cut: &Cut) {
-        self.runtime = Runtime::start(cut.workers, cut.memory_bytes).unwrap();
+        self.runtime = Runtime::start(cut.workers, cut.memory_bytes, meters()).unwrap();
         self.install(false);
         self.runtime.recover(&self.inputs());
     }

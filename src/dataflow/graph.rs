@@ -259,6 +259,21 @@ impl Graph {
         self.views.get(&view).map_or(&[], Vec::as_slice)
     }
 
+    /// The vertex that works for each node of a view's plan.
+    pub fn places(&self, view: ObjectId, plan: &Plan) -> BTreeMap<NodeId, Index> {
+        let mut places = BTreeMap::new();
+        let last = plan.nodes.last().map(|node| node.id).zip(self.view(view).last().copied());
+        let mut open = last.into_iter().collect::<Vec<_>>();
+        while let Some((id, index)) = open.pop() {
+            if places.insert(id, index).is_none() {
+                let from = self.vertex(index).inputs.iter().map(|edge| edge.from);
+                let inputs = plan.nodes[id.0 as usize].inputs.iter().zip(from);
+                open.extend(inputs.filter_map(|(input, from)| Some((*input, from?))));
+            }
+        }
+        places
+    }
+
     /// The vertex that takes the failed rows of a view.
     pub fn errors_of(&self, view: ObjectId) -> Option<Index> {
         self.errors.get(&view).copied()

@@ -15,6 +15,7 @@ use crossbeam_channel::unbounded;
 use crate::catalog::Storage;
 use crate::dataflow::changelog::Recording;
 use crate::dataflow::graph::Graph;
+use crate::dataflow::meters::Meters;
 use crate::dataflow::watermarks::Watermarks;
 use crate::dataflow::worker::Close;
 use crate::dataflow::worker::Command;
@@ -58,6 +59,8 @@ pub struct Runtime {
     filling: Vec<ObjectId>,
     /// How far views have come in event time.
     watermarks: Watermarks,
+    /// What operators have done.
+    meters: Arc<Meters>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -70,8 +73,10 @@ pub struct SealedShares {
 }
 
 impl Runtime {
-    /// Starts so many worker threads, which may hold `memory_bytes` of operator state together.
-    pub fn start(workers: usize, memory_bytes: usize) -> Result<Runtime> {
+    /// Starts so many worker threads, which may hold `memory_bytes` of operator state together. What their operators do is
+    /// counted in `meters`, from nothing.
+    pub fn start(workers: usize, memory_bytes: usize, meters: Arc<Meters>) -> Result<Runtime> {
+        meters.clear();
         let (answer, answers) = unbounded();
         let (peers, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
         let growth = Arc::<AtomicUsize>::default();
@@ -82,7 +87,8 @@ impl Runtime {
             commands.push(command);
             let is_cold = Arc::<AtomicBool>::default();
             cold.push(is_cold.clone());
-            let share = Share { memory_bytes: memory_bytes / workers, growth: growth.clone(), is_cold };
+            let share =
+                Share { memory_bytes: memory_bytes / workers, growth: growth.clone(), is_cold, meters: meters.clone() };
             let (answer, peers) = (answer.clone(), peers.clone());
             let work = move || Worker::new(WorkerId(number as u16), receiver, answer, peers, inbox, share).run();
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
@@ -97,6 +103,7 @@ impl Runtime {
             cold,
             filling: Vec::new(),
             watermarks: Watermarks::default(),
+            meters,
             threads,
         })
     }
@@ -106,6 +113,7 @@ impl Runtime {
     pub fn install(&mut self, view: ObjectId, plan: Arc<Plan>, storage: Storage, fresh: bool) {
         self.graph.add(view, &plan, &storage);
         self.watermarks.add(view, &plan);
+        self.meters.install(view, self.graph.places(view, &plan), self.commands.len());
         self.filling.extend(fresh.then_some(view));
         if !fresh {
             self.cold.iter().for_each(|cold| cold.store(true, Ordering::Relaxed));
@@ -121,6 +129,7 @@ impl Runtime {
     /// Lets the view go on with that plan. No epoch is running.
     pub fn share(&mut self, view: ObjectId, plan: &Arc<Plan>) {
         self.graph.share(view, plan);
+        self.meters.install(view, self.graph.places(view, plan), self.commands.len());
         self.tell(|_| Command::Share { view, plan: plan.clone() });
     }
 
@@ -132,6 +141,7 @@ impl Runtime {
     /// Takes a view's plan out.
     pub fn remove(&mut self, view: ObjectId) {
         self.graph.remove(view);
+        self.meters.remove(view);
         self.watermarks.remove(view);
         self.filling.retain(|filling| *filling != view);
         self.tell(|_| Command::Remove { view });

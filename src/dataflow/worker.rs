@@ -24,6 +24,8 @@ use crate::dataflow::graph::Graph;
 use crate::dataflow::graph::Index;
 use crate::dataflow::input::Input;
 use crate::dataflow::materialize::Materialize;
+use crate::dataflow::meters::Meter;
+use crate::dataflow::meters::Meters;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
 use crate::dataflow::operators::arrange::SharedArrangement;
@@ -39,6 +41,7 @@ use crate::ids::WorkerId;
 use crate::plan::ir::Op;
 use crate::plan::ir::Plan;
 use crate::state::StateReader;
+use crate::state::ThreadBlocks;
 use crate::state::Writes;
 use crate::time::Micros;
 
@@ -117,6 +120,8 @@ pub struct Share {
     pub growth: Arc<AtomicUsize>,
     /// Whether stored state is still to be brought into memory.
     pub is_cold: Arc<AtomicBool>,
+    /// What operators have done.
+    pub meters: Arc<Meters>,
 }
 
 /// A worker thread's state.
@@ -135,6 +140,8 @@ pub struct Worker {
     graph: Graph,
     /// The operator of each vertex.
     operators: BTreeMap<Index, Box<dyn Operator>>,
+    /// What each of them has done.
+    meters: BTreeMap<Index, Arc<Meter>>,
     /// Arrangements that joins share, by the vertex that owns them.
     arrangements: BTreeMap<Index, SharedArrangement>,
     /// Passes begun.
@@ -182,6 +189,7 @@ impl Worker {
             early: HashMap::new(),
             graph: Graph::default(),
             operators: BTreeMap::new(),
+            meters: BTreeMap::new(),
             arrangements: BTreeMap::new(),
             pass: 0,
             epoch: None,
@@ -201,6 +209,7 @@ impl Worker {
     /// to be trusted, and nothing may be committed any more.
     pub fn run(mut self) {
         let mut failed: Option<Error> = None;
+        let mut blocks = ThreadBlocks::begin();
         while let Ok(command) = self.commands.recv() {
             let finish = matches!(command, Command::Finish { .. });
             let answer = match &failed {
@@ -209,6 +218,7 @@ impl Worker {
             };
             match answer {
                 Ok(Some(finished)) => {
+                    blocks.tell(&self.share.meters.blocks);
                     let _ = self.answers.send(Ok(finished));
                 }
                 Ok(None) => {}
@@ -270,6 +280,7 @@ impl Worker {
         for index in self.graph.add(view, plan, storage) {
             let operator = self.operator_of(index, storage, fresh)?;
             self.operators.insert(index, operator);
+            self.meters.insert(index, self.share.meters.of(index, self.id));
             if !fresh && !self.graph.vertex(index).node.op.tables().is_empty() {
                 self.cold.push_back((index, Shard(self.shards.start)));
             }
@@ -294,6 +305,7 @@ impl Worker {
     fn forget(&mut self, removed: &[Index]) {
         for index in removed {
             self.operators.remove(index);
+            self.meters.remove(index);
             self.reached.remove(index);
             self.cold.retain(|(cold, _)| cold != index);
             self.arrangements.remove(index);
@@ -404,7 +416,9 @@ impl Worker {
             self.forward(index, out, vertices, &mut waiting)?;
         }
         for &index in &called {
+            let begun = self.share.meters.begin();
             self.operator(index).after_step()?;
+            self.meter(index).busy(self.share.meters.since(begun));
         }
         let before = self.memory_bytes + written;
         called.iter().for_each(|&index| self.measure(index));
@@ -417,6 +431,7 @@ impl Worker {
     /// Notes what an operator's state takes now.
     fn measure(&mut self, index: Index) {
         let now = self.operator(index).memory_bytes();
+        self.meter(index).holds(now);
         let before = self.memory.insert(index, now).unwrap_or(0);
         self.memory_bytes = self.memory_bytes + now - before;
     }
@@ -434,11 +449,16 @@ impl Worker {
         self.operators.get_mut(&index).expect("every vertex has its operator")
     }
 
+    fn meter(&self, index: Index) -> &Meter {
+        self.meters.get(&index).expect("every vertex has its meter")
+    }
+
     /// Calls one operator for one pass. Returns what it put out, and the rows that it could not compute.
     fn call(&mut self, index: Index, inputs: Vec<Vec<Delta>>, phase: Phase) -> Result<(Vec<Delta>, Vec<RowError>)> {
         let (epoch, state) = self.epoch.as_ref().expect("passes run inside an epoch");
         let operator = self.operators.get_mut(&index).expect("every vertex has its operator");
         let (mut out, mut failed) = (Vec::new(), Vec::new());
+        let (begun, rows_in) = (self.share.meters.begin(), rows(inputs.iter().flatten()));
         let view = self.graph.vertex(index).views.first();
         let watermark = self.close.as_ref().and_then(|close| close.watermarks.get(view?).copied());
         let shards = self.shards.clone();
@@ -457,6 +477,8 @@ impl Worker {
         if phase == Phase::Finish {
             operator.on_epoch(&mut cx)?;
         }
+        self.meter(index).called(rows_in, rows(&out));
+        self.meter(index).busy(self.share.meters.since(begun));
         Ok((out, failed))
     }
 
@@ -538,7 +560,9 @@ impl Worker {
         self.close = None;
         let mut writes = std::mem::take(&mut self.writes);
         for index in std::mem::take(&mut self.reached) {
+            let begun = self.share.meters.begin();
             self.operator(index).seal(&mut writes)?;
+            self.meter(index).busy(self.share.meters.since(begun));
             self.measure(index);
         }
         self.epoch = None;
@@ -560,4 +584,8 @@ impl Worker {
         }
         self.memory_bytes
     }
+}
+
+fn rows<'a>(deltas: impl IntoIterator<Item = &'a Delta>) -> usize {
+    deltas.into_iter().map(Delta::len).sum()
 }

@@ -10,6 +10,8 @@ use crate::catalog::Catalog;
 use crate::catalog::system::SystemContext;
 use crate::engine::Published;
 use crate::engine::changes;
+use crate::engine::metrics::EpochFacts;
+use crate::engine::metrics::Metrics;
 use crate::engine::needs::Trim;
 use crate::error::Result;
 use crate::ids::Epoch;
@@ -33,6 +35,8 @@ pub struct Commit {
     pub system: SystemContext,
     /// What of changelogs nobody needs once it is there.
     pub trims: Vec<Trim>,
+    /// What it was.
+    pub facts: EpochFacts,
     /// Who waits for it.
     pub waiters: Vec<Waiter>,
 }
@@ -43,11 +47,14 @@ pub fn run(
     published: Arc<watch::Sender<Arc<Published>>>,
     commits: Receiver<Commit>,
     done: Sender<Result<()>>,
+    metrics: &Metrics,
 ) {
     for commit in commits {
+        let begun = metrics.clock.instant();
         let outcome = store.commit(&commit.sealed, commit.sync);
         match &outcome {
             Ok(()) => {
+                metrics.committed(&commit.facts, metrics.clock.instant() - begun);
                 let (catalog, system) = (commit.catalog, commit.system);
                 let snapshot = store.snapshot();
                 published.send_replace(Arc::new(Published { epoch: commit.epoch, catalog, snapshot, system }));

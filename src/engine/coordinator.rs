@@ -38,6 +38,7 @@ use crate::engine::epoch::InFlight;
 use crate::engine::epoch::Open;
 use crate::engine::errors;
 use crate::engine::ingest::Inputs;
+use crate::engine::metrics::Metrics;
 use crate::engine::records;
 use crate::engine::records::Counters;
 use crate::engine::rows;
@@ -121,6 +122,8 @@ pub struct Coordinator {
     /// The watermark expressions of tables.
     pub(super) watermarks: HashMap<ObjectId, Arc<dyn PhysicalExpr>>,
     pub(super) clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub(super) metrics: Arc<Metrics>,
     pub(super) counters: Counters,
     pub(super) row_ids: Arc<AtomicI64>,
     /// Writes of the engine itself in the running epoch: catalog, progress.
@@ -164,11 +167,11 @@ impl Coordinator {
         store: Arc<Store>,
         state: Arc<SessionState>,
         inputs: Inputs,
-        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
         row_ids: Arc<AtomicI64>,
         channels: Channels,
     ) -> Result<Coordinator> {
-        let runtime = Runtime::start(limits.workers, limits.state_bytes)?;
+        let runtime = Runtime::start(limits.workers, limits.state_bytes, metrics.meters.clone())?;
         Ok(Coordinator {
             limits,
             store,
@@ -178,7 +181,8 @@ impl Coordinator {
             inputs,
             shapes: HashMap::new(),
             watermarks: HashMap::new(),
-            clock,
+            clock: metrics.clock.clone(),
+            metrics,
             counters: Counters::default(),
             row_ids,
             writes: Writes::default(),
@@ -362,6 +366,7 @@ impl Coordinator {
         for flush in self.flushes.drain(..) {
             let _ = flush.reply.send(Err(error.clone()));
         }
+        self.metrics.stopped(&error);
         self.failed = Some(error);
     }
 

@@ -1,5 +1,6 @@
 //! The running epoch: opened by the first news, fed in steps, closed when it is time, settled when it is on disk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::engine::commit::Waiter;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::coordinator::Work;
 use crate::engine::ingest::Moved;
+use crate::engine::metrics::EpochFacts;
 use crate::engine::query;
 use crate::engine::records;
 use crate::error::Error;
@@ -43,6 +45,8 @@ pub(super) struct Open {
     pub(super) time: Micros,
     /// Rows fed so far.
     pub(super) rows: usize,
+    /// Rows that came into each table and source.
+    pub(super) taken: BTreeMap<ObjectId, u64>,
     /// The writes it took in.
     pub(super) work: Vec<Work>,
     /// Whether it must be synced: it holds more than what sources can bring again.
@@ -71,7 +75,11 @@ impl Coordinator {
         if rows == 0 {
             return Ok(());
         }
-        self.open()?.rows += rows;
+        let open = self.open()?;
+        open.rows += rows;
+        for (object, delta) in &deltas {
+            *open.taken.entry(*object).or_default() += delta.len() as u64;
+        }
         self.runtime.step(deltas);
         Ok(())
     }
@@ -93,6 +101,7 @@ impl Coordinator {
                 begun: self.clock.instant(),
                 time: self.counters.time,
                 rows: 0,
+                taken: BTreeMap::new(),
                 work: Vec::new(),
                 sync: false,
             });
@@ -180,6 +189,8 @@ impl Coordinator {
         let sealed = Arc::new(Sealed::new(self.epoch, parts));
         self.settle()?;
         let Some(open) = self.open.take() else { return Ok(()) };
+        self.metrics.took_in(open.taken, &self.catalog);
+        let facts = EpochFacts { work: self.clock.instant() - open.begun, bytes: sealed.bytes() };
         let waiter = |work: Work| -> Waiter { Box::new(move |outcome| work.tell(outcome)) };
         let mut waiters = open.work.into_iter().map(waiter).collect();
         self.flushes_reached(&mut waiters);
@@ -190,6 +201,7 @@ impl Coordinator {
             catalog: self.catalog.clone(),
             system: self.system_context(open.epoch),
             trims,
+            facts,
             waiters,
         };
         self.in_flight = Some(InFlight { sealed, positions });
@@ -222,6 +234,7 @@ impl Coordinator {
             epoch_time: Some(self.counters.time),
             watermarks: self.watermarks(),
             offsets: self.inputs.offsets(),
+            ends: self.inputs.ends_seen(),
             troubles: self.inputs.troubles().map(|(id, error)| (id, error.to_string())).collect(),
             ..SystemContext::default()
         }

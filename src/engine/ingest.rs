@@ -12,6 +12,7 @@ use crate::catalog::Feed;
 use crate::catalog::Object;
 use crate::connectors;
 use crate::connectors::EndQuestion;
+use crate::connectors::Ends;
 use crate::connectors::Environment;
 use crate::connectors::Part;
 use crate::connectors::Positions;
@@ -235,6 +236,11 @@ impl Inputs {
     pub fn offsets(&self) -> Vec<(ObjectId, String, i64)> {
         let of = |id: ObjectId| self.positions(id).into_iter().map(move |(partition, offset)| (id, partition, offset));
         self.running.keys().copied().flat_map(of).collect()
+    }
+
+    /// Where the partitions of each source that is read end, kept up to date by its reader.
+    pub fn ends_seen(&self) -> Vec<(ObjectId, Ends)> {
+        self.running.iter().map(|(id, running)| (*id, running.reader.ends_seen())).collect()
     }
 
     /// All watermarks: of each input as a whole (no partition) and of its partitions.

@@ -2,7 +2,7 @@
 //!
 //! [`coordinator`] is the thread that makes epochs, [`commit`] the one that writes them. [`mod@write`] resolves DML before the
 //! dataflow, [`table`] is what it works on; [`query`] answers reads; [`transaction`] holds what a client has not committed.
-//! [`subscription`] follows the changes of a table or view, which are kept for those whom [`needs`] knows.
+//! [`metrics`] is what is counted. [`subscription`] follows the changes of a table or view, which are kept for those whom [`needs`] knows.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,8 +28,10 @@ use crate::catalog::system::SystemContext;
 use crate::connectors;
 use crate::connectors::Environment;
 use crate::connectors::Positions;
+use crate::connectors::SourceEvent;
 use crate::engine::coordinator::Request;
 use crate::engine::ddl::Prepared;
+use crate::engine::metrics::Metrics;
 use crate::engine::query::View;
 use crate::error::Error;
 use crate::error::Result;
@@ -56,6 +58,7 @@ pub mod history;
 pub mod ingest;
 pub mod late;
 mod lookup;
+pub mod metrics;
 pub mod needs;
 pub mod query;
 pub mod records;
@@ -103,6 +106,10 @@ pub struct Engine {
 struct Shared {
     /// To the coordinator.
     requests: Sender<Request>,
+    /// To the coordinator too, from readers; here to see how many wait.
+    events: Sender<SourceEvent>,
+    /// What is counted.
+    metrics: Arc<Metrics>,
     /// What readers see.
     published: Arc<watch::Sender<Arc<Published>>>,
     /// DataFusion with our settings, functions and rules.

@@ -27,6 +27,7 @@ use crate::engine::coordinator::Work;
 use crate::engine::ddl::all_progress;
 use crate::engine::ddl::inputs_of;
 use crate::engine::ingest::Inputs;
+use crate::engine::metrics::Metrics;
 use crate::engine::records;
 use crate::engine::records::Counters;
 use crate::engine::table::Changes;
@@ -74,17 +75,11 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
         Limits { workers: options.workers, state_bytes: memory / 4, epoch_bytes: (memory / 4).max(EPOCH_BYTES_MIN) };
     let epoch = store.committed_epoch()?.unwrap_or(Epoch(0));
     let environment = Arc::new(options.environment);
-    let inputs = Inputs::new(event, options.clock.clone(), environment.clone());
+    let metrics = Arc::new(Metrics::new(store.clone(), options.clock.clone()));
+    let inputs = Inputs::new(event.clone(), options.clock.clone(), environment.clone());
     let channels = Channels { requests, events, commits: commit, done };
-    let mut coordinator = Coordinator::new(
-        limits,
-        store.clone(),
-        state.clone(),
-        inputs,
-        options.clock.clone(),
-        row_ids.clone(),
-        channels,
-    )?;
+    let mut coordinator =
+        Coordinator::new(limits, store.clone(), state.clone(), inputs, metrics.clone(), row_ids.clone(), channels)?;
     coordinator.changelogs.sealed = epoch;
     coordinator.load()?;
     coordinator.epoch = Epoch(coordinator.counters.epochs_reserved);
@@ -94,11 +89,13 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
     let recovered = Published { epoch, catalog: coordinator.catalog.clone(), snapshot, system };
     let published = Arc::new(watch::Sender::new(Arc::new(recovered)));
     crate::fault::point("recovery.after_load");
-    let committer = published.clone();
-    let committing = spawn("committer", move || commit::run(store, committer, commits, told))?;
+    let (committer, counted) = (published.clone(), metrics.clone());
+    let committing = spawn("committer", move || commit::run(store, committer, commits, told, &counted))?;
     let thread = spawn("coordinator", move || coordinator.run())?;
     let shared = Shared {
         requests: request,
+        events: event,
+        metrics,
         published,
         state,
         epoch_bytes: limits.epoch_bytes,
@@ -162,6 +159,7 @@ impl Coordinator {
         }
         tracing::warn!(%error, epoch = self.epoch.0, "an epoch is lost, and what it took in is taken in again");
         self.lost += 1;
+        self.metrics.lost();
         if self.lost > LOST_MAX {
             return self.stop(error);
         }
@@ -190,7 +188,7 @@ impl Coordinator {
         self.drop_waiting_events();
         // The lost epoch's number was never committed.
         begin_run(&mut self.counters, self.changelogs.sealed, self.epoch.next());
-        let started = Runtime::start(self.limits.workers, self.limits.state_bytes);
+        let started = Runtime::start(self.limits.workers, self.limits.state_bytes, self.metrics.meters.clone());
         let loaded = started.and_then(|runtime| {
             self.runtime = runtime;
             self.load()

@@ -56,6 +56,7 @@ pub(super) fn ends_failure(bound: &Bound) -> bool {
 impl Session {
     /// Executes a bound statement.
     pub(super) async fn execute(&mut self, bound: &Bound, parameters: &[Parameter], alone: bool) -> Result<Outcome> {
+        self.counted.0.statement(bound);
         match bound {
             Bound::Empty => Ok(Outcome::Empty),
             Bound::Query(query) => {

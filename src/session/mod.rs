@@ -32,6 +32,7 @@ mod copy;
 mod cursor;
 mod execute;
 pub mod interrupt;
+pub mod metrics;
 pub mod outcome;
 pub mod prepared;
 pub mod settings;
@@ -41,6 +42,7 @@ mod transaction;
 pub use copy::CopyIn;
 pub use interrupt::Cause;
 pub use interrupt::Interrupt;
+pub use metrics::Metrics;
 pub use outcome::Notice;
 pub use outcome::Outcome;
 pub use outcome::RowStream;
@@ -50,6 +52,7 @@ pub use prepared::Prepared;
 pub use transaction::Status;
 
 use cursor::Cursors;
+use metrics::Counted;
 use prepared::Cached;
 use settings::Settings;
 use transaction::State;
@@ -83,6 +86,8 @@ pub struct Session {
     told: BTreeMap<&'static str, String>,
     /// Ends whatever waits.
     interrupt: Arc<Interrupt>,
+    /// Counts it, and what it does.
+    counted: Counted,
 }
 
 impl Session {
@@ -93,6 +98,7 @@ impl Session {
         database: &str,
         options: &[(String, String)],
         interrupt: Arc<Interrupt>,
+        metrics: Arc<Metrics>,
     ) -> Result<Session> {
         if database != DATABASE {
             return Err(Error::undefined_database(format!("database \"{database}\" does not exist"))
@@ -112,6 +118,7 @@ impl Session {
             notices: Vec::new(),
             told: BTreeMap::new(),
             interrupt,
+            counted: Counted::new(metrics),
         })
     }
 

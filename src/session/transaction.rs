@@ -80,7 +80,8 @@ impl Session {
     }
 
     /// A statement has failed: a block is now failed, an implicit transaction is undone.
-    pub fn failed(&mut self) {
+    pub fn failed(&mut self, error: &Error) {
+        self.counted.0.error(error);
         match std::mem::replace(&mut self.state, State::None) {
             State::None => {}
             State::Implicit(open) => self.undo(open),

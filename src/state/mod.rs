@@ -19,10 +19,13 @@ pub mod snapshot;
 pub mod reader;
 pub mod scan;
 pub mod slots;
+mod blocks;
 mod tuning;
 #[cfg(test)]
 mod tests;
 
+pub use blocks::BlockCounts;
+pub use blocks::ThreadBlocks;
 pub use reader::StateReader;
 pub use scan::Scan;
 pub use slots::KeySlots;
@@ -31,5 +34,6 @@ pub use snapshot::Snapshot;
 pub use space::Space;
 pub use store::Store;
 pub use store::StoreOptions;
+pub use store::Vitals;
 pub use writes::Sealed;
 pub use writes::Writes;

@@ -14,6 +14,8 @@ use rocksdb::ReadOptions;
 use rocksdb::SingleThreaded;
 use rocksdb::WriteBatch;
 use rocksdb::WriteOptions;
+use rocksdb::properties;
+use rocksdb::properties::PropName;
 
 use crate::error::Error;
 use crate::error::Kind;
@@ -66,6 +68,21 @@ pub struct Store {
     cache: Cache,
     /// The data directory, for messages.
     path: PathBuf,
+}
+
+/// What the store takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vitals {
+    /// About how many bytes of its files are not overwritten or deleted since.
+    pub live_bytes: u64,
+    /// Bytes of all its files of data.
+    pub file_bytes: u64,
+    /// Bytes that wait to be compacted.
+    pub compaction_bytes: u64,
+    /// Memory of its memtables, in bytes.
+    pub memtable_bytes: u64,
+    /// Memory of its block cache, the memtables charged to it too, in bytes.
+    pub cache_bytes: u64,
 }
 
 impl Default for StoreOptions {
@@ -181,6 +198,21 @@ impl Store {
     /// About how many bytes of disk the rows of a table or view take.
     pub fn relation_bytes(&self, object: ObjectId) -> u64 {
         self.range_bytes(Family::Relations, object.0)
+    }
+
+    /// What the store takes. Cheap: RocksDB keeps these numbers.
+    pub fn vitals(&self) -> Vitals {
+        let sum = |property: &PropName| -> u64 {
+            let of = |family: &Family| self.db.property_int_value_cf(self.family(*family), property).ok().flatten();
+            Family::ALL.iter().filter_map(of).sum()
+        };
+        Vitals {
+            live_bytes: sum(properties::ESTIMATE_LIVE_DATA_SIZE),
+            file_bytes: sum(properties::TOTAL_SST_FILES_SIZE),
+            compaction_bytes: sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+            memtable_bytes: sum(properties::CUR_SIZE_ALL_MEM_TABLES),
+            cache_bytes: self.cache.get_usage() as u64,
+        }
     }
 
     /// How much memory the block cache and the memtables take.

@@ -25,6 +25,8 @@ pub struct Server {
     process: Option<Child>,
     /// The port it listens on.
     pub port: u16,
+    /// The port of its HTTP.
+    pub http: u16,
     data_dir: PathBuf,
     arguments: Vec<String>,
 }
@@ -33,7 +35,7 @@ impl Server {
     /// Starts a server on a free port with these further arguments.
     pub fn start(data_dir: &Path, arguments: &[&str]) -> Server {
         let arguments = arguments.iter().map(|a| a.to_string()).collect();
-        let mut server = Server { process: None, port: 0, data_dir: data_dir.to_path_buf(), arguments };
+        let mut server = Server { process: None, port: 0, http: 0, data_dir: data_dir.to_path_buf(), arguments };
         assert!(server.launch(&[]), "the server does not start");
         server
     }
@@ -43,7 +45,13 @@ impl Server {
     pub fn launch(&mut self, environment: &[(&str, &str)]) -> bool {
         let stdout = self.spawn(environment);
         let mut lines = BufReader::new(stdout).lines();
-        let port = lines.find_map(|line| line.ok()?.rsplit_once("listening on 127.0.0.1:")?.1.trim().parse().ok());
+        let port = lines.find_map(|line| {
+            let line = line.ok()?;
+            if let Some(http) = line.strip_prefix("metrics on http://127.0.0.1:") {
+                self.http = http.strip_suffix("/metrics")?.parse().ok()?;
+            }
+            line.rsplit_once("listening on 127.0.0.1:")?.1.trim().parse().ok()
+        });
         // Keeps the pipe open, so that the server never meets a closed one.
         std::thread::spawn(move || lines.for_each(drop));
         self.port = port.unwrap_or(0);

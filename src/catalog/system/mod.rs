@@ -13,6 +13,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use crate::catalog::Catalog;
+use crate::connectors::Ends;
 use crate::error::Result;
 use crate::ids::ObjectId;
 use crate::time::Micros;
@@ -73,8 +74,26 @@ pub struct SystemContext {
     pub watermarks: Vec<(ObjectId, Option<String>, Option<Micros>)>,
     /// The next offset to read of each partition of a source.
     pub offsets: Vec<(ObjectId, String, i64)>,
+    /// Where the partitions of sources end, as they are seen now.
+    pub ends: Vec<(ObjectId, Ends)>,
     /// What a source's connector complains about at the moment.
     pub troubles: Vec<(ObjectId, String)>,
+}
+
+impl SystemContext {
+    /// How many messages of each partition of a source are there and not yet taken in, where that is known.
+    pub fn lags(&self) -> impl Iterator<Item = (ObjectId, &str, i64)> {
+        self.offsets.iter().filter_map(|(id, partition, next)| {
+            // What was seen of the end may be older than what was taken in.
+            Some((*id, partition.as_str(), (self.end(*id, partition)? - next).max(0)))
+        })
+    }
+
+    /// Where a partition ended when somebody last looked.
+    fn end(&self, id: ObjectId, partition: &str) -> Option<i64> {
+        let (_, ends) = self.ends.iter().find(|(source, _)| *source == id)?;
+        ends.lock().get(partition).copied()
+    }
 }
 
 /// The relation of this name, if there is one.

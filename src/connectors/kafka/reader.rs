@@ -20,6 +20,7 @@ use super::client::Cluster;
 use super::client::PATIENCE;
 use super::rows::RowsBuilder;
 use crate::connectors::EndQuestion;
+use crate::connectors::Ends;
 use crate::connectors::Positions;
 use crate::connectors::Reader;
 use crate::connectors::SourceBatch;
@@ -48,6 +49,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// How often the group is told offsets, and the topic's partitions are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// The partitions' ends are looked at in every so many rounds of housekeeping.
+const ROUNDS_PER_END: usize = 5;
+
 /// How long a look at the topic may take; also how long a drop may.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -56,6 +60,8 @@ pub(super) struct KafkaReader {
     cluster: Arc<Cluster>,
     /// The last committed positions, on their way to the group.
     committed: Arc<Mutex<Positions>>,
+    /// Where the partitions end.
+    ends: Ends,
     /// Dropped with the handle; ends the threads.
     _workers: Workers,
 }
@@ -131,9 +137,10 @@ impl KafkaReader {
         poller.assign(parse(from)?)?;
         let name = poller.spec.name.clone();
         workers.spawn(format!("kafka {name}"), move || poller.run(&seen))?;
-        let (stop, keeper, positions) = (workers.stop_signal(), cluster.clone(), committed.clone());
-        workers.spawn(format!("kafka+ {name}"), move || keep_house(&keeper, &positions, &looks, &stop))?;
-        Ok(KafkaReader { cluster, committed, _workers: workers })
+        let ends = Ends::default();
+        let (stop, keeper, positions, seen) = (workers.stop_signal(), cluster.clone(), committed.clone(), ends.clone());
+        workers.spawn(format!("kafka+ {name}"), move || keep_house(&keeper, &positions, &seen, &looks, &stop))?;
+        Ok(KafkaReader { cluster, committed, ends, _workers: workers })
     }
 }
 
@@ -149,17 +156,22 @@ impl Reader for KafkaReader {
             cluster.end_offsets(&partitions).map(Some)
         })
     }
+
+    fn ends_seen(&self) -> Ends {
+        self.ends.clone()
+    }
 }
 
 /// The housekeeper's life.
 fn keep_house(
     cluster: &Cluster,
     committed: &Mutex<Positions>,
+    ends: &Ends,
     looks: &Sender<Look>,
     stop: &StopSignal,
 ) -> Result<(), Stopped> {
     let mut told = Positions::new();
-    loop {
+    for round in 0.. {
         let waited = stop.wait(HOUSEKEEPING);
         let positions = committed.lock().clone();
         if positions != told {
@@ -175,8 +187,24 @@ fn keep_house(
             Err(error) if error.kind == Kind::UndefinedObject => Look::Missing(error),
             Err(error) => Look::Unreachable(error),
         };
+        if let Look::Partitions(partitions) = &look
+            && round % ROUNDS_PER_END == 0
+        {
+            look_at_ends(cluster, partitions, ends, stop)?;
+        }
         stop.send(looks, look)?;
     }
+    Ok(())
+}
+
+/// Notes where these partitions end. A broker that does not answer leaves the rest for another time.
+fn look_at_ends(cluster: &Cluster, partitions: &[i32], ends: &Ends, stop: &StopSignal) -> Result<(), Stopped> {
+    for partition in partitions {
+        stop.check()?;
+        let Ok((_, end)) = cluster.bounds(*partition, LOOK) else { break };
+        ends.lock().insert(partition.to_string(), end);
+    }
+    Ok(())
 }
 
 impl Poller {

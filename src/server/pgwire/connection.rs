@@ -220,7 +220,7 @@ impl Connection {
 
     /// Answers an error; one that ends the connection is handed on.
     fn answer(&mut self, error: &Error) -> Result<()> {
-        self.session.failed();
+        self.session.failed(error);
         if reply::gravity(error) == Gravity::Fatal || self.session.interrupt().cause() == Some(Cause::ClientGone) {
             return Err(error.clone());
         }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::engine::Engine;
+use crate::session::Metrics;
 
 mod connection;
 mod copy;
@@ -37,9 +38,9 @@ const GOODBYE_LIMIT: Duration = Duration::from_secs(5);
 /// The pause after a connection could not be accepted (too many open files, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves clients until `stop` is ready; then tells them, waits a moment, and returns.
-pub async fn serve(listener: TcpListener, engine: Engine, stop: impl Future<Output = ()>) {
-    let registry = Registry::new(CONNECTIONS_MAX);
+/// Serves clients until `stop` is ready; then tells them, waits a moment, and returns. Their sessions count in `metrics`.
+pub async fn serve(listener: TcpListener, engine: Engine, metrics: Arc<Metrics>, stop: impl Future<Output = ()>) {
+    let registry = Registry::new(CONNECTIONS_MAX, metrics);
     let mut clients = JoinSet::new();
     tokio::pin!(stop);
     loop {
@@ -87,6 +88,7 @@ async fn serve_client(stream: TcpStream, engine: Engine, registry: Arc<Registry>
         Ok(Ok(Some((session, ticket)))) => Connection::new(wire, session, ticket).run().await,
         Ok(Ok(None)) | Err(_) => wire.close().await,
         Ok(Err(error)) => {
+            registry.metrics.error(&error);
             connection::farewell(&mut wire, &error).await;
             wire.close().await;
         }

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::session::Cause;
 use crate::session::Interrupt;
+use crate::session::Metrics;
 
 /// Every connection.
 pub(super) struct Registry {
@@ -16,6 +17,8 @@ pub(super) struct Registry {
     members: Mutex<Members>,
     /// How many there may be.
     connections_max: usize,
+    /// What their sessions count.
+    pub(super) metrics: Arc<Metrics>,
 }
 
 struct Members {
@@ -41,9 +44,9 @@ pub(super) struct Ticket {
 
 impl Registry {
     /// A registry for at most so many connections.
-    pub(super) fn new(connections_max: usize) -> Arc<Registry> {
+    pub(super) fn new(connections_max: usize, metrics: Arc<Metrics>) -> Arc<Registry> {
         let members = Members { by_pid: HashMap::new(), last_pid: 0, closed: false };
-        Arc::new(Registry { members: Mutex::new(members), connections_max })
+        Arc::new(Registry { members: Mutex::new(members), connections_max, metrics })
     }
 
     /// Lets a connection in.
@@ -100,7 +103,7 @@ mod tests {
 
     #[test]
     fn only_the_secret_cancels() {
-        let registry = Registry::new(1);
+        let registry = Registry::new(1, Arc::default());
         let interrupt = Arc::new(Interrupt::default());
         let ticket = registry.enter(interrupt.clone()).unwrap();
         assert!(registry.enter(interrupt.clone()).is_err());
@@ -116,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_closed_registry_ends_all() {
-        let registry = Registry::new(2);
+        let registry = Registry::new(2, Arc::default());
         let interrupt = Arc::new(Interrupt::default());
         let _ticket = registry.enter(interrupt.clone()).unwrap();
         registry.close();

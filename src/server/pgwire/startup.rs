@@ -53,7 +53,9 @@ pub(super) async fn begin(
                 let interrupt = Arc::new(Interrupt::default());
                 let ticket = registry.enter(interrupt.clone())?;
                 let identity = Identity { user: request.user, pid: ticket.pid };
-                let session = Session::new(engine.clone(), identity, &request.database, &request.settings, interrupt)?;
+                let metrics = registry.metrics.clone();
+                let (database, settings) = (&request.database, &request.settings);
+                let session = Session::new(engine.clone(), identity, database, settings, interrupt, metrics)?;
                 return greet(wire, session, ticket).map(Some);
             }
         }
