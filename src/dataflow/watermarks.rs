@@ -71,6 +71,11 @@ impl Watermarks {
         self.now.get(&object).copied()
     }
 
+    /// The input of a view that is the furthest behind.
+    pub fn holder(&self, view: ObjectId) -> Option<ObjectId> {
+        self.views.get(&view)?.inputs.iter().copied().min_by_key(|input| self.of(*input))
+    }
+
     /// The views that have a watermark, or will.
     pub fn views(&self) -> impl Iterator<Item = (ObjectId, Option<Micros>)> {
         self.views.keys().map(|view| (*view, self.of(*view)))
@@ -92,11 +97,12 @@ mod tests {
         watermarks.views.insert(ObjectId(4), rule(&[2, 3], 0));
         let mut advance = |one, two| {
             let moved = watermarks.advance([(ObjectId(1), one), (ObjectId(2), two)]);
-            (moved.len(), watermarks.of(ObjectId(3)), watermarks.of(ObjectId(4)))
+            let holder = watermarks.holder(ObjectId(3)).map(|holder| holder.0);
+            (moved.len(), watermarks.of(ObjectId(3)), watermarks.of(ObjectId(4)), holder)
         };
-        assert_eq!(advance(Some(100), None), (0, None, None));
-        assert_eq!(advance(Some(100), Some(60)), (2, Some(55), Some(55)));
-        assert_eq!(advance(Some(110), Some(60)), (0, Some(55), Some(55)));
-        assert_eq!(advance(Some(10), Some(70)), (2, Some(65), Some(65)));
+        assert_eq!(advance(Some(100), None), (0, None, None, Some(2)));
+        assert_eq!(advance(Some(100), Some(60)), (2, Some(55), Some(55), Some(2)));
+        assert_eq!(advance(Some(110), Some(60)), (0, Some(55), Some(55), Some(2)));
+        assert_eq!(advance(Some(10), Some(70)), (2, Some(65), Some(65), Some(2)));
     }
 }

@@ -98,7 +98,7 @@ impl Coordinator {
             let message = format!("epoch {epoch} is not committed yet");
             return Err(Error::invalid_parameter(message)
                 .detail(format!("The last one is {}.", self.changelogs.sealed))
-                .hint("SELECT epoch FROM ms_catalog.epochs tells the last one."));
+                .hint("SELECT max(epoch) FROM ms_catalog.epochs tells the last one."));
         }
         if epoch >= *first_epoch || runs.iter().any(|(first, last)| (*first..=*last).contains(&epoch)) {
             return Ok(());

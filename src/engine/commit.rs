@@ -7,10 +7,10 @@ use crossbeam_channel::Sender;
 use tokio::sync::watch;
 
 use crate::catalog::Catalog;
+use crate::catalog::system::EpochFacts;
 use crate::catalog::system::SystemContext;
 use crate::engine::Published;
 use crate::engine::changes;
-use crate::engine::metrics::EpochFacts;
 use crate::engine::metrics::Metrics;
 use crate::engine::needs::Trim;
 use crate::error::Result;
@@ -54,7 +54,10 @@ pub fn run(
         let outcome = store.commit(&commit.sealed, commit.sync);
         match &outcome {
             Ok(()) => {
-                metrics.committed(&commit.facts, metrics.clock.instant() - begun);
+                let took = metrics.clock.instant() - begun;
+                let EpochFacts { changes, bytes, work, .. } = commit.facts;
+                tracing::debug!(epoch = commit.epoch.0, changes, bytes, ?work, commit = ?took, "an epoch is committed");
+                metrics.committed(EpochFacts { commit: took, ..commit.facts });
                 let (catalog, system) = (commit.catalog, commit.system);
                 let snapshot = store.snapshot();
                 published.send_replace(Arc::new(Published { epoch: commit.epoch, catalog, snapshot, system }));

@@ -7,7 +7,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::catalog::system;
+use crate::catalog::system::EpochFacts;
+use crate::catalog::system::Holder;
 use crate::catalog::system::SystemContext;
+use crate::catalog::system::WatermarkFacts;
 use crate::connectors::Positions;
 use crate::delta::Delta;
 use crate::engine::commit::Commit;
@@ -15,7 +18,6 @@ use crate::engine::commit::Waiter;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::coordinator::Work;
 use crate::engine::ingest::Moved;
-use crate::engine::metrics::EpochFacts;
 use crate::engine::query;
 use crate::engine::records;
 use crate::error::Error;
@@ -190,7 +192,14 @@ impl Coordinator {
         self.settle()?;
         let Some(open) = self.open.take() else { return Ok(()) };
         self.metrics.took_in(open.taken, &self.catalog);
-        let facts = EpochFacts { work: self.clock.instant() - open.begun, bytes: sealed.bytes() };
+        let facts = EpochFacts {
+            epoch: open.epoch.0,
+            time: open.time,
+            changes: open.rows as u64,
+            bytes: sealed.bytes() as u64,
+            work: self.clock.instant() - open.begun,
+            commit: Duration::ZERO,
+        };
         let waiter = |work: Work| -> Waiter { Box::new(move |outcome| work.tell(outcome)) };
         let mut waiters = open.work.into_iter().map(waiter).collect();
         self.flushes_reached(&mut waiters);
@@ -236,13 +245,20 @@ impl Coordinator {
             offsets: self.inputs.offsets(),
             ends: self.inputs.ends_seen(),
             troubles: self.inputs.troubles().map(|(id, error)| (id, error.to_string())).collect(),
+            live: Some(self.metrics.clone()),
             ..SystemContext::default()
         }
     }
 
     /// All watermarks: of inputs, of their partitions, of views.
-    fn watermarks(&self) -> Vec<(ObjectId, Option<String>, Option<Micros>)> {
-        let views = self.runtime.watermarks().views().map(|(view, watermark)| (view, None, watermark));
+    fn watermarks(&self) -> Vec<WatermarkFacts> {
+        let watermarks = self.runtime.watermarks();
+        let views = watermarks.views().map(|(object, watermark)| WatermarkFacts {
+            object,
+            partition: None,
+            watermark,
+            held_by: watermarks.holder(object).map(Holder::Object),
+        });
         self.inputs.watermarks().into_iter().chain(views).collect()
     }
 

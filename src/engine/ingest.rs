@@ -10,6 +10,8 @@ use datafusion::execution::SessionState;
 
 use crate::catalog::Feed;
 use crate::catalog::Object;
+use crate::catalog::system::Holder;
+use crate::catalog::system::WatermarkFacts;
 use crate::connectors;
 use crate::connectors::EndQuestion;
 use crate::connectors::Ends;
@@ -244,11 +246,18 @@ impl Inputs {
     }
 
     /// All watermarks: of each input as a whole (no partition) and of its partitions.
-    pub fn watermarks(&self) -> Vec<(ObjectId, Option<String>, Option<Micros>)> {
+    pub fn watermarks(&self) -> Vec<WatermarkFacts> {
+        let now = self.clock.instant();
         let mut all = Vec::new();
-        for (id, clock) in &self.clocks {
-            all.push((*id, None, clock.watermark()));
-            all.extend(clock.partitions().map(|(name, highest)| (*id, Some(name.to_string()), highest)));
+        for (&object, clock) in &self.clocks {
+            let held_by = clock.holder(now).map(|partition| Holder::Partition(partition.to_string()));
+            all.push(WatermarkFacts { object, partition: None, watermark: clock.watermark(), held_by });
+            all.extend(clock.partitions().map(|(name, watermark)| WatermarkFacts {
+                object,
+                partition: Some(name.to_string()),
+                watermark,
+                held_by: None,
+            }));
         }
         all
     }

@@ -2,22 +2,30 @@
 //! once an epoch; whoever asks adds up, and waits for neither.
 
 use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::fmt;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::catalog::Catalog;
 use crate::catalog::Object;
 use crate::catalog::ObjectKind;
+use crate::catalog::system::EpochFacts;
+use crate::catalog::system::Live;
+use crate::catalog::system::OperatorFacts;
 use crate::dataflow::meters::Meters;
+use crate::dataflow::meters::Reading;
 use crate::engine::Engine;
 use crate::engine::Published;
 use crate::engine::errors;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::ObjectId;
+use crate::plan;
+use crate::plan::ir::Node;
+use crate::plan::ir::Plan;
 use crate::state::Store;
 use crate::telemetry::Counter;
 use crate::telemetry::Family;
@@ -25,6 +33,8 @@ use crate::telemetry::Histogram;
 use crate::telemetry::Page;
 use crate::time::Clock;
 use crate::time::Micros;
+use crate::types::datetime::write_timestamptz;
+use crate::types::zone::Zone;
 
 /// What the engine counts, from its start.
 pub struct Metrics {
@@ -43,20 +53,16 @@ pub struct Metrics {
     commit_time: Histogram,
     /// What commits wrote.
     commit_bytes: Counter,
+    /// The last epochs, newest first.
+    last_epochs: Mutex<VecDeque<EpochFacts>>,
     /// Rows that came into each table and source.
     inputs: Mutex<BTreeMap<ObjectId, u64>>,
     /// Why nothing can be committed any more.
     stopped: Mutex<Option<Error>>,
 }
 
-/// What a committed epoch was.
-#[derive(Clone, Debug)]
-pub struct EpochFacts {
-    /// How long it was worked on, until it was sealed.
-    pub work: Duration,
-    /// What its commit wrote, in bytes.
-    pub bytes: usize,
-}
+/// So many of the last epochs are remembered.
+const EPOCHS_MAX: usize = 1000;
 
 impl Metrics {
     /// Nothing was counted yet.
@@ -70,6 +76,7 @@ impl Metrics {
             epoch_time: Histogram::default(),
             commit_time: Histogram::default(),
             commit_bytes: Counter::default(),
+            last_epochs: Mutex::default(),
             inputs: Mutex::default(),
             stopped: Mutex::default(),
         }
@@ -88,11 +95,14 @@ impl Metrics {
     }
 
     /// An epoch is on disk.
-    pub(super) fn committed(&self, epoch: &EpochFacts, commit: Duration) {
+    pub(super) fn committed(&self, epoch: EpochFacts) {
         self.epochs.add(1);
         self.epoch_time.took(epoch.work);
-        self.commit_time.took(commit);
-        self.commit_bytes.add(epoch.bytes as u64);
+        self.commit_time.took(epoch.commit);
+        self.commit_bytes.add(epoch.bytes);
+        let mut last = self.last_epochs.lock();
+        last.truncate(EPOCHS_MAX - 1);
+        last.push_front(epoch);
     }
 
     /// An epoch is lost.
@@ -103,6 +113,17 @@ impl Metrics {
     /// Nothing is committed any more.
     pub(super) fn stopped(&self, error: &Error) {
         *self.stopped.lock() = Some(error.clone());
+    }
+
+    /// A view's plan, with what each operator has done since it was installed in this process.
+    pub(super) fn analyze(&self, view: ObjectId, plan: &Plan, catalog: &Catalog) -> Result<Vec<String>> {
+        let not_there = || Error::not_ready("the materialized view is not running");
+        let readings = self.meters.view(view).ok_or_else(not_there)?;
+        let since = plan.nodes.last().and_then(|node| readings.get(&node.id)).map_or(0, |last| last.since);
+        let note = |node: &Node| readings.get(&node.id).map_or_else(String::new, |reading| note(reading, since));
+        let mut lines = plan::explain::annotated(plan, catalog, &note);
+        lines.push(format!("counted since {}", moment(since)));
+        Ok(lines)
     }
 
     fn tell_epochs(&self, published: &Published, page: &mut Page) {
@@ -155,6 +176,60 @@ impl Metrics {
     }
 }
 
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Live for Metrics {
+    fn epochs(&self) -> Vec<EpochFacts> {
+        self.last_epochs.lock().iter().rev().cloned().collect()
+    }
+
+    fn operators(&self, catalog: &Catalog) -> Result<Vec<OperatorFacts>> {
+        let mut all = Vec::new();
+        for object in catalog.objects() {
+            let ObjectKind::MaterializedView(view) = &object.kind else { continue };
+            let Some(readings) = self.meters.view(object.id) else { continue };
+            let plan = plan::stored::read(&view.plan)?;
+            for node in &plan.nodes {
+                let Some(reading) = readings.get(&node.id) else { continue };
+                all.push(OperatorFacts {
+                    view: object.id,
+                    node: node.id.0,
+                    inputs: node.inputs.iter().map(|input| input.0).collect(),
+                    operator: plan::explain::operator(&plan, node, catalog),
+                    views: reading.views,
+                    since: reading.since,
+                    rows_in: reading.rows_in,
+                    rows_out: reading.rows_out,
+                    busy: reading.busy,
+                    state_bytes: reading.state_bytes,
+                });
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What an operator has done. One that works for other views too may have done so for longer.
+fn note(reading: &Reading, since: Micros) -> String {
+    let Reading { rows_in, rows_out, state_bytes, views, .. } = reading;
+    let time = reading.busy.as_secs_f64() * 1e3;
+    let state = if *state_bytes > 0 { format!(" state={state_bytes} bytes") } else { String::new() };
+    let shared = if *views > 1 { format!(", for {views} views") } else { String::new() };
+    let longer = if reading.since != since { format!(" since {}", moment(reading.since)) } else { String::new() };
+    format!(" (in={rows_in} out={rows_out} time={time:.3} ms{state}{shared}{longer})")
+}
+
+/// A moment as text, in UTC.
+fn moment(micros: Micros) -> String {
+    let mut text = String::new();
+    write_timestamptz(micros, &Zone::UTC, &mut text);
+    text
+}
+
 /// Whether rows come into an object from outside.
 fn takes_rows(object: &Object) -> bool {
     match &object.kind {
@@ -194,9 +269,9 @@ impl Engine {
             sample(&mut trouble, catalog, object.id, u8::from(troubled));
         }
         let mut behind = page.gauges("millstream_watermark_lag_seconds", "How far a watermark is behind the clock.");
-        for (id, partition, watermark) in &system.watermarks {
-            if let (None, Some(watermark)) = (partition, watermark) {
-                sample(&mut behind, catalog, *id, seconds(metrics.clock.now() - watermark));
+        for facts in &system.watermarks {
+            if let (None, Some(watermark)) = (&facts.partition, facts.watermark) {
+                sample(&mut behind, catalog, facts.object, seconds(metrics.clock.now() - watermark));
             }
         }
         metrics.tell_store(page);

@@ -15,7 +15,6 @@ use arrow::datatypes::SchemaRef;
 use crossbeam_channel::Sender;
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::SendableRecordBatchStream;
-use datafusion::physical_plan::displayable;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -141,8 +140,8 @@ pub struct Published {
 impl Published {
     /// The watermark of an input.
     pub fn watermark(&self, id: ObjectId) -> Option<Micros> {
-        let found = self.system.watermarks.iter().find(|(input, partition, _)| *input == id && partition.is_none());
-        found.and_then(|(_, _, watermark)| *watermark)
+        let mut all = self.system.watermarks.iter();
+        all.find(|facts| facts.object == id && facts.partition.is_none())?.watermark
     }
 }
 
@@ -270,19 +269,28 @@ impl Engine {
         self.ask(|reply| Request::Flush { ends, reply }).await
     }
 
-    /// The text rows of EXPLAIN.
-    pub async fn explain(&self, query: &Query) -> Result<Vec<String>> {
-        let plan = self.view().physical(&self.shared.state, query, &[]).await?;
-        Ok(displayable(plan.as_ref()).indent(false).to_string().lines().map(str::to_string).collect())
+    /// The text rows of EXPLAIN; with `analyze` the query is run, and each line says what it took.
+    pub async fn explain(
+        &self,
+        query: &Query,
+        parameters: &[Parameter],
+        session: Option<Arc<SessionFacts>>,
+        analyze: bool,
+    ) -> Result<Vec<String>> {
+        View { session, ..self.view() }.explain(&self.shared.state, query, parameters, analyze).await
     }
 
-    /// The text rows of EXPLAIN MATERIALIZED VIEW.
-    pub fn explain_view(&self, view: ObjectId) -> Result<Vec<String>> {
+    /// The text rows of EXPLAIN MATERIALIZED VIEW; with `analyze` each line says what the operator has done.
+    pub fn explain_view(&self, view: ObjectId, analyze: bool) -> Result<Vec<String>> {
         let published = self.published();
         let object = published.catalog.get(view);
         match object.map(|o| &o.kind) {
-            Some(ObjectKind::MaterializedView(view)) => {
-                Ok(plan::explain::explain(&plan::stored::read(&view.plan)?, &published.catalog))
+            Some(ObjectKind::MaterializedView(kind)) => {
+                let plan = plan::stored::read(&kind.plan)?;
+                match analyze {
+                    false => Ok(plan::explain::explain(&plan, &published.catalog)),
+                    true => self.shared.metrics.analyze(view, &plan, &published.catalog),
+                }
             }
             _ => Err(Error::undefined_table("the materialized view does not exist any more")),
         }

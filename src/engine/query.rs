@@ -31,6 +31,8 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::displayable;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
@@ -90,6 +92,29 @@ impl View {
         let schema = plan.schema();
         let stream = execute_stream(plan, state.task_ctx()).map_err(from_datafusion)?;
         Ok(Rows { schema, stream, lacking: errors::found(&self.published, &query.reads)? })
+    }
+
+    /// A query's physical plan as text; with `analyze` it is run first, and each line says what its operator took.
+    pub async fn explain(
+        &self,
+        state: &SessionState,
+        query: &Query,
+        parameters: &[ScalarValue],
+        analyze: bool,
+    ) -> Result<Vec<String>> {
+        let plan = self.physical(state, query, parameters).await?;
+        let mut rows = 0;
+        if analyze {
+            let mut stream = execute_stream(plan.clone(), state.task_ctx()).map_err(from_datafusion)?;
+            while let Some(batch) = stream.try_next().await.map_err(from_datafusion)? {
+                rows += batch.num_rows();
+            }
+        }
+        let shown = match analyze {
+            false => displayable(plan.as_ref()).indent(false).to_string(),
+            true => format!("{}rows: {rows}", DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false)),
+        };
+        Ok(shown.lines().map(str::to_string).collect())
     }
 
     /// A query's physical plan.

@@ -67,6 +67,17 @@ impl Transaction {
         View { session, ..self.view() }.read(&self.engine.shared.state, query, parameters).await
     }
 
+    /// The text rows of EXPLAIN; with `analyze` the query is run, and each line says what it took.
+    pub async fn explain(
+        &self,
+        query: &Query,
+        parameters: &[ScalarValue],
+        session: Option<Arc<SessionFacts>>,
+        analyze: bool,
+    ) -> Result<Vec<String>> {
+        View { session, ..self.view() }.explain(&self.engine.shared.state, query, parameters, analyze).await
+    }
+
     /// Writes into the transaction; nobody else sees it before COMMIT.
     pub async fn write(&mut self, dml: &Dml, parameters: &[ScalarValue]) -> Result<Written> {
         let write = statement::evaluate(&self.view(), &self.engine.shared, dml, parameters).await?;

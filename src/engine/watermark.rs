@@ -122,9 +122,19 @@ impl InputClock {
 
     /// The least over the active partitions; when all are idle, the greatest of them, since nothing holds it back.
     fn least(&self, now: Instant) -> Option<Micros> {
-        let idle = |p: &Partition| p.silent_since.is_some_and(|since| now - since >= self.idle_timeout);
-        let active = self.partitions.values().filter(|p| !idle(p)).map(|p| p.highest).min();
+        let active = self.partitions.values().filter(|p| !self.is_idle(p, now)).map(|p| p.highest).min();
         active.unwrap_or_else(|| self.partitions.values().filter_map(|p| p.highest).max())
+    }
+
+    /// The active partition that is the furthest behind, of several; what sessions write is none.
+    pub fn holder(&self, now: Instant) -> Option<&str> {
+        let active = self.partitions.iter().filter(|(name, p)| *name != SESSIONS && !self.is_idle(p, now));
+        let (name, _) = active.min_by_key(|(_, p)| p.highest)?;
+        (self.partitions.len() > 1).then_some(name)
+    }
+
+    fn is_idle(&self, partition: &Partition, now: Instant) -> bool {
+        partition.silent_since.is_some_and(|since| now - since >= self.idle_timeout)
     }
 
     /// When a partition will have fallen idle and may thereby move the watermark: now, if one has and does.
@@ -190,13 +200,14 @@ mod tests {
         clock.advance("0", 1, Some(100), true, true, now);
         clock.end_epoch(Epoch(1), now);
         assert_eq!((clock.watermark(), clock.next_idle(now)), (None, Some(now + TIMEOUT)));
+        assert_eq!(clock.holder(now), Some("1"));
         clock.advance("1", 0, None, true, false, now + TIMEOUT / 2);
         clock.advance("0", 2, Some(200), true, true, now + TIMEOUT);
         // A moment that has passed is not forgotten.
         let late = now + TIMEOUT * 3 / 2 + Duration::from_millis(1);
         assert_eq!(clock.next_idle(late), Some(late));
         assert!(clock.end_epoch(Epoch(1), late).is_some());
-        assert_eq!(clock.watermark(), Some(200));
+        assert_eq!((clock.watermark(), clock.holder(late)), (Some(200), Some("0")));
         clock.advance("1", 1, Some(50), true, true, late);
         clock.end_epoch(Epoch(1), late);
         assert_eq!(clock.watermark(), Some(200));

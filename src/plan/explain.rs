@@ -22,17 +22,30 @@ use crate::types::interval::Interval;
 
 /// The lines of a plan; the catalog is asked for the names of objects.
 pub fn explain(plan: &Plan, catalog: &Catalog) -> Vec<String> {
-    let mut explainer = Explainer { plan, catalog, shown: BTreeSet::new(), lines: vec![] };
+    annotated(plan, catalog, &|_| String::new())
+}
+
+/// The same, with something said of each node at the end of its line.
+pub fn annotated(plan: &Plan, catalog: &Catalog, note: &dyn Fn(&Node) -> String) -> Vec<String> {
+    let mut explainer = Explainer { plan, catalog, note, shown: BTreeSet::new(), lines: vec![] };
     if let Some(last) = plan.nodes.last() {
         explainer.show(last, 0);
     }
     explainer.lines
 }
 
+/// What one node of a plan does.
+pub fn operator(plan: &Plan, node: &Node, catalog: &Catalog) -> String {
+    let explainer = Explainer { plan, catalog, note: &|_| String::new(), shown: BTreeSet::new(), lines: vec![] };
+    format!("{}{}", explainer.operation(node), explainer.released(node))
+}
+
 /// A plan being shown.
 struct Explainer<'a> {
     plan: &'a Plan,
     catalog: &'a Catalog,
+    /// What is said of each node besides.
+    note: &'a dyn Fn(&Node) -> String,
     /// The shared nodes that have a line already.
     shown: BTreeSet<NodeId>,
     lines: Vec<String>,
@@ -48,7 +61,7 @@ impl Explainer<'_> {
             return;
         }
         let (operation, released) = (self.operation(node), self.released(node));
-        self.lines.push(format!("{indent}{number}{operation}{released}{}", properties(node)));
+        self.lines.push(format!("{indent}{number}{operation}{released}{}{}", properties(node), (self.note)(node)));
         for input in &node.inputs {
             self.show(&self.plan.nodes[input.0 as usize], depth + 1);
         }

@@ -39,7 +39,7 @@ pub(super) fn ends_failure(bound: &Bound) -> bool {
         | Bound::Setting(_)
         | Bound::Flush
         | Bound::Explain { .. }
-        | Bound::ExplainView(_)
+        | Bound::ExplainView { .. }
         | Bound::Prepare { .. }
         | Bound::Execute { .. }
         | Bound::Deallocate(_)
@@ -79,8 +79,13 @@ impl Session {
                 self.interrupt.guard(self.engine.flush()).await?;
                 Ok(Outcome::Command("FLUSH".into()))
             }
-            Bound::Explain { query, analyze } => self.explain(query, *analyze).await,
-            Bound::ExplainView(view) => outcome::table(&["QUERY PLAN"], vec![self.engine.explain_view(*view)?]),
+            Bound::Explain { query, analyze } => {
+                self.share(alone);
+                self.explain(query, parameters, *analyze).await
+            }
+            Bound::ExplainView { view, analyze } => {
+                outcome::table(&["QUERY PLAN"], vec![self.engine.explain_view(*view, *analyze)?])
+            }
             Bound::Prepare { name, types, statement } => {
                 self.prepare_from(name, statement, types.clone(), true)?;
                 Ok(Outcome::Command("PREPARE".into()))
@@ -202,11 +207,13 @@ impl Session {
         self.finish().await
     }
 
-    async fn explain(&mut self, query: &Query, analyze: bool) -> Result<Outcome> {
-        if analyze {
-            return Err(Error::unsupported("EXPLAIN ANALYZE is not supported").hint("Use EXPLAIN."));
-        }
-        let lines = self.interrupt.guard(self.engine.explain(query)).await?;
+    async fn explain(&mut self, query: &Query, parameters: &[Parameter], analyze: bool) -> Result<Outcome> {
+        let interrupt = self.interrupt.clone();
+        let facts = query.reads_session().then(|| Arc::new(self.facts()));
+        let lines = match self.state.open() {
+            Some(open) => interrupt.guard(open.transaction.explain(query, parameters, facts, analyze)).await?,
+            None => interrupt.guard(self.engine.explain(query, parameters, facts, analyze)).await?,
+        };
         outcome::table(&["QUERY PLAN"], vec![lines])
     }
 

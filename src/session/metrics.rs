@@ -111,7 +111,7 @@ fn kind(bound: &Bound) -> Option<Kind> {
         Bound::Transaction(_) => Kind::Transaction,
         Bound::Setting(_) => Kind::Setting,
         Bound::Flush => Kind::Flush,
-        Bound::Explain { .. } | Bound::ExplainView(_) => Kind::Explain,
+        Bound::Explain { .. } | Bound::ExplainView { .. } => Kind::Explain,
         Bound::Prepare { .. } => Kind::Prepare,
         Bound::Execute { .. } => return None,
         Bound::Declare { .. } | Bound::Fetch(_) | Bound::Close(_) => Kind::Cursor,

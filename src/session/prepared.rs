@@ -104,7 +104,7 @@ pub(super) fn columns(bound: &Bound) -> Columns {
             SettingStatement::ShowAll => Some(text_columns(&["name", "setting", "description"])),
             SettingStatement::Set { .. } | SettingStatement::Reset(_) => None,
         },
-        Bound::Explain { .. } | Bound::ExplainView(_) => Some(text_columns(&["QUERY PLAN"])),
+        Bound::Explain { .. } | Bound::ExplainView { .. } => Some(text_columns(&["QUERY PLAN"])),
         other => other.columns().map(Arc::from),
     }
 }
@@ -136,7 +136,7 @@ fn parameters(bound: &Bound) -> Vec<SqlType> {
         | Bound::Transaction(_)
         | Bound::Setting(_)
         | Bound::Flush
-        | Bound::ExplainView(_)
+        | Bound::ExplainView { .. }
         | Bound::Prepare { .. }
         | Bound::Execute { .. }
         | Bound::Deallocate(_)

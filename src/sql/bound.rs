@@ -40,8 +40,11 @@ pub enum Bound {
         query: Box<Query>,
         analyze: bool,
     },
-    /// `EXPLAIN MATERIALIZED VIEW v`.
-    ExplainView(ObjectId),
+    /// `EXPLAIN [ANALYZE] MATERIALIZED VIEW v`.
+    ExplainView {
+        view: ObjectId,
+        analyze: bool,
+    },
     /// `PREPARE name AS ...`: the statement is bound when it is executed.
     Prepare {
         name: String,
@@ -104,7 +107,7 @@ impl Bound {
             | Bound::Setting(_)
             | Bound::Flush
             | Bound::Explain { .. }
-            | Bound::ExplainView(_)
+            | Bound::ExplainView { .. }
             | Bound::Prepare { .. }
             | Bound::Execute { .. }
             | Bound::Deallocate(_)

@@ -55,7 +55,7 @@ fn statement(random: &mut StdRng) -> String {
 /// The last epoch and the sorted rows of a query at it.
 async fn at_one_moment(client: &Client, query: &str) -> (u64, Vec<String>) {
     execute(client, "BEGIN").await;
-    let epoch = value(client, "SELECT epoch FROM ms_catalog.epochs").await.parse().expect("a number");
+    let epoch = value(client, "SELECT max(epoch) FROM ms_catalog.epochs").await.parse().expect("a number");
     let mut rows = rows(client, query).await.expect("a read");
     execute(client, "COMMIT").await;
     rows.sort();

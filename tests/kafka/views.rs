@@ -174,6 +174,11 @@ async fn an_idle_partition_holds_the_watermark_back_for_so_long() {
             .collect::<Vec<_>>()
     };
     assert_eq!(database.rows(partitions).await, shown(&expected, "2026-01-01 00:00:"));
+    let holders = "SELECT name, held_by FROM ms_catalog.watermarks
+                   WHERE partition IS NULL AND name LIKE 'patient%' ORDER BY name";
+    assert_eq!(database.rows(holders).await, ["patient|partition 1", "patient_windows|public.patient"]);
+    let lags = "SELECT name, lag FROM ms_catalog.sources ORDER BY name";
+    database.until(lags, |rows| rows == ["impatient|0", "patient|0"]).await;
 
     // And speaks again, which moves no watermark back.
     broker.produce("timed", [event(1, 30)]);

@@ -6,8 +6,10 @@
 //! OIDs are persistent: an object's is its id. What Postgres numbers besides (the index of a primary key, its constraint)
 //! is derived from the object's id in a range of its own, see [`numbers`].
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -70,14 +72,89 @@ pub struct SystemContext {
     pub epoch: u64,
     /// When it was.
     pub epoch_time: Option<Micros>,
-    /// Watermarks by source or table; with a partition that partition's, without the object's.
-    pub watermarks: Vec<(ObjectId, Option<String>, Option<Micros>)>,
+    /// Every watermark.
+    pub watermarks: Vec<WatermarkFacts>,
     /// The next offset to read of each partition of a source.
     pub offsets: Vec<(ObjectId, String, i64)>,
     /// Where the partitions of sources end, as they are seen now.
     pub ends: Vec<(ObjectId, Ends)>,
     /// What a source's connector complains about at the moment.
     pub troubles: Vec<(ObjectId, String)>,
+    /// What is asked when a relation is read.
+    pub live: Option<Arc<dyn Live>>,
+}
+
+/// A watermark, and who holds it back.
+#[derive(Clone, Debug)]
+pub struct WatermarkFacts {
+    /// The source, table or view.
+    pub object: ObjectId,
+    /// One of its partitions; `None`: the object as a whole.
+    pub partition: Option<String>,
+    /// The watermark.
+    pub watermark: Option<Micros>,
+    /// What it waits for, to move on.
+    pub held_by: Option<Holder>,
+}
+
+/// Who holds a watermark back: whoever is the furthest behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// An input of the view.
+    Object(ObjectId),
+    /// A partition of the source.
+    Partition(String),
+}
+
+/// What changes without an epoch.
+pub trait Live: fmt::Debug + Send + Sync {
+    /// The last epochs that were committed, oldest first.
+    fn epochs(&self) -> Vec<EpochFacts>;
+
+    /// The operators of the views.
+    fn operators(&self, catalog: &Catalog) -> Result<Vec<OperatorFacts>>;
+}
+
+/// What a committed epoch was.
+#[derive(Clone, Debug)]
+pub struct EpochFacts {
+    /// Its number.
+    pub epoch: u64,
+    /// Its time.
+    pub time: Micros,
+    /// Changes of tables and sources that it took in.
+    pub changes: u64,
+    /// What its commit wrote, in bytes.
+    pub bytes: u64,
+    /// How long it was worked on, until it was sealed.
+    pub work: Duration,
+    /// How long its commit took.
+    pub commit: Duration,
+}
+
+/// What an operator of a view is, and has done.
+#[derive(Clone, Debug)]
+pub struct OperatorFacts {
+    /// The view.
+    pub view: ObjectId,
+    /// The number of its node in the view's plan.
+    pub node: u32,
+    /// The nodes that it reads.
+    pub inputs: Vec<u32>,
+    /// What it does, as EXPLAIN shows it.
+    pub operator: String,
+    /// For how many views it works.
+    pub views: usize,
+    /// Since when it is counted.
+    pub since: Micros,
+    /// Changes that it was given.
+    pub rows_in: u64,
+    /// Changes that it put out.
+    pub rows_out: u64,
+    /// How long it was at work, on all workers together.
+    pub busy: Duration,
+    /// What its state takes in memory.
+    pub state_bytes: usize,
 }
 
 impl SystemContext {
@@ -122,7 +199,7 @@ pub fn rows(relation: &SystemRelation, catalog: &Catalog, context: &SystemContex
             fixed::fill(relation.name, catalog, context, &mut rows);
         }
         INFORMATION_SCHEMA => information_schema::fill(relation.name, catalog, context, &mut rows),
-        _ => ms_catalog::fill(relation.name, catalog, context, &mut rows),
+        _ => ms_catalog::fill(relation.name, catalog, context, &mut rows)?,
     }
     rows.finish()
 }

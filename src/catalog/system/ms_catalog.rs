@@ -1,25 +1,32 @@
-//! `ms_catalog`: objects, sources, watermarks, offsets and the epoch, as they stand.
+//! `ms_catalog`: objects, sources, watermarks, offsets, epochs and operators, as they stand.
+
+use std::time::Duration;
 
 use crate::catalog::Catalog;
 use crate::catalog::Feed;
 use crate::catalog::Object;
+use crate::catalog::system::Holder;
 use crate::catalog::system::SystemContext;
+use crate::catalog::system::WatermarkFacts;
 use crate::catalog::system::rows::Rows;
 use crate::catalog::system::rows::Value;
 use crate::connectors;
+use crate::error::Result;
 use crate::formats::Format;
 use crate::ids::ObjectId;
 
 /// Fills the relation of `ms_catalog` with this name.
-pub(super) fn fill(name: &str, catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
+pub(super) fn fill(name: &str, catalog: &Catalog, context: &SystemContext, rows: &mut Rows) -> Result<()> {
     match name {
         "objects" => objects(catalog, rows),
         "sources" => sources(catalog, context, rows),
         "watermarks" => watermarks(catalog, context, rows),
         "offsets" => offsets(catalog, context, rows),
-        "epochs" => rows.push([("epoch", context.epoch.into()), ("committed", context.epoch_time.into())]),
+        "epochs" => epochs(context, rows),
+        "operators" => operators(catalog, context, rows)?,
         _ => {}
     }
+    Ok(())
 }
 
 fn objects(catalog: &Catalog, rows: &mut Rows) {
@@ -56,9 +63,58 @@ fn sources(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
             ("connector", source.connector.as_str().into()),
             ("format", format.as_deref().into()),
             ("options", options.join(", ").into()),
+            ("lag", lag(context, object.id).into()),
             ("trouble", trouble.into()),
         ]);
     }
+}
+
+/// Messages of a source that are there and not yet taken in, where all of its partitions tell.
+fn lag(context: &SystemContext, id: ObjectId) -> Option<i64> {
+    let partitions = context.offsets.iter().filter(|(source, _, _)| *source == id).count();
+    let lags = context.lags().filter(|(source, _, _)| *source == id).map(|(_, _, lag)| lag).collect::<Vec<_>>();
+    (partitions > 0 && lags.len() == partitions).then(|| lags.iter().sum())
+}
+
+/// The last epochs, none after the one that is read; at least that one.
+fn epochs(context: &SystemContext, rows: &mut Rows) {
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let known = context.live.as_ref().map(|live| live.epochs()).unwrap_or_default();
+    for epoch in known.iter().filter(|epoch| epoch.epoch <= context.epoch) {
+        rows.push([
+            ("epoch", epoch.epoch.into()),
+            ("committed", epoch.time.into()),
+            ("changes", epoch.changes.into()),
+            ("bytes", epoch.bytes.into()),
+            ("work_ms", ms(epoch.work).into()),
+            ("commit_ms", ms(epoch.commit).into()),
+        ]);
+    }
+    if known.iter().all(|epoch| epoch.epoch != context.epoch) {
+        rows.push([("epoch", context.epoch.into()), ("committed", context.epoch_time.into())]);
+    }
+}
+
+fn operators(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    let Some(live) = &context.live else { return Ok(()) };
+    for operator in live.operators(catalog)? {
+        let (schema, name) = names(catalog, operator.view);
+        rows.push([
+            ("id", operator.view.0.into()),
+            ("schema_name", schema),
+            ("name", name),
+            ("node", operator.node.into()),
+            ("inputs", operator.inputs.into()),
+            ("operator", operator.operator.into()),
+            ("views", operator.views.into()),
+            ("since", operator.since.into()),
+            ("rows_in", operator.rows_in.into()),
+            ("rows_out", operator.rows_out.into()),
+            ("busy_ms", (operator.busy.as_secs_f64() * 1e3).into()),
+            ("state_bytes", operator.state_bytes.into()),
+        ]);
+    }
+    Ok(())
 }
 
 /// Schema and name of an object; NULLs for one that was dropped meanwhile.
@@ -68,14 +124,19 @@ fn names(catalog: &Catalog, id: ObjectId) -> (Value, Value) {
 }
 
 fn watermarks(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
-    for (id, partition, watermark) in &context.watermarks {
+    for WatermarkFacts { object: id, partition, watermark, held_by } in &context.watermarks {
         let (schema, name) = names(catalog, *id);
+        let held_by = held_by.as_ref().and_then(|holder| match holder {
+            Holder::Object(id) => catalog.get(*id).map(|object| format!("{}.{}", object.schema, object.name)),
+            Holder::Partition(partition) => Some(format!("partition {partition}")),
+        });
         rows.push([
             ("id", id.0.into()),
             ("schema_name", schema),
             ("name", name),
             ("partition", partition.clone().into()),
             ("watermark", (*watermark).into()),
+            ("held_by", held_by.into()),
         ]);
     }
 }
@@ -83,6 +144,7 @@ fn watermarks(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
 fn offsets(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
     for (object, source) in all_sources(catalog) {
         for (_, partition, next) in context.offsets.iter().filter(|(id, _, _)| *id == object.id) {
+            let lag = context.lags().find(|(id, name, _)| *id == object.id && name == partition);
             rows.push([
                 ("id", object.id.0.into()),
                 ("schema_name", object.schema.as_str().into()),
@@ -90,6 +152,7 @@ fn offsets(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
                 ("partition", partition.as_str().into()),
                 ("start_offset", source.start.get(partition).copied().into()),
                 ("next_offset", (*next).into()),
+                ("lag", lag.map(|(_, _, lag)| lag).into()),
             ]);
         }
     }

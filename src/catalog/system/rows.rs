@@ -19,6 +19,7 @@ pub(super) enum Value {
     Null,
     Bool(bool),
     Int(i64),
+    Float(f64),
     Text(String),
     List(Vec<Value>),
 }
@@ -75,7 +76,7 @@ fn array(values: &[Value], data_type: &DataType) -> Result<ArrayRef> {
         DataType::Int32 => Arc::new(values.iter().map(|v| int(v).map(|i| i as i32)).collect::<Int32Array>()),
         DataType::Int64 => Arc::new(values.iter().map(int).collect::<Int64Array>()),
         DataType::Float32 => Arc::new(values.iter().map(|v| int(v).map(|i| i as f32)).collect::<Float32Array>()),
-        DataType::Float64 => Arc::new(values.iter().map(|v| int(v).map(|i| i as f64)).collect::<Float64Array>()),
+        DataType::Float64 => Arc::new(values.iter().map(float).collect::<Float64Array>()),
         DataType::Utf8 => Arc::new(values.iter().map(text).collect::<StringArray>()),
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             let array = values.iter().map(int).collect::<TimestampMicrosecondArray>();
@@ -104,6 +105,10 @@ fn int(value: &Value) -> Option<i64> {
     if let Value::Int(i) = value { Some(*i) } else { None }
 }
 
+fn float(value: &Value) -> Option<f64> {
+    if let Value::Float(f) = value { Some(*f) } else { None }
+}
+
 fn text(value: &Value) -> Option<&str> {
     if let Value::Text(text) = value { Some(text) } else { None }
 }
@@ -111,6 +116,12 @@ fn text(value: &Value) -> Option<&str> {
 impl From<bool> for Value {
     fn from(value: bool) -> Value {
         Value::Bool(value)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Value {
+        Value::Float(value)
     }
 }
 

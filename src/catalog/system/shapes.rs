@@ -172,8 +172,22 @@ const MS: &[(&str, u32, &str)] = &[
         13510,
         "id oid, schema_name text, name text, kind text, created timestamptz, depends_on oid[], sql text",
     ),
-    ("sources", 13511, "id oid, schema_name text, name text, connector text, format text, options text, trouble text"),
-    ("watermarks", 13512, "id oid, schema_name text, name text, partition text, watermark timestamptz"),
-    ("offsets", 13513, "id oid, schema_name text, name text, partition text, start_offset int8, next_offset int8"),
-    ("epochs", 13514, "epoch int8, committed timestamptz"),
+    (
+        "sources",
+        13511,
+        "id oid, schema_name text, name text, connector text, format text, options text, lag int8, trouble text",
+    ),
+    ("watermarks", 13512, "id oid, schema_name text, name text, partition text, watermark timestamptz, held_by text"),
+    (
+        "offsets",
+        13513,
+        "id oid, schema_name text, name text, partition text, start_offset int8, next_offset int8, lag int8",
+    ),
+    ("epochs", 13514, "epoch int8, committed timestamptz, changes int8, bytes int8, work_ms float8, commit_ms float8"),
+    (
+        "operators",
+        13515,
+        "id oid, schema_name text, name text, node int4, inputs int4[], operator text, views int4, since timestamptz, \
+         rows_in int8, rows_out int8, busy_ms float8, state_bytes int8",
+    ),
 ];

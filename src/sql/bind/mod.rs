@@ -94,10 +94,10 @@ fn bind_statement(statement: &Statement, text: &str, provider: &Provider) -> Res
         Statement::Explain { query, analyze } => {
             Bound::Explain { query: Box::new(bind_query(provider, query, Purpose::Read)?), analyze: *analyze }
         }
-        Statement::ExplainView(name) => {
+        Statement::ExplainView { name, analyze } => {
             let object = resolve_object(name, context)?;
             match object.kind {
-                ObjectKind::MaterializedView(_) => Bound::ExplainView(object.id),
+                ObjectKind::MaterializedView(_) => Bound::ExplainView { view: object.id, analyze: *analyze },
                 ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) => {
                     let message = format!("\"{}\" is not a materialized view", object.name);
                     return Err(Error::wrong_object_type(message));
@@ -155,7 +155,7 @@ fn place(error: Error, statement: &Statement, text: &Text) -> Error {
         Statement::Execute { arguments, .. } => error::locate(error, arguments, text),
         Statement::Truncate(names) => error::locate_name(error, names, text),
         Statement::Drop(drop) => error::locate_name(error, &drop.names, text),
-        Statement::ExplainView(name) => error::locate_name(error, std::slice::from_ref(name), text),
+        Statement::ExplainView { name, .. } => error::locate_name(error, std::slice::from_ref(name), text),
         Statement::Declare(declare) => place(error, &declare.query, text),
         Statement::CopyTo(copy) | Statement::CopyFrom(copy) => match &copy.what {
             Copied::Table { name, .. } => error::locate_name(error, std::slice::from_ref(name), text),

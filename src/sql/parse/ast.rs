@@ -33,7 +33,10 @@ pub enum Statement {
         query: Box<Query>,
         analyze: bool,
     },
-    ExplainView(ObjectName),
+    ExplainView {
+        name: ObjectName,
+        analyze: bool,
+    },
     Transaction(TransactionStatement),
     Setting(SettingStatement),
     Flush,

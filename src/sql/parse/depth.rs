@@ -68,7 +68,7 @@ pub fn balance(statement: &mut Statement) -> Result<()> {
         | Statement::Drop(_)
         | Statement::CreateSchema { .. }
         | Statement::DropSchema { .. }
-        | Statement::ExplainView(_)
+        | Statement::ExplainView { .. }
         | Statement::Transaction(_)
         | Statement::Setting(_)
         | Statement::Flush

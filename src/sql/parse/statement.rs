@@ -166,9 +166,6 @@ impl Grammar<'_> {
     }
 
     fn explain(&mut self) -> Parse<Statement> {
-        if self.words(&["materialized", "view"]) {
-            return Ok(Statement::ExplainView(self.name()?));
-        }
         let mut analyze = false;
         if self.parser.peek_token_ref().token == Token::LParen && !self.starts_query(1) {
             for option in self.parser.parse_utility_options()? {
@@ -178,6 +175,9 @@ impl Grammar<'_> {
         } else {
             analyze = self.word("analyze");
             self.word("verbose");
+        }
+        if self.words(&["materialized", "view"]) {
+            return Ok(Statement::ExplainView { name: self.name()?, analyze });
         }
         if !self.starts_query(0) {
             let error = Error::unsupported("EXPLAIN of this statement is not supported").at(self.position());
