@@ -7,8 +7,8 @@ mod support;
 mod copy;
 #[path = "wire/cursors.rs"]
 mod cursors;
-#[path = "wire/http.rs"]
-mod http;
+#[path = "wire/outside.rs"]
+mod outside;
 #[path = "wire/raw.rs"]
 mod raw;
 

@@ -7,6 +7,7 @@ use clap::Args;
 use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
+use clap::ValueEnum;
 use clap::parser::ValueSource;
 
 use crate::error::Error;
@@ -53,6 +54,9 @@ pub struct ServeOptions {
     /// What is logged: a level (error, warn, info, debug, trace), or levels by module (`info,millstream::engine=debug`).
     #[arg(long, env = "MILLSTREAM_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+    /// How the log is written: in lines for people, or as one JSON object a line.
+    #[arg(long, env = "MILLSTREAM_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
     /// A directory whose files sources may read (connector = 'file'); may be given several times. Without it none may.
     #[arg(long, env = "MILLSTREAM_FILE_ROOT", value_delimiter = ':', value_name = "DIRECTORY")]
     pub file_root: Vec<PathBuf>,
@@ -62,6 +66,13 @@ pub struct ServeOptions {
     /// A TOML file with settings, called as these flags are; flags and environment go before it.
     #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
 }
 
 /// Runs the program; its result is the process's.

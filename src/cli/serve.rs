@@ -14,6 +14,7 @@ use tokio::signal::unix::signal;
 use tracing_subscriber::EnvFilter;
 
 use crate::catalog::system::DATABASE;
+use crate::cli::LogFormat;
 use crate::cli::ServeOptions;
 use crate::connectors::Environment;
 use crate::engine::Engine;
@@ -35,7 +36,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 
 /// Runs the server until a signal ends it.
 pub fn serve(options: ServeOptions) -> Result<()> {
-    start_log(&options.log)?;
+    start_log(&options.log, options.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("millstream-session")
@@ -83,14 +84,17 @@ async fn run(options: ServeOptions) -> Result<()> {
 }
 
 /// Logs to stderr, so that stdout has only what is meant for programs.
-fn start_log(filter: &str) -> Result<()> {
+fn start_log(filter: &str, format: LogFormat) -> Result<()> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         Error::invalid_parameter(format!("invalid value \"{filter}\" for --log: {error}"))
             .hint("Use error, warn, info, debug or trace, or levels by module: info,millstream::engine=debug.")
     })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A log that is already there (in tests) stays.
-    let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
+    let _ = match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
     Ok(())
 }
 
@@ -187,9 +191,10 @@ async fn initialize(engine: &Engine, file: &Path) -> Result<()> {
             Ok(())
         };
         done.await.map_err(|error: Error| {
-            let first = statement.text.trim().lines().next().unwrap_or_default().to_string();
+            // Only where it is, not its text: that may hold a password.
+            let line = text.chars().take(statement.offset).filter(|c| *c == '\n').count() + 1;
             let told = format!("{}: {}", file.display(), error.message);
-            Error { message: told, detail: Some(format!("The statement begins: {first}")), ..error }
+            Error { message: told, detail: Some(format!("The statement begins in line {line}.")), ..error }
         })?;
         for notice in session.take_notices() {
             tracing::info!(message = notice.message, "notice from {}", file.display());

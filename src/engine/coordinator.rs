@@ -257,6 +257,9 @@ impl Coordinator {
                 self.close()?;
                 self.settle()?;
                 let outcome = self.execute_ddl(*ddl);
+                if let Ok(DdlOutcome { tag, .. }) = &outcome {
+                    tracing::info!(epoch = self.epoch.0, tag, "the catalog has changed");
+                }
                 let _ = reply.send(outcome);
             }
             Request::Flush { ends, reply } => match self.inputs.failure(ends.keys().copied()) {

@@ -60,6 +60,8 @@ impl Connection {
 
     /// Serves the client until one of both ends it.
     pub(super) async fn run(mut self) {
+        let (session, user) = (self.session.identity().pid, self.session.identity().user.clone());
+        tracing::debug!(session, user, "a client has connected");
         let end = loop {
             match self.step().await {
                 Ok(Next::Message) => {}
@@ -71,6 +73,7 @@ impl Connection {
             farewell(&mut self.wire, &error).await;
         }
         self.wire.close().await;
+        tracing::debug!(session, "a client is gone");
     }
 
     /// One message. An error is the end of the connection.
@@ -221,6 +224,9 @@ impl Connection {
     /// Answers an error; one that ends the connection is handed on.
     fn answer(&mut self, error: &Error) -> Result<()> {
         self.session.failed(error);
+        // Not its text, which may quote the statement.
+        let (session, sqlstate) = (self.session.identity().pid, error.kind.sqlstate());
+        tracing::debug!(session, sqlstate, "a client is told an error");
         if reply::gravity(error) == Gravity::Fatal || self.session.interrupt().cause() == Some(Cause::ClientGone) {
             return Err(error.clone());
         }

@@ -1,13 +1,16 @@
-//! What is seen from outside, over HTTP.
+//! What is seen from outside: over HTTP, in `ms_catalog`, by EXPLAIN ANALYZE.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::io::BufRead;
+use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::process::Command;
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::Raw;
@@ -158,4 +161,73 @@ fn the_port_is_chosen_and_a_busy_one_is_named() {
     let told = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success());
     assert!(told.contains(&format!("cannot listen on {address}")) && told.contains("--http"), "{told}");
+}
+
+#[test]
+fn operators_and_epochs_tell_what_was_done() {
+    let (server, _directory) = server(3);
+    let mut raw = Raw::connect(server.port);
+    let mut query = |sql: &str| raw.query(sql).into_iter().filter(|line| line.starts_with("D:")).collect::<Vec<_>>();
+    query("CREATE MATERIALIZED VIEW v AS SELECT name, count(*) AS n FROM t GROUP BY name");
+    query("INSERT INTO t VALUES (4, 'row 4'), (5, 'row 4')");
+    let counted = "SELECT node, rows_in, rows_out, views FROM ms_catalog.operators WHERE name = 'v' ORDER BY node";
+    assert_eq!(query(counted), ["D:0|5|5|1", "D:1|5|4|1", "D:2|4|4|1"]);
+    assert_eq!(query("SELECT sum(changes) FROM ms_catalog.epochs"), ["D:5"]);
+    let last =
+        "SELECT changes, bytes > 0, work_ms > 0, commit_ms > 0 FROM ms_catalog.epochs ORDER BY epoch DESC LIMIT 1";
+    assert_eq!(query(last), ["D:2|t|t|t"]);
+    let state = "SELECT state_bytes > 0, busy_ms > 0 FROM ms_catalog.operators WHERE operator LIKE 'aggregate%'";
+    assert_eq!(query(state), ["D:t|t"]);
+    let explained = query("EXPLAIN ANALYZE MATERIALIZED VIEW v");
+    assert_eq!(explained.len(), 4, "{explained:?}");
+    assert!(explained[0].starts_with("D:materialize public.v") && explained[0].contains("(in=4 out=4 time="));
+    assert!(explained[1].contains("aggregate by (name)") && explained[1].contains(" bytes)"), "{explained:?}");
+    assert!(explained[3].starts_with("D:counted since 2") && explained[3].ends_with("+00"), "{explained:?}");
+    // What another view keeps already has been counted for longer.
+    query("CREATE MATERIALIZED VIEW w AS SELECT name, count(*) AS n FROM t GROUP BY name HAVING count(*) > 1");
+    assert_eq!(query(counted), ["D:0|5|5|2", "D:1|5|4|2", "D:2|4|4|1"]);
+    let explained = query("EXPLAIN ANALYZE MATERIALIZED VIEW w");
+    assert!(explained.iter().any(|line| line.contains(", for 2 views since 2")), "{explained:?}");
+    let explained = query("EXPLAIN ANALYZE SELECT * FROM v WHERE n > 1");
+    assert!(explained.iter().any(|line| line.contains("output_rows=1")), "{explained:?}");
+    assert_eq!(explained.last().unwrap(), "D:rows: 1");
+}
+
+#[test]
+fn the_log_is_json_where_asked_and_holds_no_secrets() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_millstream"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--log", "debug", "--log-format", "json", "--data-dir"])
+        .arg(directory.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = process.stderr.take().unwrap();
+    let log = std::thread::spawn(move || {
+        let mut text = String::new();
+        log.read_to_string(&mut text).unwrap();
+        text
+    });
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let port = lines.find_map(|line| line.unwrap().strip_prefix("listening on 127.0.0.1:")?.parse().ok()).unwrap();
+    let mut raw = Raw::connect(port);
+    raw.query("CREATE TABLE t (id integer)");
+    let refused = raw.query(
+        "CREATE SOURCE s (n integer) WITH (connector = 'kafka', topic = 't', properties.bootstrap.server = '127.0.0.1:1',
+             properties.security.protocol = 'PLAINTEXT', properties.sasl.password = 'hunter2') FORMAT PLAIN ENCODE JSON",
+    );
+    assert!(refused[0].starts_with("E:"), "{refused:?}");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let log = log.join().unwrap();
+    assert!(!log.contains("hunter2"), "{log}");
+    let events = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect::<Vec<_>>();
+    let said =
+        |message: &str, field: &str| events.iter().any(|event| event["message"] == message && !event[field].is_null());
+    assert!(said("the database is open", "data_dir"), "{log}");
+    assert!(said("a client has connected", "session"), "{log}");
+    assert!(said("the catalog has changed", "epoch"), "{log}");
+    assert!(said("an epoch is committed", "commit"), "{log}");
+    assert!(said("a client is told an error", "sqlstate"), "{log}");
 }
