@@ -100,7 +100,7 @@ const QUERIES: &[&str] = &[
     "SELECT * FROM account ORDER BY id",
     "SELECT \"column\", reason FROM account$errors ORDER BY \"offset\"",
     "SELECT * FROM customers ORDER BY customer",
-    "SELECT * FROM ms_catalog.offsets ORDER BY name",
+    "SELECT name, \"partition\", start_offset, next_offset FROM ms_catalog.offsets ORDER BY name",
     "SELECT name, \"partition\", watermark FROM ms_catalog.watermarks ORDER BY name, \"partition\"",
 ];
 
@@ -158,7 +158,8 @@ async fn write_all(data_dir: &Path) {
     let engine = tokio::task::spawn_blocking(|| Engine::open(options)).await.expect("no panic").expect("it opens");
     let identity = Identity { user: "millstream".into(), pid: 1 };
     let mut session =
-        Session::new(engine.clone(), identity, "millstream", &[], Arc::new(Interrupt::default())).expect("a session");
+        Session::new(engine.clone(), identity, "millstream", &[], Arc::new(Interrupt::default()), Arc::default())
+            .expect("a session");
     for statement in STATEMENTS {
         run(&mut session, statement).await;
         for (_, query, count) in WAITED_FOR.iter().filter(|(prefix, _, _)| statement.starts_with(prefix)) {
