@@ -73,8 +73,27 @@ pub struct SystemContext {
     pub watermarks: Vec<(ObjectId, Option<String>, Option<Micros>)>,
     /// The next offset to read of each partition of a source.
     pub offsets: Vec<(ObjectId, String, i64)>,
+    /// Views that are being filled.
+    pub jobs: Vec<Job>,
     /// What a source's connector complains about at the moment.
     pub troubles: Vec<(ObjectId, String)>,
+}
+
+/// A view that is being filled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The view.
+    pub object: ObjectId,
+    /// It, and what is filled with it.
+    pub objects: Vec<ObjectId>,
+    /// When the work began.
+    pub begun: Micros,
+    /// Rows of its inputs taken in so far.
+    pub rows: u64,
+    /// About how many there are.
+    pub rows_total: Option<u64>,
+    /// What keeps it from going on, at the moment.
+    pub trouble: Option<String>,
 }
 
 /// The relation of this name, if there is one.

@@ -17,6 +17,7 @@ pub(super) fn fill(name: &str, catalog: &Catalog, context: &SystemContext, rows:
         "sources" => sources(catalog, context, rows),
         "watermarks" => watermarks(catalog, context, rows),
         "offsets" => offsets(catalog, context, rows),
+        "jobs" => jobs(catalog, context, rows),
         "epochs" => rows.push([("epoch", context.epoch.into()), ("committed", context.epoch_time.into())]),
         _ => {}
     }
@@ -76,6 +77,22 @@ fn watermarks(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
             ("name", name),
             ("partition", partition.clone().into()),
             ("watermark", (*watermark).into()),
+        ]);
+    }
+}
+
+fn jobs(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
+    for job in &context.jobs {
+        let (schema, name) = names(catalog, job.object);
+        rows.push([
+            ("id", job.object.0.into()),
+            ("schema_name", schema),
+            ("name", name),
+            ("job", "fill".into()),
+            ("begun", job.begun.into()),
+            ("rows", (job.rows as i64).into()),
+            ("rows_total", job.rows_total.map(|total| total as i64).into()),
+            ("trouble", job.trouble.clone().into()),
         ]);
     }
 }

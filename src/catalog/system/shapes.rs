@@ -176,4 +176,9 @@ const MS: &[(&str, u32, &str)] = &[
     ("watermarks", 13512, "id oid, schema_name text, name text, partition text, watermark timestamptz"),
     ("offsets", 13513, "id oid, schema_name text, name text, partition text, start_offset int8, next_offset int8"),
     ("epochs", 13514, "epoch int8, committed timestamptz"),
+    (
+        "jobs",
+        13515,
+        "id oid, schema_name text, name text, job text, begun timestamptz, rows int8, rows_total int8, trouble text",
+    ),
 ];
