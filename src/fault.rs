@@ -22,6 +22,8 @@ pub const POINTS: &[&str] = &[
     "commit.after_sync",
     "ddl.before_commit",
     "ddl.after_commit",
+    "fill.after_chunk",
+    "fill.before_join",
     "recovery.after_open",
     "recovery.after_load",
 ];

@@ -11,7 +11,8 @@
 //! 4. An INSERT, UPDATE or DELETE goes to [`engine::Engine::write`] and becomes an [`engine::write::TableWrite`], which the
 //!    [`engine::coordinator`] resolves into rows that come and rows that go, and answers once their epoch is committed.
 //! 5. A CREATE MATERIALIZED VIEW goes to [`engine::Engine::ddl`]: [`plan::lower()`](fn@plan::lower) makes the incremental
-//!    plan, every worker installs it ([`dataflow::build`]), existing rows fill it, and it is committed with the catalog.
+//!    plan, every worker installs it ([`dataflow::build`]), it is committed with the catalog, and filled with the rows that are
+//!    there until it joins the others ([`engine::behind`]).
 //!
 //! # The life of a record
 //!

@@ -1,5 +1,5 @@
-//! Runs `sql-tests/` in several worlds that must agree: one worker, three workers with tiny caches, `kill -9` between
-//! statements. What is under `plain/` also runs against a real PostgreSQL, the judge, where a materialized view is a view.
+//! Runs `sql-tests/` in several worlds that must agree: one worker, three workers with tiny caches where new views are filled row
+//! by row, `kill -9` between statements. What is under `plain/` also runs against a real PostgreSQL, the judge, where a materialized view is a view.
 
 mod support;
 
@@ -164,8 +164,8 @@ fn one_worker() {
 }
 
 #[test]
-fn three_workers_with_tiny_caches() {
-    run_world(&["--workers", "3", "--memory-limit", "16MB"], None);
+fn three_workers_with_tiny_caches_and_steps() {
+    run_world(&["--workers", "3", "--memory-limit", "16MB", "--fill-rows", "1"], None);
 }
 
 #[test]

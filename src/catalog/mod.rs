@@ -211,6 +211,15 @@ impl Object {
         }
     }
 
+    /// The same materialized view with another stored plan.
+    pub fn with_plan(&self, plan: String) -> Object {
+        let mut object = self.clone();
+        if let ObjectKind::MaterializedView(view) = &mut object.kind {
+            view.plan = plan;
+        }
+        object
+    }
+
     /// The connector that fills it.
     pub fn feed(&self) -> Option<&Feed> {
         match &self.kind {

@@ -51,6 +51,9 @@ pub struct ServeOptions {
     /// Memory that caches, state and the store may take together.
     #[arg(long, env = "MILLSTREAM_MEMORY_LIMIT", default_value = "4GB", value_parser = size::parse, value_name = "SIZE")]
     pub memory_limit: usize,
+    /// Rows that a view which is being filled takes in at once at most.
+    #[arg(long, env = "MILLSTREAM_FILL_ROWS", default_value_t = 8192, value_parser = fill_rows, value_name = "ROWS")]
+    pub fill_rows: usize,
     /// What is logged: a level (error, warn, info, debug, trace), or levels by module (`info,millstream::engine=debug`).
     #[arg(long, env = "MILLSTREAM_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
@@ -73,6 +76,14 @@ pub struct ServeOptions {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// A number of rows, at least one.
+fn fill_rows(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(rows) if rows > 0 => Ok(rows),
+        Ok(_) | Err(_) => Err("a number of rows, at least 1, is wanted".to_string()),
+    }
 }
 
 /// Runs the program; its result is the process's.

@@ -73,6 +73,7 @@ async fn run(options: ServeOptions) -> Result<()> {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => tracing::info!("Ctrl-C: stopping"),
         }
+        engine.prepare_shutdown();
     };
     pgwire::serve(listener, engine.clone(), sessions, stop).await;
     if let Some(http) = http {
@@ -146,6 +147,7 @@ async fn open(options: &ServeOptions) -> Result<Engine> {
         data_dir: options.data_dir.clone(),
         workers,
         memory_limit_bytes: options.memory_limit,
+        fill_rows: options.fill_rows,
         clock: Arc::new(SystemClock),
         environment: Environment { file_roots: file_roots(&options.file_root)? },
     };

@@ -25,6 +25,7 @@ use crate::dataflow::changelog::Recording;
 use crate::dataflow::meters::Meters;
 use crate::dataflow::relation::RelationCodec;
 use crate::dataflow::runtime::Runtime;
+use crate::dataflow::runtime::Start;
 use crate::delta::Delta;
 use crate::delta::consolidate;
 use crate::delta::pretty;
@@ -155,20 +156,30 @@ impl Database {
         let runtime = Runtime::start(cut.workers, cut.memory_bytes, meters()).unwrap();
         let mut database =
             Database { catalog, plans, runtime, store, epoch: Epoch(0), watermarks: [None; 2], _directory: directory };
-        database.install(true);
-        database.epoch(&[], cut);
+        database.install(Start::Fresh);
+        database.create(cut);
         database
     }
 
-    fn install(&mut self, fresh: bool) {
+    fn install(&mut self, start: Start) {
         for (view, plan, storage) in &self.plans {
-            self.runtime.install(*view, plan.clone(), storage.clone(), fresh);
+            self.runtime.install(*view, plan.clone(), storage.clone(), start);
         }
+    }
+
+    /// The first epoch, in which the views join.
+    fn create(&mut self, cut: &Cut) {
+        let views = self.plans.iter().map(|(view, _, _)| *view).collect::<Arc<[ObjectId]>>();
+        self.epoch = self.epoch.next();
+        self.runtime.begin(self.epoch, &self.store.reader(None));
+        self.runtime.create(&views);
+        self.runtime.join(&views);
+        self.work(&[], cut);
     }
 
     fn restart(&mut self, cut: &Cut) {
         self.runtime = Runtime::start(cut.workers, cut.memory_bytes, meters()).unwrap();
-        self.install(false);
+        self.install(Start::Joined);
         self.runtime.recover(&self.inputs());
     }
 
@@ -194,6 +205,11 @@ impl Database {
     fn epoch(&mut self, changes: &[Change], cut: &Cut) {
         self.epoch = self.epoch.next();
         self.runtime.begin(self.epoch, &self.store.reader(None));
+        self.work(changes, cut);
+    }
+
+    /// The steps of the epoch, and its end.
+    fn work(&mut self, changes: &[Change], cut: &Cut) {
         for step in changes.chunks(cut.step_rows) {
             let of = |table: usize| step.iter().filter(|c| c.0 == table).copied().collect::<Vec<_>>();
             let deltas = (0..2).map(|table| (self.table(table).id, self.delta(table, &of(table)))).collect();

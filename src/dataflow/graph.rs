@@ -59,6 +59,8 @@ pub struct Graph {
     vertices: BTreeMap<Index, Vertex>,
     /// The vertices of each view in order, its Materialize last.
     views: BTreeMap<ObjectId, Vec<Index>>,
+    /// Views that stand behind: what changes in the epoch does not reach them.
+    behind: BTreeSet<ObjectId>,
     /// The inputs that read each object.
     inputs: BTreeMap<ObjectId, BTreeSet<Index>>,
     /// The vertex that keeps each state table.
@@ -159,8 +161,29 @@ impl Graph {
         shared
     }
 
+    /// Sets a view apart from the epochs of the others.
+    pub fn set_behind(&mut self, view: ObjectId) {
+        self.behind.insert(view);
+    }
+
+    /// Makes a view that stood behind one of the others.
+    pub fn join(&mut self, view: ObjectId) {
+        self.behind.remove(&view);
+    }
+
+    /// Whether a vertex works for a view that stands behind. Then it works for that one alone.
+    fn is_behind(&self, index: Index) -> bool {
+        !self.behind.is_disjoint(&self.vertex(index).views)
+    }
+
+    /// Whether what a vertex puts out goes to this reader: not into another view, if that stands behind.
+    pub fn flows(&self, from: Index, reader: Index) -> bool {
+        !self.is_behind(reader) || self.is_behind(from)
+    }
+
     /// Takes a view's plan out; nothing reads it any more. Returns the vertices that went with it.
     pub fn remove(&mut self, view: ObjectId) -> Vec<Index> {
+        self.behind.remove(&view);
         let mut removed = self.views.remove(&view).unwrap_or_default();
         removed.retain(|&index| {
             let views = &mut self.vertex_mut(index).views;
@@ -193,10 +216,13 @@ impl Graph {
     pub fn shareable(&self, view: ObjectId, plan: &Plan) -> Plan {
         let mut shared = plan.clone();
         for node in &plan.nodes {
-            let mut tables = BTreeMap::new();
+            let (mut tables, own) = (BTreeMap::new(), self.keeper(node));
             let keeps = |index: &Index| {
                 tables.clear();
-                !self.vertex(*index).views.contains(&view) && self.keeps(*index, node, plan, &mut tables)
+                let others = !self.vertex(*index).views.contains(&view) && !self.is_behind(*index);
+                // What reads it must come after it.
+                let before = own.is_some_and(|own| *index < own);
+                others && before && self.keeps(*index, node, plan, &mut tables)
             };
             if !node.op.tables().is_empty() && self.tables.values().any(keeps) {
                 shared.nodes.iter_mut().for_each(|node| node.op.replace_tables(&tables));
@@ -286,7 +312,8 @@ impl Graph {
 
     /// Every vertex that changes of these objects can reach, in topological order.
     pub fn reach(&self, objects: &BTreeSet<ObjectId>) -> Vec<Index> {
-        self.downstream(objects.iter().flat_map(|&object| self.inputs_of(object)).collect())
+        let inputs = objects.iter().flat_map(|&object| self.inputs_of(object));
+        self.downstream(inputs.filter(|&input| !self.is_behind(input)).collect())
     }
 
     /// These vertices and all that read what they put out, in topological order.
@@ -294,7 +321,7 @@ impl Graph {
         let mut reached = Vec::new();
         while let Some(index) = open.pop_first() {
             let vertex = self.vertex(index);
-            open.extend(vertex.readers.iter().map(|(reader, _)| *reader));
+            open.extend(vertex.readers.iter().map(|(reader, _)| *reader).filter(|&reader| self.flows(index, reader)));
             if vertex.node.op.can_fail() {
                 open.extend(vertex.views.iter().filter_map(|view| self.errors_of(*view)));
             }

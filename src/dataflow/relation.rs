@@ -16,6 +16,7 @@ use crate::delta::Delta;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
+use crate::state::Scan;
 use crate::state::codec::ByteRows;
 use crate::state::codec::KeyCodec;
 use crate::state::codec::RowCodec;
@@ -179,18 +180,26 @@ impl RelationCodec {
 
     /// The content of any stored relation as deltas of at most about `rows` rows: calls `next` for entry after entry until
     /// there is enough. `None` at the end.
-    pub fn read_chunk(&self, scan: &mut crate::state::Scan, rows: usize) -> Result<Option<Delta>> {
+    pub fn read_chunk(&self, scan: &mut Scan, rows: usize) -> Result<Option<Delta>> {
+        self.read_chunk_to(scan, rows, &mut Vec::new())
+    }
+
+    /// As [`RelationCodec::read_chunk`]; `last` becomes the key of the last entry that was read, if any was.
+    pub fn read_chunk_to(&self, scan: &mut Scan, rows: usize, last: &mut Vec<u8>) -> Result<Option<Delta>> {
         match &self.storage {
-            Storage::Keyed(_) => self.read_keyed(scan, rows),
-            Storage::Hashed => self.read_hashed(scan, rows),
+            Storage::Keyed(_) => self.read_keyed(scan, rows, last),
+            Storage::Hashed => self.read_hashed(scan, rows, last),
             Storage::Log => match scan.next_entry()? {
-                Some((_, page)) => Ok(Some(Delta::inserts(self.decode_page(page)?))),
+                Some((key, page)) => {
+                    *last = key.to_vec();
+                    Ok(Some(Delta::inserts(self.decode_page(page)?)))
+                }
                 None => Ok(None),
             },
         }
     }
 
-    fn read_keyed(&self, scan: &mut crate::state::Scan, rows: usize) -> Result<Option<Delta>> {
+    fn read_keyed(&self, scan: &mut Scan, rows: usize, last: &mut Vec<u8>) -> Result<Option<Delta>> {
         let (mut keys, mut values) = (ByteRows::default(), ByteRows::default());
         while keys.len() < rows
             && let Some((key, value)) = scan.next_entry()?
@@ -201,15 +210,18 @@ impl RelationCodec {
         if keys.is_empty() {
             return Ok(None);
         }
+        *last = keys.get(keys.len() - 1).to_vec();
         let entries = keys.iter().zip(values.iter()).collect::<Vec<_>>();
         Ok(Some(Delta::inserts(self.decode(&entries)?)))
     }
 
-    fn read_hashed(&self, scan: &mut crate::state::Scan, rows: usize) -> Result<Option<Delta>> {
+    fn read_hashed(&self, scan: &mut Scan, rows: usize, last: &mut Vec<u8>) -> Result<Option<Delta>> {
         let (mut bytes, mut weights) = (ByteRows::default(), Vec::new());
         while weights.len() < rows
-            && let Some((_, value)) = scan.next_entry()?
+            && let Some((key, value)) = scan.next_entry()?
         {
+            last.clear();
+            last.extend_from_slice(key);
             let (count, row) = self.decode_counted(value)?;
             bytes.push(row);
             weights.push(count);

@@ -1,11 +1,13 @@
 //! The coordinator's side of the workers: starts their threads, gives them their shares, gathers what they sealed.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -22,6 +24,7 @@ use crate::dataflow::worker::Command;
 use crate::dataflow::worker::Finished;
 use crate::dataflow::worker::Scope;
 use crate::dataflow::worker::Share;
+pub use crate::dataflow::worker::Start;
 use crate::dataflow::worker::Worker;
 use crate::delta::Delta;
 use crate::error::Error;
@@ -55,8 +58,16 @@ pub struct Runtime {
     growth: Arc<AtomicUsize>,
     /// For each worker, whether stored state is still to be brought into memory.
     cold: Vec<Arc<AtomicBool>>,
-    /// The views that are filled alone in this epoch.
-    filling: Vec<ObjectId>,
+    /// The part of it that filling views has brought.
+    fill_growth: Arc<AtomicUsize>,
+    /// From each worker, how long each step of views that stand behind took.
+    fill_steps: Receiver<Duration>,
+    /// How many such answers are still to come.
+    fill_answers: usize,
+    /// Views that stand behind, with their plans.
+    behind: BTreeMap<ObjectId, Arc<Plan>>,
+    /// Those that this epoch has filled.
+    filled: BTreeSet<ObjectId>,
     /// How far views have come in event time.
     watermarks: Watermarks,
     /// What operators have done.
@@ -79,7 +90,8 @@ impl Runtime {
         meters.clear();
         let (answer, answers) = unbounded();
         let (peers, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
-        let growth = Arc::<AtomicUsize>::default();
+        let (growth, fill_growth) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (fill_step, fill_steps) = unbounded();
         let (mut commands, mut cold) = (Vec::new(), Vec::new());
         let mut threads = Vec::new();
         for (number, inbox) in inboxes.into_iter().enumerate() {
@@ -87,8 +99,14 @@ impl Runtime {
             commands.push(command);
             let is_cold = Arc::<AtomicBool>::default();
             cold.push(is_cold.clone());
-            let share =
-                Share { memory_bytes: memory_bytes / workers, growth: growth.clone(), is_cold, meters: meters.clone() };
+            let share = Share {
+                memory_bytes: memory_bytes / workers,
+                growth: growth.clone(),
+                fill_growth: fill_growth.clone(),
+                fill_steps: fill_step.clone(),
+                is_cold,
+                meters: meters.clone(),
+            };
             let (answer, peers) = (answer.clone(), peers.clone());
             let work = move || Worker::new(WorkerId(number as u16), receiver, answer, peers, inbox, share).run();
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
@@ -101,24 +119,74 @@ impl Runtime {
             touched: BTreeSet::new(),
             growth,
             cold,
-            filling: Vec::new(),
+            fill_growth,
+            fill_steps,
+            fill_answers: 0,
+            behind: BTreeMap::new(),
+            filled: BTreeSet::new(),
             watermarks: Watermarks::default(),
             meters,
             threads,
         })
     }
 
-    /// Adds a view's plan. With `fresh` the view is filled, with others that are, alone until the next
-    /// [`finish`](Self::finish).
-    pub fn install(&mut self, view: ObjectId, plan: Arc<Plan>, storage: Storage, fresh: bool) {
+    /// Adds a view's plan.
+    pub fn install(&mut self, view: ObjectId, plan: Arc<Plan>, storage: Storage, start: Start) {
         self.graph.add(view, &plan, &storage);
-        self.watermarks.add(view, &plan);
         self.meters.install(view, self.graph.places(view, &plan), self.commands.len());
-        self.filling.extend(fresh.then_some(view));
-        if !fresh {
+        match start {
+            Start::Fresh | Start::Behind => {
+                self.graph.set_behind(view);
+                self.behind.insert(view, plan.clone());
+            }
+            Start::Joined => self.watermarks.add(view, &plan),
+        }
+        if start != Start::Fresh {
             self.cold.iter().for_each(|cold| cold.store(true, Ordering::Relaxed));
         }
-        self.tell(|_| Command::Install { view, plan: plan.clone(), storage: storage.clone(), fresh });
+        self.tell(|_| Command::Install { view, plan: plan.clone(), storage: storage.clone(), start });
+    }
+
+    /// The first pass of views that were just created.
+    pub fn create(&mut self, views: &Arc<[ObjectId]>) {
+        self.fill_step(Vec::new(), Scope::Views { views: views.clone(), create: true }, views);
+    }
+
+    /// A step of views that stand behind, with rows or changes of their inputs.
+    pub fn fill(&mut self, views: &Arc<[ObjectId]>, deltas: Vec<(ObjectId, Delta)>) {
+        self.fill_step(deltas, Scope::Views { views: views.clone(), create: false }, views);
+    }
+
+    fn fill_step(&mut self, deltas: Vec<(ObjectId, Delta)>, scope: Scope, views: &[ObjectId]) {
+        self.filled.extend(views);
+        self.fill_answers += self.commands.len();
+        self.cut(&deltas, &scope);
+    }
+
+    /// How many steps of views that stand behind are still to be worked.
+    pub fn fill_steps_ahead(&self) -> usize {
+        self.fill_answers.div_ceil(self.commands.len())
+    }
+
+    /// Gives a duration for each worker and step of views that stand behind, to be told to [`Runtime::fill_step_done`].
+    pub fn fill_steps(&self) -> &Receiver<Duration> {
+        &self.fill_steps
+    }
+
+    /// A worker is through with such a step.
+    pub fn fill_step_done(&mut self) {
+        self.fill_answers -= 1;
+    }
+
+    /// Makes views that stood behind some of the others.
+    pub fn join(&mut self, views: &[ObjectId]) {
+        for &view in views {
+            self.graph.join(view);
+            if let Some(plan) = self.behind.remove(&view) {
+                self.watermarks.add(view, &plan);
+            }
+            self.tell(|_| Command::Join { view });
+        }
     }
 
     /// The plan of a view that was just filled, with the state of other plans where those keep the same.
@@ -143,13 +211,19 @@ impl Runtime {
         self.graph.remove(view);
         self.meters.remove(view);
         self.watermarks.remove(view);
-        self.filling.retain(|filling| *filling != view);
+        self.behind.remove(&view);
+        self.filled.remove(&view);
         self.tell(|_| Command::Remove { view });
     }
 
     /// By how much the running epoch has made operator state grow so far, in bytes.
     pub fn growth_bytes(&self) -> usize {
         self.growth.load(Ordering::Relaxed)
+    }
+
+    /// The same of views that stand behind.
+    pub fn fill_growth_bytes(&self) -> usize {
+        self.fill_growth.load(Ordering::Relaxed)
     }
 
     /// Whether any plan reads this object.
@@ -165,22 +239,21 @@ impl Runtime {
     /// Begins an epoch, which sees this state.
     pub fn begin(&mut self, epoch: Epoch, state: &StateReader) {
         self.touched.clear();
+        self.filled.clear();
         self.growth.store(0, Ordering::Relaxed);
+        self.fill_growth.store(0, Ordering::Relaxed);
         self.tell(|_| Command::Begin { epoch, state: state.clone() });
-        if !self.filling.is_empty() {
-            let scope = Scope::Views { views: Arc::new(self.filling.clone()), create: true };
-            self.tell(|_| Command::Step { deltas: Vec::new(), scope: scope.clone() });
-        }
     }
 
-    /// One step with these changes of tables and sources, cut evenly among the workers.
+    /// One step with these changes of tables and sources.
     pub fn step(&mut self, deltas: Vec<(ObjectId, Delta)>) {
         let objects = deltas.iter().map(|(object, _)| *object).collect::<BTreeSet<_>>();
         self.touched.extend(objects.iter().copied());
-        let scope = match self.filling.is_empty() {
-            false => Scope::Views { views: Arc::new(self.filling.clone()), create: false },
-            true => Scope::Reached(Arc::new(objects)),
-        };
+        self.cut(&deltas, &Scope::Reached(Arc::new(objects)));
+    }
+
+    /// Gives each worker an even share of a step.
+    fn cut(&self, deltas: &[(ObjectId, Delta)], scope: &Scope) {
         let workers = self.commands.len();
         let share = |worker: usize| {
             let cut = |(object, delta): &(ObjectId, Delta)| {
@@ -216,10 +289,10 @@ impl Runtime {
     /// with what is recorded. Waits for all workers.
     pub fn finish(&mut self, inputs: &[(ObjectId, Option<Micros>)], recording: Recording) -> Result<SealedShares> {
         let recording = Arc::new(recording);
-        let filling = std::mem::take(&mut self.filling);
-        let scope = match filling.is_empty() {
-            false => Scope::Views { views: Arc::new(filling), create: false },
-            true => Scope::Reached(Arc::new(std::mem::take(&mut self.touched))),
+        let objects = Arc::new(std::mem::take(&mut self.touched));
+        let scope = match self.filled.is_empty() {
+            true => Scope::Reached(objects),
+            false => Scope::Both { objects, views: Arc::new(std::mem::take(&mut self.filled)) },
         };
         let moved = Arc::new(self.watermarks.advance(inputs.iter().copied()));
         let watermarks = Arc::new(self.watermarks.views().filter_map(|(view, at)| Some((view, at?))).collect());

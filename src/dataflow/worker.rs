@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -43,12 +44,16 @@ use crate::plan::ir::Plan;
 use crate::state::StateReader;
 use crate::state::ThreadBlocks;
 use crate::state::Writes;
+use crate::time::Clock;
 use crate::time::Micros;
+use crate::time::SystemClock;
 
 /// What the coordinator asks of a worker. All workers get the same commands in the same order.
 pub enum Command {
-    /// Adds a view's plan; `fresh` when it was just created.
-    Install { view: ObjectId, plan: Arc<Plan>, storage: Storage, fresh: bool },
+    /// Adds a view's plan.
+    Install { view: ObjectId, plan: Arc<Plan>, storage: Storage, start: Start },
+    /// A view that stood behind is one of the others from here on.
+    Join { view: ObjectId },
     /// Lets a view use state that other plans keep, in place of its own: see [`Graph::share`].
     Share { view: ObjectId, plan: Arc<Plan> },
     /// Takes a view's plan out.
@@ -61,6 +66,17 @@ pub enum Command {
     Step { deltas: Vec<(ObjectId, Delta)>, scope: Scope },
     /// The last pass of the epoch, over what the epoch reached; then everything is sealed, with the deltas that are recorded.
     Finish { scope: Scope, close: Close, recording: Arc<Recording> },
+}
+
+/// How a view's plan begins to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Standing behind, just created: nothing of its state is on disk.
+    Fresh,
+    /// Standing behind, as it did when the server went down.
+    Behind,
+    /// As one of the others.
+    Joined,
 }
 
 /// How far the views' watermarks have come at an epoch's end.
@@ -77,8 +93,10 @@ pub struct Close {
 pub enum Scope {
     /// What changes of these objects reach.
     Reached(Arc<BTreeSet<ObjectId>>),
-    /// Some views alone, which are being filled; `create` in their first pass.
-    Views { views: Arc<Vec<ObjectId>>, create: bool },
+    /// Some views alone, which stand behind; `create` in their first pass.
+    Views { views: Arc<[ObjectId]>, create: bool },
+    /// What changes of these objects reach, and these views.
+    Both { objects: Arc<BTreeSet<ObjectId>>, views: Arc<BTreeSet<ObjectId>> },
 }
 
 /// What a worker answers to [`Command::Finish`], and to any command that failed.
@@ -118,6 +136,10 @@ pub struct Share {
     pub memory_bytes: usize,
     /// By how much the running epoch has made the state of all workers grow, in bytes.
     pub growth: Arc<AtomicUsize>,
+    /// The part of it that filling views has brought.
+    pub fill_growth: Arc<AtomicUsize>,
+    /// Takes how long each step of views that stand behind took.
+    pub fill_steps: Sender<Duration>,
     /// Whether stored state is still to be brought into memory.
     pub is_cold: Arc<AtomicBool>,
     /// What operators have done.
@@ -212,6 +234,8 @@ impl Worker {
         let mut blocks = ThreadBlocks::begin();
         while let Ok(command) = self.commands.recv() {
             let finish = matches!(command, Command::Finish { .. });
+            let fills = matches!(command, Command::Step { scope: Scope::Views { .. }, .. });
+            let begun = SystemClock.instant();
             let answer = match &failed {
                 Some(error) => Err(error.clone()),
                 None => self.execute_or_tell(command),
@@ -231,6 +255,9 @@ impl Worker {
                     failed = Some(error);
                 }
             }
+            if fills {
+                let _ = self.share.fill_steps.send(SystemClock.instant() - begun);
+            }
         }
     }
 
@@ -248,7 +275,8 @@ impl Worker {
 
     fn execute(&mut self, command: Command) -> Result<Option<Finished>> {
         match command {
-            Command::Install { view, plan, storage, fresh } => self.install(view, &plan, &storage, fresh)?,
+            Command::Install { view, plan, storage, start } => self.install(view, &plan, &storage, start)?,
+            Command::Join { view } => self.graph.join(view),
             Command::Share { view, plan } => self.share(view, &plan)?,
             Command::Remove { view } => {
                 let removed = self.graph.remove(view);
@@ -260,12 +288,13 @@ impl Worker {
                 self.epoch = Some((epoch, state));
             }
             Command::Step { deltas, scope } => {
-                let phase = match scope {
-                    Scope::Views { create: true, .. } => Phase::Create,
-                    Scope::Views { create: false, .. } | Scope::Reached(_) => Phase::Step,
+                let (phase, growth) = match scope {
+                    Scope::Views { create: true, .. } => (Phase::Create, &self.share.fill_growth),
+                    Scope::Views { create: false, .. } => (Phase::Step, &self.share.fill_growth),
+                    Scope::Reached(_) | Scope::Both { .. } => (Phase::Step, &self.share.growth),
                 };
-                let vertices = self.vertices(&scope);
-                self.pass(&vertices, deltas, phase)?;
+                let (vertices, growth) = (self.vertices(&scope), growth.clone());
+                self.pass(&vertices, deltas, phase, &growth)?;
                 crate::fault::point("epoch.mid_step");
             }
             Command::Finish { scope, close, recording } => {
@@ -276,7 +305,11 @@ impl Worker {
         Ok(None)
     }
 
-    fn install(&mut self, view: ObjectId, plan: &Plan, storage: &Storage, fresh: bool) -> Result<()> {
+    fn install(&mut self, view: ObjectId, plan: &Plan, storage: &Storage, start: Start) -> Result<()> {
+        if start != Start::Joined {
+            self.graph.set_behind(view);
+        }
+        let fresh = start == Start::Fresh;
         for index in self.graph.add(view, plan, storage) {
             let operator = self.operator_of(index, storage, fresh)?;
             self.operators.insert(index, operator);
@@ -377,11 +410,21 @@ impl Worker {
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect(),
+            Scope::Both { objects, views } => {
+                let views = views.iter().flat_map(|view| self.graph.view(*view)).copied();
+                self.graph.reach(objects).into_iter().chain(views).collect::<BTreeSet<_>>().into_iter().collect()
+            }
         }
     }
 
-    /// Goes once through the reached vertices.
-    fn pass(&mut self, vertices: &[Index], deltas: Vec<(ObjectId, Delta)>, phase: Phase) -> Result<()> {
+    /// Goes once through the reached vertices. By how much state grows is added to `growth`.
+    fn pass(
+        &mut self,
+        vertices: &[Index],
+        deltas: Vec<(ObjectId, Delta)>,
+        phase: Phase,
+        growth: &AtomicUsize,
+    ) -> Result<()> {
         self.pass += 1;
         let mut waiting: HashMap<(Index, usize), Vec<Delta>> = HashMap::new();
         for (object, delta) in deltas {
@@ -423,7 +466,7 @@ impl Worker {
         let before = self.memory_bytes + written;
         called.iter().for_each(|&index| self.measure(index));
         let now = self.memory_bytes + self.writes.bytes();
-        self.share.growth.fetch_add(now.saturating_sub(before), Ordering::Relaxed);
+        growth.fetch_add(now.saturating_sub(before), Ordering::Relaxed);
         self.reached.extend(called);
         Ok(())
     }
@@ -514,7 +557,7 @@ impl Worker {
     ) -> Result<()> {
         let out = out.into_iter().filter(|delta| !delta.is_empty()).collect::<Vec<_>>();
         for &(reader, port) in &self.graph.vertex(index).readers {
-            if vertices.binary_search(&reader).is_err() {
+            if vertices.binary_search(&reader).is_err() || !self.graph.flows(index, reader) {
                 continue;
             }
             match &self.graph.vertex(reader).inputs[port].exchange {
@@ -556,7 +599,8 @@ impl Worker {
         vertices.extend(self.graph.downstream(closing.clone()));
         self.reached.extend(closing);
         self.close = Some(close);
-        self.pass(&vertices.into_iter().collect::<Vec<_>>(), Vec::new(), Phase::Finish)?;
+        let growth = self.share.growth.clone();
+        self.pass(&vertices.into_iter().collect::<Vec<_>>(), Vec::new(), Phase::Finish, &growth)?;
         self.close = None;
         let mut writes = std::mem::take(&mut self.writes);
         for index in std::mem::take(&mut self.reached) {

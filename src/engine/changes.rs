@@ -6,11 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use arrow::array::RecordBatch;
+use arrow::array::new_null_array;
+use arrow::datatypes::SchemaRef;
+
 use crate::catalog::Object;
+use crate::catalog::ObjectKind;
 use crate::dataflow::changelog;
 use crate::dataflow::changelog::ChangelogCodec;
 use crate::dataflow::changelog::Recording;
+use crate::dataflow::input::FAULTS_COLUMN;
 use crate::delta::Delta;
+use crate::delta::arrow_error;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::needs::Cursor;
 use crate::engine::needs::Needs;
@@ -27,6 +34,9 @@ use crate::state::Space;
 use crate::state::StateReader;
 use crate::state::Store;
 use crate::time::Micros;
+use crate::types::Column;
+use crate::types::SqlType;
+use crate::types::schema_of;
 
 /// The number of the part of an epoch's changelog that is not a worker's.
 const COORDINATOR: u16 = u16::MAX;
@@ -63,6 +73,8 @@ pub struct Changelogs {
     pub needs: Needs,
     /// The last epoch that was sealed.
     pub sealed: Epoch,
+    /// What the running epoch has brought of sources whose changes are needed.
+    sources: BTreeMap<ObjectId, Vec<Delta>>,
     /// When they were last looked through.
     looked: Option<Instant>,
 }
@@ -70,7 +82,20 @@ pub struct Changelogs {
 impl Changelogs {
     /// The changelogs of a database that has come to this epoch.
     pub fn new(sealed: Epoch) -> Changelogs {
-        Changelogs { needs: Needs::default(), sealed, looked: None }
+        Changelogs { needs: Needs::default(), sealed, sources: BTreeMap::new(), looked: None }
+    }
+
+    /// Forgets an epoch that was not committed: this one is the last.
+    pub fn return_to(&mut self, sealed: Epoch) {
+        self.sealed = sealed;
+        self.sources.clear();
+    }
+
+    /// Notes what a source has brought, if somebody needs it.
+    pub fn note(&mut self, source: ObjectId, delta: &Delta) {
+        if self.needs.is_needed(source) {
+            self.sources.entry(source).or_default().push(delta.clone());
+        }
     }
 }
 
@@ -79,6 +104,7 @@ impl Coordinator {
     pub(super) fn follow(&mut self, id: ObjectId, as_of: Option<Epoch>) -> Result<Followed> {
         let object = self.catalog.get(id).cloned();
         let object = object.ok_or_else(|| Error::undefined_table("the relation was dropped meanwhile"))?;
+        self.must_have_joined(&BTreeSet::from([id]))?;
         let now = self.changelogs.sealed;
         let (cursor, from) = match as_of {
             None => (self.changelogs.needs.follow(id, now), now),
@@ -113,7 +139,7 @@ impl Coordinator {
         Recording { time, objects: self.changelogs.needs.objects() }
     }
 
-    /// Records what the epoch has changed in tables.
+    /// Records what the epoch has changed in tables. A row that goes carries the watermark of its change, as in the dataflow.
     pub(super) fn record_tables(&mut self, epoch: Epoch, recording: &Recording) -> Result<()> {
         for id in self.changes.tables().filter(|id| recording.objects.contains(id)) {
             let (Some(object), Some(shape)) = (self.catalog.get(id), self.shapes.get(&id)) else { continue };
@@ -122,10 +148,26 @@ impl Coordinator {
                 old.extend(change.before.as_ref().map(|value| (&key[..], &value[..])));
                 new.extend(change.after.as_ref().map(|value| (&key[..], &value[..])));
             }
-            let old = Delta::inserts(shape.codec.decode(&old)?).negate();
+            let old = shape.stamped(&shape.codec.decode(&old)?, self.inputs.watermark(id))?;
+            let old = Delta::inserts(old).negate();
             let delta = Delta::concat(&shape.codec.schema, &[old, Delta::inserts(shape.codec.decode(&new)?)])?;
-            let codec = ChangelogCodec::new(&object.stored_columns());
+            let codec = ChangelogCodec::new(&recorded_columns(object));
             for (key, value) in codec.encode(&delta, epoch, COORDINATOR, recording.time)? {
+                self.writes.put(Space::Changelog(id), &key, &value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records what the epoch has brought of sources.
+    pub(super) fn record_sources(&mut self, epoch: Epoch, recording: &Recording) -> Result<()> {
+        for (id, deltas) in std::mem::take(&mut self.changelogs.sources) {
+            let Some(object) = self.catalog.get(id).filter(|_| recording.objects.contains(&id)) else { continue };
+            let columns = recorded_columns(object);
+            let schema = schema_of(&columns);
+            let deltas = deltas.iter().map(|delta| with_faults(delta, &schema)).collect::<Result<Vec<_>>>()?;
+            let delta = Delta::concat(&schema, &deltas)?;
+            for (key, value) in ChangelogCodec::new(&columns).encode(&delta, epoch, COORDINATOR, recording.time)? {
                 self.writes.put(Space::Changelog(id), &key, &value);
             }
         }
@@ -150,6 +192,24 @@ impl Coordinator {
         }
         Ok(trims)
     }
+}
+
+/// The columns that the changelog of an object has: the stored ones, and for a source the marks of values that could not be had.
+pub fn recorded_columns(object: &Object) -> Vec<Column> {
+    let mut columns = object.stored_columns();
+    if let ObjectKind::Source(_) = object.kind {
+        columns.push(Column { name: FAULTS_COLUMN.into(), ty: SqlType::Bytea, nullable: true });
+    }
+    columns
+}
+
+/// Rows of a source with a column of marks, whether they have one or not.
+fn with_faults(delta: &Delta, schema: &SchemaRef) -> Result<Delta> {
+    let mut columns = delta.batch().columns().to_vec();
+    if let Some(missing) = schema.fields().get(columns.len()) {
+        columns.push(new_null_array(missing.data_type(), delta.len()));
+    }
+    Ok(delta.with_batch(RecordBatch::try_new(schema.clone(), columns).map_err(arrow_error)?))
 }
 
 /// The last epoch of an object's changelog after `since` that is older than `limit`; `since` if there is none.

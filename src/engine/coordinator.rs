@@ -32,11 +32,14 @@ use crate::engine::changes::Changelogs;
 use crate::engine::changes::Followed;
 use crate::engine::changes::Target;
 use crate::engine::commit::Commit;
+use crate::engine::ddl::Executed;
 use crate::engine::ddl::Prepared;
 use crate::engine::epoch::EPOCH_ROWS_MAX;
 use crate::engine::epoch::InFlight;
 use crate::engine::epoch::Open;
 use crate::engine::errors;
+use crate::engine::filling::Behind;
+use crate::engine::filling::Waiting;
 use crate::engine::ingest::Inputs;
 use crate::engine::metrics::Metrics;
 use crate::engine::records;
@@ -72,8 +75,8 @@ pub enum Request {
     Ends { reply: oneshot::Sender<Result<Vec<(ObjectId, EndQuestion)>>> },
     /// Follow changes, from now on or after an epoch.
     Subscribe { target: Target, as_of: Option<Epoch>, reply: oneshot::Sender<Result<Followed>> },
-    /// A subscription to a query has ended.
-    Unsubscribe,
+    /// A client has left that subscribed to a query, or was waiting for a view.
+    Left,
     /// Commit what is open and end.
     Shutdown { reply: oneshot::Sender<Result<()>> },
 }
@@ -101,6 +104,8 @@ pub struct Limits {
     pub state_bytes: usize,
     /// Memory for what one epoch changes, in bytes.
     pub epoch_bytes: usize,
+    /// Rows that a view which is being filled takes in at once.
+    pub fill_rows: usize,
 }
 
 /// Somebody who waits for sources to come so far.
@@ -141,6 +146,8 @@ pub struct Coordinator {
     pub(super) flushes: Vec<Flush>,
     /// Who needs which changes.
     pub(super) changelogs: Changelogs,
+    /// Views that are being filled.
+    pub(super) behind: Behind,
     /// The views of subscriptions to queries.
     pub(super) transients: BTreeMap<ObjectId, Transient>,
     /// Source rows not yet fed, by source.
@@ -197,6 +204,7 @@ impl Coordinator {
             in_flight: None,
             flushes: Vec::new(),
             changelogs: Changelogs::new(Epoch(0)),
+            behind: Behind::new(limits.fill_rows),
             transients: BTreeMap::new(),
             pending: Vec::new(),
             pending_rows: 0,
@@ -215,6 +223,11 @@ impl Coordinator {
                 }
                 Turn::Request(request) => self.request(request),
                 Turn::Event(event) => self.event(event),
+                Turn::Replayed(event) => self.replay_event(event),
+                Turn::Filled(took) => {
+                    self.fill_step_done(took);
+                    Ok(())
+                }
                 Turn::Committed(outcome) => self.committed(outcome),
                 Turn::Idle => self.idle(),
             };
@@ -228,6 +241,9 @@ impl Coordinator {
     fn next(&self) -> Option<Turn> {
         let wait = match (&self.open, &self.in_flight) {
             _ if self.failed.is_some() => WAIT_MAX,
+            _ if self.can_fill() => Duration::ZERO,
+            // A step of a view that is being filled is still worked.
+            (Some(_), None) if self.keeps_filling() => WAIT_MAX,
             (Some(_), None) => Duration::ZERO,
             (Some(_), Some(_)) => WAIT_MAX,
             (None, None) if self.runtime.is_cold() => Duration::ZERO,
@@ -237,9 +253,14 @@ impl Coordinator {
         let never = crossbeam_channel::never();
         let full = self.open.as_ref().is_some_and(|open| open.rows >= EPOCH_ROWS_MAX);
         let events = if full || self.failed.is_some() { &never } else { &self.events };
+        // What is read once more comes after all else; an epoch under load has a share of it.
+        let idle = self.requests.is_empty() && self.events.is_empty();
+        let replays = if idle && self.has_room_to_fill() { &self.behind.replays.events } else { &never };
         select! {
             recv(self.requests) -> request => request.ok().map(Turn::Request),
             recv(events) -> event => Some(event.map_or(Turn::Idle, Turn::Event)),
+            recv(replays) -> event => Some(event.map_or(Turn::Idle, Turn::Replayed)),
+            recv(self.runtime.fill_steps()) -> took => Some(took.map_or(Turn::Idle, Turn::Filled)),
             recv(self.done) -> outcome => Some(Turn::Committed(outcome.unwrap_or(Ok(())))),
             default(wait) => Some(Turn::Idle),
         }
@@ -254,13 +275,18 @@ impl Coordinator {
             Request::Write { write, reply } => self.admit(Work::Write(write, Question::new(reply)))?,
             Request::Commit { changes, reply } => self.admit(Work::Commit(changes, Question::new(reply)))?,
             Request::Ddl { ddl, reply } => {
-                self.close()?;
-                self.settle()?;
-                let outcome = self.execute_ddl(*ddl);
-                if let Ok(DdlOutcome { tag, .. }) = &outcome {
-                    tracing::info!(epoch = self.epoch.0, tag, "the catalog has changed");
+                self.end_epochs()?;
+                match self.execute_ddl(*ddl) {
+                    Ok(Executed::Done(outcome)) => {
+                        tracing::info!(epoch = self.epoch.0, tag = outcome.tag, "the catalog has changed");
+                        drop(reply.send(Ok(outcome)));
+                    }
+                    Ok(Executed::Filling(view, outcome)) => {
+                        tracing::info!(epoch = self.epoch.0, view = view.0, "a view is being filled");
+                        self.wait_for_view(view, Waiting::Create { reply, outcome });
+                    }
+                    Err(error) => drop(reply.send(Err(error))),
                 }
-                let _ = reply.send(outcome);
             }
             Request::Flush { ends, reply } => match self.inputs.failure(ends.keys().copied()) {
                 Some(error) => drop(reply.send(Err(error))),
@@ -270,14 +296,11 @@ impl Coordinator {
                 }
             },
             Request::Ends { reply } => drop(reply.send(Ok(self.inputs.ends()))),
-            Request::Subscribe { target, as_of, reply } => {
-                let followed = match target {
-                    Target::Object(id) => self.follow(id, as_of),
-                    Target::Query(query) => self.follow_query(*query),
-                };
-                let _ = reply.send(followed);
-            }
-            Request::Unsubscribe => self.drop_transients()?,
+            Request::Subscribe { target, as_of, reply } => match target {
+                Target::Object(id) => drop(reply.send(self.follow(id, as_of))),
+                Target::Query(query) => self.follow_query(*query, reply)?,
+            },
+            Request::Left => self.drop_abandoned()?,
             Request::Shutdown { reply } => {
                 let _ = reply.send(Ok(()));
             }
@@ -334,7 +357,11 @@ impl Coordinator {
         if let ObjectKind::Table(_) = object.kind {
             // They can be read again, so the epoch need not be synced for them.
             let write = TableWrite::Upsert { table: object.id, rows: made.rows, deleted: made.deleted };
-            return self.resolve(&write)?.deltas.into_iter().try_for_each(|delta| self.feed(vec![delta]));
+            for (table, delta) in self.resolve(&write)?.deltas {
+                let delta = self.stamped(table, delta)?;
+                self.feed(vec![(table, delta)])?;
+            }
+            return Ok(());
         }
         let watermarks = vec![self.inputs.watermark(object.id); made.rows.num_rows()];
         let rows = made.stored(&object, watermarks)?;
@@ -370,6 +397,7 @@ impl Coordinator {
             let _ = flush.reply.send(Err(error.clone()));
         }
         self.metrics.stopped(&error);
+        self.refuse_waiting(&error);
         self.failed = Some(error);
     }
 
@@ -394,6 +422,8 @@ impl Coordinator {
 enum Turn {
     Request(Request),
     Event(SourceEvent),
+    Replayed(SourceEvent),
+    Filled(Duration),
     Committed(Result<()>),
     Idle,
 }
@@ -423,7 +453,7 @@ impl Request {
             Request::Flush { reply, .. } => drop(reply.send(Err(error))),
             Request::Ends { reply } => drop(reply.send(Err(error))),
             Request::Subscribe { reply, .. } => drop(reply.send(Err(error))),
-            Request::Unsubscribe => {}
+            Request::Left => {}
             Request::Shutdown { reply } => drop(reply.send(Ok(()))),
         }
     }

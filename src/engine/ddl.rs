@@ -13,22 +13,13 @@ use crate::catalog::Source;
 use crate::catalog::Storage;
 use crate::catalog::Table;
 use crate::catalog::View;
-use crate::connectors;
 use crate::connectors::Positions;
-use crate::connectors::SourceBatch;
-use crate::connectors::SourceEvent;
-use crate::connectors::SourceSpec;
-use crate::dataflow::build;
-use crate::dataflow::relation::RelationCodec;
-use crate::dataflow::runtime::STEP_ROWS;
-use crate::delta::Delta;
 use crate::engine::DdlOutcome;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::errors;
 use crate::engine::late;
 use crate::engine::records;
 use crate::engine::records::Progress;
-use crate::engine::rows::RowMaker;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -41,10 +32,6 @@ use crate::sql::bound::Ddl;
 use crate::sql::bound::Name;
 use crate::sql::bound::Query;
 use crate::sql::bound::ViewOptions;
-use crate::state::Space;
-
-/// Batches of a source read once more that may wait for the workers.
-const REPLAY_BATCHES_MAX: usize = 16;
 
 /// A bound DDL statement with what had to be asked of the outside world before its turn.
 #[derive(Clone, Debug)]
@@ -53,6 +40,14 @@ pub struct Prepared {
     pub ddl: Ddl,
     /// Where a new source starts.
     pub start: Positions,
+}
+
+/// What a statement came to.
+pub enum Executed {
+    /// It is done.
+    Done(DdlOutcome),
+    /// The view is there, and stands behind: the answer waits until it is filled.
+    Filling(ObjectId, DdlOutcome),
 }
 
 /// What every CREATE says of its object.
@@ -69,8 +64,8 @@ pub struct Head {
 
 impl Coordinator {
     /// Executes a catalog change; no epoch is open and no commit in flight. On an error nothing has changed.
-    pub(super) fn execute_ddl(&mut self, prepared: Prepared) -> Result<DdlOutcome> {
-        match prepared.ddl {
+    pub(super) fn execute_ddl(&mut self, prepared: Prepared) -> Result<Executed> {
+        let outcome = match prepared.ddl {
             Ddl::CreateTable {
                 name,
                 if_not_exists,
@@ -97,19 +92,20 @@ impl Coordinator {
             Ddl::CreateView { name, or_replace, if_not_exists, query, search_path, bound, sql } => {
                 let view = View { columns: bound.columns, query, search_path };
                 if or_replace && let Some(old) = self.catalog.find(&name.schema, &name.name).cloned() {
-                    return self.replace_view(&old, view, bound.reads, sql);
+                    return self.replace_view(&old, view, bound.reads, sql).map(Executed::Done);
                 }
                 let head = Head { name, if_not_exists, retain_history_ms: None, sql };
                 self.create("CREATE VIEW", head, bound.reads, ObjectKind::View(view))
             }
             Ddl::CreateMaterializedView { name, if_not_exists, query, bound, options, retain_history_ms, sql } => {
                 let head = Head { name, if_not_exists, retain_history_ms, sql };
-                self.create_materialized_view(head, query, bound, options)
+                return self.create_materialized_view(head, query, bound, options);
             }
             Ddl::Drop { objects, cascade, missing, tag } => self.drop_objects(&objects, cascade, &missing, tag),
             Ddl::CreateSchema { name, if_not_exists } => self.create_schema(name, if_not_exists),
             Ddl::DropSchema { names, cascade, missing } => self.drop_schemas(&names, cascade, &missing),
-        }
+        };
+        outcome.map(Executed::Done)
     }
 
     /// What to answer if the name is taken: an error, or a notice under IF NOT EXISTS.
@@ -175,9 +171,10 @@ impl Coordinator {
         self.counters.next_table = catalog.next_table;
         self.catalog = Arc::new(catalog);
         self.must_sync();
-        let kept =
-            changed.iter().filter_map(|id| self.catalog.get(*id)).filter(|object| object.retain_history_ms.is_some());
-        let kept = kept.map(|object| (object.id, object.retain_history_ms)).collect::<Vec<_>>();
+        // A view's begins when it is filled.
+        let tables = changed.iter().filter_map(|id| self.catalog.get(*id));
+        let tables = tables.filter(|object| matches!(object.kind, ObjectKind::Table(_)));
+        let kept = tables.filter_map(|object| Some((object.id, object.retain_history_ms?))).collect::<Vec<_>>();
         let epoch = self.epoch;
         kept.iter().for_each(|(id, _)| records::put_kept(&mut self.writes, *id, epoch));
         crate::fault::point("ddl.before_commit");
@@ -187,7 +184,7 @@ impl Coordinator {
         }
         crate::fault::point("ddl.after_commit");
         // What an object begins with is not part of its history.
-        kept.iter().for_each(|(id, retention_ms)| self.changelogs.needs.retain(*id, *retention_ms, epoch));
+        kept.iter().for_each(|(id, retention_ms)| self.changelogs.needs.retain(*id, Some(*retention_ms), epoch));
         Ok(())
     }
 
@@ -223,12 +220,13 @@ impl Coordinator {
         query: String,
         bound: Query,
         options: ViewOptions,
-    ) -> Result<DdlOutcome> {
+    ) -> Result<Executed> {
         const TAG: &str = "CREATE MATERIALIZED VIEW";
         if let Some(answer) = self.taken(TAG, &head.name, head.if_not_exists) {
-            return answer;
+            return answer.map(Executed::Done);
         }
         self.still_there(&bound.reads)?;
+        self.must_have_joined(&bound.reads)?;
         let mut catalog = (*self.catalog).clone();
         let id = catalog.next_object;
         let lowered = plan::lower(&bound, &options, id, &catalog, catalog.next_table)?;
@@ -239,127 +237,38 @@ impl Coordinator {
             storage: lowered.storage.clone(),
             plan: plan::stored::write(&lowered.plan),
         };
-        let mut object = self.object(id, head, bound.reads, ObjectKind::MaterializedView(view));
+        let object = self.object(id, head, bound.reads, ObjectKind::MaterializedView(view));
         let (errors, errors_plan) = errors::of_view(&object, ObjectId(id.0 + 1));
         let mut created = vec![id, errors.id];
         let late = lowered.late.map(|late| late::of_view(&object, ObjectId(id.0 + 2), late));
         let mut plans =
             vec![(id, Arc::new(lowered.plan), lowered.storage), (errors.id, Arc::new(errors_plan), Storage::Hashed)];
+        catalog.insert(object);
         catalog.insert(errors);
         if let Some((late, plan)) = late {
             plans.push((late.id, Arc::new(plan), Storage::Log));
             created.push(late.id);
             catalog.insert(late);
         }
-        let (inputs, unread) = self.install_and_fill(&plans)?;
-        let (own, shared) = (&plans[0].1, Arc::new(self.runtime.shareable(id, &plans[0].1)));
-        if let ObjectKind::MaterializedView(view) = &mut object.kind {
-            view.plan = plan::stored::write(&shared);
-        }
-        catalog.insert(object);
+        let complete = self.begin_filling(&plans)?;
         self.commit_catalog(catalog, &created)?;
-        self.share(id, own, &shared)?;
-        self.keep_unread(unread.into_iter())?;
-        for input in inputs {
+        for input in plans.iter().flat_map(|(_, plan, _)| inputs_of(plan)) {
             self.start_if_source(input)?;
         }
-        Ok(DdlOutcome { tag: TAG.to_string(), notices: Vec::new() })
-    }
-
-    /// Installs a view's plans and fills them. Returns what they read, and what of that could not be read.
-    pub(super) fn install_and_fill(
-        &mut self,
-        plans: &[(ObjectId, Arc<Plan>, Storage)],
-    ) -> Result<(BTreeSet<ObjectId>, Vec<SourceBatch>)> {
-        let inputs = plans.iter().flat_map(|(_, plan, _)| inputs_of(plan)).collect::<BTreeSet<_>>();
-        plans.iter().try_for_each(|(_, plan, _)| build::check(plan))?;
-        plans.iter().try_for_each(|(_, plan, _)| self.widen_readers(plan, &inputs))?;
-        for (id, plan, storage) in plans {
-            self.runtime.install(*id, plan.clone(), storage.clone(), true);
+        let outcome = DdlOutcome { tag: TAG.to_string(), notices: Vec::new() };
+        if complete {
+            return Ok(Executed::Done(outcome));
         }
-        let filled = self.open_epoch().and_then(|_| inputs.iter().map(|&input| self.fill(input)).collect());
-        let unread: Vec<Vec<SourceBatch>> =
-            filled.inspect_err(|_| plans.iter().rev().for_each(|(id, _, _)| self.runtime.remove(*id)))?;
-        Ok((inputs, unread.into_iter().flatten().collect()))
-    }
-
-    /// Lets a view that was filled with state of its own go on with that of others; what it needs no more is dropped.
-    pub(super) fn share(&mut self, view: ObjectId, own: &Plan, shared: &Arc<Plan>) -> Result<()> {
-        if **shared == *own {
-            return Ok(());
+        match self.start_replays(id) {
+            Ok(()) => Ok(Executed::Filling(id, outcome)),
+            Err(error) => self.give_up(id).and(Err(error)),
         }
-        self.runtime.share(view, shared);
-        self.drop_state(own.tables(), &[])
     }
 
     /// Drops the state tables that no plan uses, and everything of these objects.
     pub(super) fn drop_state(&self, mut tables: Vec<TableId>, objects: &[ObjectId]) -> Result<()> {
         tables.retain(|table| !self.runtime.uses(*table));
         self.store.drop_spaces(&tables, objects)
-    }
-
-    /// Feeds the committed content of an input to the view being filled. Values of a source that could not be read are
-    /// returned: they may be of columns that nobody had read.
-    fn fill(&mut self, input: ObjectId) -> Result<Vec<SourceBatch>> {
-        let object = self.catalog.get(input).expect("checked to be there").clone();
-        if let ObjectKind::Source(source) = &object.kind {
-            return if self.inputs.is_running(input) { self.replay(&object, &source.feed) } else { Ok(Vec::new()) };
-        }
-        let codec = RelationCodec::of(&object).expect("whatever is not a source is stored");
-        let mut scan = self.base()?.scan(Space::Relation(input), None, None);
-        while let Some(delta) = codec.read_chunk(&mut scan, STEP_ROWS)? {
-            self.runtime.step(vec![(input, delta)]);
-            self.check_memory()?;
-        }
-        Ok(Vec::new())
-    }
-
-    /// Keeps the errors of columns that nobody had read before. Nobody reads them again.
-    pub(super) fn keep_unread(&mut self, batches: impl Iterator<Item = SourceBatch>) -> Result<()> {
-        for batch in batches {
-            self.keep_batch_errors(&batch)?;
-            self.must_sync();
-        }
-        self.close()?;
-        self.settle()
-    }
-
-    /// Reads a source once more from its start, up to where its shared reader has come.
-    fn replay(&mut self, object: &Arc<Object>, feed: &Feed) -> Result<Vec<SourceBatch>> {
-        let until = self.inputs.positions(object.id);
-        let mut missing = until.clone();
-        missing.retain(|partition, end| feed.start.get(partition).copied().unwrap_or(0) < *end);
-        let maker = RowMaker::new(object, feed, &self.columns_read(object), &self.state)?;
-        let history = records::history(&self.store.snapshot(), object.id)?;
-        let columns = maker.carried();
-        let spec = SourceSpec { columns, until: Some(until), ..self.inputs.spec(object, feed) };
-        let (sender, events) = crossbeam_channel::bounded(REPLAY_BATCHES_MAX);
-        let connector = connectors::find(&feed.connector)?;
-        let _reader = connector.read(spec, feed.start.clone(), self.clock.clone(), sender)?;
-        let mut unread = Vec::new();
-        while !missing.is_empty() {
-            let event = events.recv().map_err(|_| Error::internal("a source's reader has died"))?;
-            let mut batch = match event {
-                SourceEvent::Batch(batch) => batch,
-                SourceEvent::Trouble { error, .. } | SourceEvent::Failed { error, .. } => return Err(error),
-            };
-            if batch.batch.num_rows() > 0 {
-                let mut made = maker.make(&batch)?;
-                batch.errors.append(&mut made.errors);
-                let watermarks = history.watermarks(&batch.partition, &batch.offsets);
-                let rows = made.stored(object, watermarks)?;
-                self.runtime.step(vec![(object.id, Delta::inserts(rows))]);
-            }
-            if missing.get(&batch.partition).is_some_and(|end| batch.next_offset >= *end) {
-                missing.remove(&batch.partition);
-            }
-            batch.errors.retain(|error| error.column.is_some());
-            if !batch.errors.is_empty() {
-                batch.batch = batch.batch.slice(0, 0);
-                unread.push(batch);
-            }
-        }
-        Ok(unread)
     }
 
     /// Starts the shared reader of a source that a view reads, unless it runs.
@@ -373,7 +282,7 @@ impl Coordinator {
     }
 
     /// The declared columns of a source that any plan reads; a stored one keeps all.
-    fn columns_read(&self, source: &Object) -> BTreeSet<usize> {
+    pub(super) fn columns_read(&self, source: &Object) -> BTreeSet<usize> {
         if let ObjectKind::Table(_) = source.kind {
             return (0..source.columns().len()).collect();
         }
@@ -383,7 +292,7 @@ impl Coordinator {
     }
 
     /// Readers decode what is read. Those of sources of which a new plan reads more go on from where they are with more.
-    fn widen_readers(&mut self, plan: &Plan, inputs: &BTreeSet<ObjectId>) -> Result<()> {
+    pub(super) fn widen_readers(&mut self, plan: &Plan, inputs: &BTreeSet<ObjectId>) -> Result<()> {
         let mut widened = Vec::new();
         for object in inputs.iter().filter_map(|id| self.catalog.get(*id)) {
             let read = plan.nodes.iter().flat_map(|node| node.op.columns_of(object.id)).copied();
@@ -437,6 +346,9 @@ impl Coordinator {
             self.inputs.forget(*id);
             records::delete_history(&mut self.writes, &self.store.snapshot(), *id)?;
             self.changelogs.needs.forget(*id);
+            if let Some(filling) = self.behind.remove(*id) {
+                filling.waiting.refuse(dropped_meanwhile(&object));
+            }
         }
         let transients = self.take_transients_over(&doomed);
         self.stop_unread(&catalog)?;
@@ -497,6 +409,10 @@ impl Coordinator {
             .detail(detail.collect::<Vec<_>>().join("\n"))
             .hint("Use DROP ... CASCADE to drop the dependent objects too.")
     }
+}
+
+fn dropped_meanwhile(view: &Object) -> Error {
+    Error::cancelled(format!("materialized view \"{}\" was dropped while it was being filled", view.name))
 }
 
 /// Whether an object is part of another: it comes and goes with it.

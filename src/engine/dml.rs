@@ -65,10 +65,7 @@ impl Coordinator {
         self.open()?.sync = true;
         self.check_memory()?;
         for (table, delta) in resolved.deltas {
-            let delta = match self.shapes.get(&table) {
-                Some(shape) => delta.with_batch(shape.stamped(delta.batch(), self.inputs.watermark(table))?),
-                None => delta,
-            };
+            let delta = self.stamped(table, delta)?;
             self.observe(table, &delta)?;
             for from in (0..delta.len()).step_by(STEP_ROWS) {
                 let length = STEP_ROWS.min(delta.len() - from);
@@ -77,6 +74,14 @@ impl Coordinator {
             }
         }
         Ok(())
+    }
+
+    /// The changes of a table, each with the watermark of the epoch before.
+    pub(super) fn stamped(&self, table: ObjectId, delta: Delta) -> Result<Delta> {
+        match self.shapes.get(&table) {
+            Some(shape) => Ok(delta.with_batch(shape.stamped(delta.batch(), self.inputs.watermark(table))?)),
+            None => Ok(delta),
+        }
     }
 
     /// Moves the watermark of a table by the rows written to it.

@@ -17,6 +17,7 @@ use crate::engine::commit::Commit;
 use crate::engine::commit::Waiter;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::coordinator::Work;
+use crate::engine::filling::Filling;
 use crate::engine::ingest::Moved;
 use crate::engine::query;
 use crate::engine::records;
@@ -28,8 +29,8 @@ use crate::state::Sealed;
 use crate::state::StateReader;
 use crate::time::Micros;
 
-/// An epoch under load is closed at this age.
-const EPOCH_AGE_MAX: Duration = Duration::from_millis(200);
+/// An epoch under load, or in which views are filled, is closed at this age.
+pub(super) const EPOCH_AGE_MAX: Duration = Duration::from_millis(200);
 /// An epoch that somebody waits for is closed at this age.
 const WAITED_AGE_MAX: Duration = Duration::from_millis(5);
 /// An epoch is closed at this many rows, even if it must wait for the commit before.
@@ -49,8 +50,14 @@ pub(super) struct Open {
     pub(super) rows: usize,
     /// Rows that came into each table and source.
     pub(super) taken: BTreeMap<ObjectId, u64>,
+    /// Those among them that views which stand behind have taken in, besides changes.
+    pub(super) filled: usize,
+    /// Whether views that stand behind took part in it.
+    pub(super) fills: bool,
     /// The writes it took in.
     pub(super) work: Vec<Work>,
+    /// Views that have joined the others with it.
+    pub(super) joined: Vec<(ObjectId, Filling)>,
     /// Whether it must be synced: it holds more than what sources can bring again.
     pub(super) sync: bool,
 }
@@ -68,6 +75,7 @@ impl Coordinator {
     pub(super) fn feed_pending(&mut self) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_rows = 0;
+        pending.iter().for_each(|(source, delta)| self.changelogs.note(*source, delta));
         self.feed(pending)
     }
 
@@ -104,9 +112,13 @@ impl Coordinator {
                 time: self.counters.time,
                 rows: 0,
                 taken: BTreeMap::new(),
+                filled: 0,
+                fills: false,
                 work: Vec::new(),
+                joined: Vec::new(),
                 sync: false,
             });
+            self.join_complete()?;
         }
         Ok(self.open.as_mut().expect("just opened"))
     }
@@ -127,10 +139,11 @@ impl Coordinator {
     pub(super) fn close_if_due(&mut self) -> Result<()> {
         let Some(open) = &self.open else { return Ok(()) };
         let age = self.clock.instant() - open.begun;
-        let waiting = !self.requests.is_empty() || !self.events.is_empty();
+        let waiting = !self.requests.is_empty() || !self.events.is_empty() || !self.behind.replays.events.is_empty();
         let due = match self.in_flight {
             Some(_) => open.rows >= EPOCH_ROWS_MAX || self.is_full(),
-            None if !waiting || self.is_full() => true,
+            None if self.is_full() => true,
+            None if !waiting => !self.keeps_filling(),
             None => age >= if open.work.is_empty() { EPOCH_AGE_MAX } else { WAITED_AGE_MAX },
         };
         if due { self.close() } else { Ok(()) }
@@ -139,10 +152,10 @@ impl Coordinator {
     /// Whether the running epoch has used half of the memory that one may take: sources end it then. Only writes of
     /// sessions, which go into one epoch whole, use more.
     pub(super) fn is_full(&self) -> bool {
-        self.epoch_bytes() > self.limits.epoch_bytes / 2
+        self.epoch_bytes() + self.runtime.fill_growth_bytes() > self.limits.epoch_bytes / 2
     }
 
-    /// What the running epoch has taken of memory so far.
+    /// What the running epoch has taken of memory so far, without what fills views.
     fn epoch_bytes(&self) -> usize {
         self.runtime.growth_bytes() + self.changes.memory_bytes()
     }
@@ -158,19 +171,23 @@ impl Coordinator {
     /// Ends the running epoch: the last pass, everything sealed, handed to the committer.
     pub(super) fn close(&mut self) -> Result<()> {
         self.feed_pending()?;
+        self.fill_share()?;
         if self.open.is_none() {
             return Ok(());
         }
         crate::fault::point("epoch.before_seal");
-        let moved = self.inputs.end_epoch(self.epoch);
         let time = self.open.as_ref().map_or(self.counters.time, |open| open.time);
         let recording = self.recording(time);
-        let shares = self.runtime.finish(&self.inputs.own_watermarks(), recording.clone())?;
+        self.record_tables(self.epoch, &recording)?;
+        self.record_sources(self.epoch, &recording)?;
+        let moved = self.inputs.end_epoch(self.epoch);
+        let shares = self.runtime.finish(&self.inputs.own_watermarks(), recording)?;
+        self.fill_steps_done();
         if self.open.as_ref().is_some_and(|open| !open.work.is_empty()) {
             self.check_memory()?;
         }
         let base = self.base()?;
-        self.record_tables(self.epoch, &recording)?;
+        let sharing = self.record_joined()?;
         let trims = self.trim_changelogs(self.epoch, &base, time)?;
         let mut positions = Vec::new();
         for (id, Moved { progress, moment }) in moved {
@@ -191,17 +208,22 @@ impl Coordinator {
         let sealed = Arc::new(Sealed::new(self.epoch, parts));
         self.settle()?;
         let Some(open) = self.open.take() else { return Ok(()) };
+        if open.fills {
+            self.not_lost();
+        }
+        let changes = open.taken.values().sum();
         self.metrics.took_in(open.taken, &self.catalog);
         let facts = EpochFacts {
             epoch: open.epoch.0,
             time: open.time,
-            changes: open.rows as u64,
+            changes,
             bytes: sealed.bytes() as u64,
             work: self.clock.instant() - open.begun,
             commit: Duration::ZERO,
         };
         let waiter = |work: Work| -> Waiter { Box::new(move |outcome| work.tell(outcome)) };
         let mut waiters = open.work.into_iter().map(waiter).collect();
+        self.answers(open.joined, open.epoch, &mut waiters);
         self.flushes_reached(&mut waiters);
         let commit = Commit {
             epoch: open.epoch,
@@ -214,7 +236,8 @@ impl Coordinator {
             waiters,
         };
         self.in_flight = Some(InFlight { sealed, positions });
-        self.commits.send(commit).map_err(|_| Error::internal("the committer has died"))
+        self.commits.send(commit).map_err(|_| Error::internal("the committer has died"))?;
+        self.share_joined(sharing)
     }
 
     /// Moves those whose flush the closing epoch fulfils to its waiters.
@@ -244,6 +267,7 @@ impl Coordinator {
             watermarks: self.watermarks(),
             offsets: self.inputs.offsets(),
             ends: self.inputs.ends_seen(),
+            jobs: self.jobs(),
             troubles: self.inputs.troubles().map(|(id, error)| (id, error.to_string())).collect(),
             live: Some(self.metrics.clone()),
             ..SystemContext::default()
@@ -283,9 +307,11 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Nothing was waiting: an idle partition may let a watermark move, and state that was stored comes into memory.
+    /// Nothing was waiting: views are filled, an idle partition may let a watermark move, and state that was stored comes into
+    /// memory.
     pub(super) fn idle(&mut self) -> Result<()> {
         self.feed_pending()?;
+        self.fill_idle()?;
         if self.open.is_none() && self.failed.is_none() {
             // The watermark moves at the end of an epoch, which closes what it reaches.
             let due = self.inputs.next_idle() == Some(Duration::ZERO);

@@ -2,12 +2,15 @@
 //!
 //! [`coordinator`] is the thread that makes epochs, [`commit`] the one that writes them. [`mod@write`] resolves DML before the
 //! dataflow, [`table`] is what it works on; [`query`] answers reads; [`transaction`] holds what a client has not committed.
-//! [`metrics`] is what is counted. [`subscription`] follows the changes of a table or view, which are kept for those whom [`needs`] knows.
+//! [`metrics`] is what is counted. [`subscription`] follows the changes of a table or view, which are kept for those whom [`needs`]
+//! knows. New views stand [`behind`] until they are filled.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use arrow::array::RecordBatch;
@@ -46,6 +49,7 @@ use crate::time::Clock;
 use crate::time::Micros;
 use crate::types::Column;
 
+pub mod behind;
 pub mod changes;
 pub mod commit;
 pub mod coordinator;
@@ -53,8 +57,10 @@ pub mod ddl;
 pub mod dml;
 pub mod epoch;
 pub mod errors;
+pub mod filling;
 pub mod history;
 pub mod ingest;
+pub mod joining;
 pub mod late;
 mod lookup;
 pub mod metrics;
@@ -62,6 +68,7 @@ pub mod needs;
 pub mod query;
 pub mod records;
 pub mod recover;
+mod replay;
 pub mod rows;
 mod schemas;
 pub mod statement;
@@ -89,6 +96,8 @@ pub struct EngineOptions {
     pub workers: usize,
     /// The memory that caches, state and the store may take together, in bytes.
     pub memory_limit_bytes: usize,
+    /// Rows that a view which is being filled takes in at once.
+    pub fill_rows: usize,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// What connectors may touch.
@@ -121,6 +130,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     /// What connectors may touch.
     environment: Arc<Environment>,
+    /// Whether the server goes down: what clients were waiting for goes on at the next start.
+    ending: Arc<AtomicBool>,
     /// The threads of the coordinator and the committer, until they were waited for.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -173,6 +184,33 @@ pub struct Rows {
     pub lacking: Vec<String>,
 }
 
+/// Tells the coordinator that a client has left, when it is dropped before the client got what it waited for.
+struct Left {
+    requests: Option<Sender<Request>>,
+    ending: Arc<AtomicBool>,
+}
+
+impl Left {
+    fn new(shared: &Shared) -> Left {
+        Left { requests: Some(shared.requests.clone()), ending: shared.ending.clone() }
+    }
+
+    /// The client has got its answer.
+    fn stayed(&mut self) {
+        self.requests = None;
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let requests = self.requests.as_ref().filter(|_| !self.ending.load(Ordering::Relaxed));
+        if let Some(requests) = requests {
+            // Without a coordinator nobody is left to drop a view.
+            let _ = requests.send(Request::Left);
+        }
+    }
+}
+
 impl Engine {
     /// Opens the database in its directory, creating or recovering it.
     pub fn open(options: EngineOptions) -> Result<Engine> {
@@ -209,7 +247,11 @@ impl Engine {
             | Ddl::DropSchema { .. } => Positions::new(),
         };
         let ddl = Box::new(Prepared { ddl, start });
-        self.ask(|reply| Request::Ddl { ddl, reply }).await
+        // If the client does not wait until the end, a view that is being filled goes with it.
+        let mut left = Left::new(&self.shared);
+        let outcome = self.ask(|reply| Request::Ddl { ddl, reply }).await;
+        left.stayed();
+        outcome
     }
 
     /// Asks a new source's other side where it starts.
@@ -294,6 +336,11 @@ impl Engine {
             }
             _ => Err(Error::undefined_table("the materialized view does not exist any more")),
         }
+    }
+
+    /// The server will go down: clients that leave from now on do so because of that.
+    pub fn prepare_shutdown(&self) {
+        self.shared.ending.store(true, Ordering::Relaxed);
     }
 
     /// Stops cleanly: the running epoch is committed, waiting writes are answered.

@@ -110,6 +110,11 @@ impl Needs {
         self.kept.remove(&object);
     }
 
+    /// Whether somebody may need an object's changes.
+    pub fn is_needed(&self, object: ObjectId) -> bool {
+        self.kept.contains_key(&object)
+    }
+
     /// The objects whose changes are to be recorded.
     pub fn objects(&mut self) -> BTreeSet<ObjectId> {
         for kept in self.kept.values_mut() {

@@ -48,6 +48,7 @@ use crate::delta::Delta;
 use crate::engine::Published;
 use crate::engine::Rows;
 use crate::engine::errors;
+use crate::engine::joining::still_behind;
 use crate::engine::lookup;
 use crate::engine::table::Base;
 use crate::engine::table::Changes;
@@ -237,6 +238,9 @@ impl Relation {
             Error::unsupported(format!("cannot read {} \"{}\" directly", object.noun(), object.name))
                 .hint("Create a materialized view over it and read that.")
         };
+        if let Some(job) = view.published.system.jobs.iter().find(|job| job.objects.contains(&object.id)) {
+            return Err(still_behind(&object.name, Some(job)));
+        }
         let codec = RelationCodec::of(object).ok_or_else(refused)?;
         Ok(Relation { codec, object: object.id, schema, view })
     }

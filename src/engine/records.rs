@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::catalog::Catalog;
 use crate::catalog::Object;
+use crate::engine::behind::Filled;
 use crate::engine::history::History;
 use crate::engine::history::Moment;
 use crate::error::Error;
@@ -75,6 +76,7 @@ pub fn put_object(writes: &mut Writes, object: &Object) -> Result<()> {
 pub fn delete_object(writes: &mut Writes, id: ObjectId) {
     writes.delete(Space::Catalog, &id.0.to_be_bytes());
     writes.delete(Space::Progress, &id.0.to_be_bytes());
+    delete_filled(writes, id);
 }
 
 /// Sets the schemas that users created.
@@ -109,7 +111,8 @@ pub fn put_moment(writes: &mut Writes, id: ObjectId, epoch: Epoch, moment: &Mome
 /// Calls `each` with the key and the moment of each move of a source's watermark, in order.
 fn moments(snapshot: &Snapshot, id: ObjectId, mut each: impl FnMut(&[u8], Moment)) -> Result<()> {
     let from = [&id.0.to_be_bytes()[..], &[0]].concat();
-    let to = (id.0 + 1).to_be_bytes();
+    // Epochs, of eight bytes, begin with a zero.
+    let to = [&id.0.to_be_bytes()[..], &[1]].concat();
     let mut scan = snapshot.scan(Space::Progress, Some(&from), Some(&to));
     while let Some((key, value)) = scan.next_entry()? {
         each(key, decode(value, "a moment of a source")?);
@@ -127,6 +130,28 @@ pub fn history(snapshot: &Snapshot, id: ObjectId) -> Result<History> {
 /// Takes a source's history out.
 pub fn delete_history(writes: &mut Writes, snapshot: &Snapshot, id: ObjectId) -> Result<()> {
     moments(snapshot, id, |key, _| writes.delete(Space::Progress, key))
+}
+
+/// The key of how far a view that stands behind has come.
+fn filled_key(view: ObjectId) -> Vec<u8> {
+    [&view.0.to_be_bytes()[..], b"f"].concat()
+}
+
+/// Sets how far a view that stands behind has come.
+pub fn put_filled(writes: &mut Writes, view: ObjectId, filled: &Filled) -> Result<()> {
+    writes.put(Space::Progress, &filled_key(view), &encode(filled)?);
+    Ok(())
+}
+
+/// Takes out how far a view had come: it does not stand behind any more.
+pub fn delete_filled(writes: &mut Writes, view: ObjectId) {
+    writes.delete(Space::Progress, &filled_key(view));
+}
+
+/// How far a view that stands behind has come; `None` for one that does not.
+pub fn filled(snapshot: &Snapshot, view: ObjectId) -> Result<Option<Filled>> {
+    let value = snapshot.get(Space::Progress, &filled_key(view))?;
+    value.map(|value| decode(&value, "how far a view has come")).transpose()
 }
 
 /// The key of the last hidden row id given out; shorter than any object's key.

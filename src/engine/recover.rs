@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::catalog::ObjectKind;
 use crate::dataflow::changelog;
 use crate::dataflow::runtime::Runtime;
+use crate::dataflow::runtime::Start;
 use crate::engine::Engine;
 use crate::engine::EngineOptions;
 use crate::engine::Published;
@@ -71,8 +72,12 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
     let (event, events) = bounded(EVENTS_MAX);
     let (commit, commits) = bounded(1);
     let (told, done) = bounded(1);
-    let limits =
-        Limits { workers: options.workers, state_bytes: memory / 4, epoch_bytes: (memory / 4).max(EPOCH_BYTES_MIN) };
+    let limits = Limits {
+        workers: options.workers,
+        state_bytes: memory / 4,
+        epoch_bytes: (memory / 4).max(EPOCH_BYTES_MIN),
+        fill_rows: options.fill_rows.max(1),
+    };
     let epoch = store.committed_epoch()?.unwrap_or(Epoch(0));
     let environment = Arc::new(options.environment);
     let metrics = Arc::new(Metrics::new(store.clone(), options.clock.clone()));
@@ -102,6 +107,7 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
         row_ids,
         clock: options.clock,
         environment,
+        ending: Arc::default(),
         threads: parking_lot::Mutex::new(vec![thread, committing]),
     };
     Ok(Engine { shared: Arc::new(shared) })
@@ -130,7 +136,7 @@ impl Coordinator {
         if before.first_epoch > self.counters.first_epoch {
             (self.counters.first_epoch, self.counters.runs) = (before.first_epoch, before.runs);
         }
-        let mut read = BTreeSet::new();
+        let (mut read, mut behind) = (BTreeSet::new(), BTreeSet::new());
         for object in self.catalog.clone().objects() {
             self.adopt(object.id, progress.remove(&object.id))?;
             if let ObjectKind::Table(_) = &object.kind {
@@ -139,13 +145,25 @@ impl Coordinator {
             if let ObjectKind::MaterializedView(view) = &object.kind {
                 let plan = Arc::new(plan::stored::read(&view.plan)?);
                 read.extend(inputs_of(&plan));
-                self.runtime.install(object.id, plan, view.storage.clone(), false);
+                if let Some(filled) = records::filled(&snapshot, object.id)? {
+                    behind.extend(&filled.views);
+                    self.stand_behind(object.id, filled, plan.clone());
+                }
+                let start = if behind.contains(&object.id) { Start::Behind } else { Start::Joined };
+                self.runtime.install(object.id, plan, view.storage.clone(), start);
             }
         }
         self.runtime.recover(&self.inputs.own_watermarks());
         for id in read {
             if let Err(error) = self.start_if_source(id) {
                 self.inputs.trouble(id, error, false);
+            }
+        }
+        for view in behind {
+            if let Err(error) = self.start_replays(view)
+                && let Some(filling) = self.behind.get_mut(view)
+            {
+                filling.trouble = Some(error);
             }
         }
         Ok(())
@@ -163,11 +181,18 @@ impl Coordinator {
         if self.lost > LOST_MAX {
             return self.stop(error);
         }
+        let suspects = self.suspects();
         let work = self.return_to_commit();
+        self.behind.paused = true;
         for work in work {
             if let Err(error) = self.admit(work).and_then(|()| self.close()) {
                 self.return_to_commit().into_iter().for_each(|work| work.tell(Err(error.clone())));
             }
+        }
+        let halted = self.halt(suspects, &error);
+        self.behind.paused = false;
+        if let Err(error) = halted {
+            self.stop(error);
         }
     }
 
@@ -177,7 +202,8 @@ impl Coordinator {
         if self.failed.is_some() || self.settle().is_err() {
             return Vec::new();
         }
-        let work = self.open.take().map(|open| open.work).unwrap_or_default();
+        let (work, joined) = self.open.take().map(|open| (open.work, open.joined)).unwrap_or_default();
+        let behind = self.behind.take().into_iter().chain(joined).collect::<Vec<_>>();
         self.pending.clear();
         self.pending_rows = 0;
         self.writes = Writes::default();
@@ -186,6 +212,9 @@ impl Coordinator {
         self.watermarks.clear();
         self.inputs.clear();
         self.drop_waiting_events();
+        if let Ok(Some(committed)) = self.store.committed_epoch() {
+            self.changelogs.return_to(committed);
+        }
         // The lost epoch's number was never committed.
         begin_run(&mut self.counters, self.changelogs.sealed, self.epoch.next());
         let started = Runtime::start(self.limits.workers, self.limits.state_bytes, self.metrics.meters.clone());
@@ -195,7 +224,10 @@ impl Coordinator {
         });
         self.lose_transients();
         match loaded {
-            Ok(()) => work,
+            Ok(()) => {
+                self.wait_again(behind);
+                work
+            }
             Err(error) => {
                 work.into_iter().for_each(|work| work.tell(Err(error.clone())));
                 self.stop(error);
@@ -229,12 +261,14 @@ fn take_out_the_dead(coordinator: &mut Coordinator, snapshot: &Snapshot) -> Resu
             let used = plan::stored::read(&view.plan)?.tables();
             tables.retain(|table| !used.contains(table));
         }
-        if let Some((retention_ms, since)) = changes::kept_since(snapshot, object)? {
+        if !coordinator.behind.has(object.id)
+            && let Some((retention_ms, since)) = changes::kept_since(snapshot, object)?
+        {
             coordinator.changelogs.needs.retain(object.id, Some(retention_ms), since);
             store.drop_changes(object.id, &changelog::key_of(Epoch(0)), since)?;
         }
     }
-    for object in alive.iter().filter(|object| object.retain_history_ms.is_none()) {
+    for object in alive.iter().filter(|object| !coordinator.changelogs.needs.is_needed(object.id)) {
         store.drop_changes(object.id, records::KEPT, coordinator.changelogs.sealed)?;
     }
     store.drop_spaces(&tables.into_iter().collect::<Vec<_>>(), &dead)

@@ -11,7 +11,6 @@ use arrow::array::TimestampMicrosecondArray;
 use arrow::array::new_null_array;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use crossbeam_channel::Sender;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream::try_unfold;
@@ -25,6 +24,7 @@ use crate::delta::Delta;
 use crate::delta::arrow_error;
 use crate::delta::consolidate;
 use crate::engine::Engine;
+use crate::engine::Left;
 use crate::engine::Published;
 use crate::engine::Rows;
 use crate::engine::changes::Followed;
@@ -56,9 +56,9 @@ impl Engine {
             SubscribeTarget::Query(query) => Target::Query(query.clone()),
         };
         // Dropped last, whatever becomes of this: by then the cursor is gone.
-        let leave = match &target {
+        let left = match &target {
             Target::Object(_) => None,
-            Target::Query(_) => Some(Leave(self.shared.requests.clone())),
+            Target::Query(_) => Some(Left::new(&self.shared)),
         };
         let as_of = subscribe.as_of;
         let followed = self.ask(|reply| Request::Subscribe { target, as_of, reply }).await?;
@@ -66,7 +66,7 @@ impl Engine {
         let start = published.wait_for(|published| published.epoch >= followed.from).await.map_err(|_| gone())?.clone();
         let reads = BTreeSet::from([followed.object.id]).union(&followed.object.depends_on).copied().collect();
         let lacking = errors::found(&start, &reads)?;
-        let reader = Reader::new(subscribe, followed, published, &start, leave)?;
+        let reader = Reader::new(subscribe, followed, published, &start, left)?;
         let schema = reader.schema.clone();
         let stream = try_unfold(reader, |mut reader| async move {
             let batch = reader.next().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
@@ -74,16 +74,6 @@ impl Engine {
         });
         let stream = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), stream));
         Ok(Rows { schema, stream, lacking })
-    }
-}
-
-/// Tells the coordinator that a subscription to a query has ended.
-struct Leave(Sender<Request>);
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        // Without a coordinator nobody is left to drop the view; the next start will.
-        let _ = self.0.send(Request::Unsubscribe);
     }
 }
 
@@ -107,7 +97,7 @@ struct Reader {
     /// The last epoch whose end was told.
     told: Option<Epoch>,
     published: watch::Receiver<Arc<Published>>,
-    _leave: Option<Leave>,
+    _left: Option<Left>,
 }
 
 impl Reader {
@@ -116,7 +106,7 @@ impl Reader {
         followed: Followed,
         published: watch::Receiver<Arc<Published>>,
         start: &Published,
-        leave: Option<Leave>,
+        left: Option<Left>,
     ) -> Result<Reader> {
         let object: &Object = &followed.object;
         let snapshot = subscribe.snapshot.then(|| {
@@ -137,7 +127,7 @@ impl Reader {
             told: None,
             published,
             followed,
-            _leave: leave,
+            _left: left,
         })
     }
 

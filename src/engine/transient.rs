@@ -5,13 +5,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Weak;
 
+use tokio::sync::oneshot;
+
 use crate::catalog::MaterializedView;
+use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::engine::changes::Followed;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::ddl::Head;
+use crate::engine::ddl::inputs_of;
+use crate::engine::filling::Waiting;
 use crate::engine::needs::Cursor;
+use crate::error::Error;
 use crate::error::Result;
+use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::ids::TableId;
 use crate::plan;
@@ -24,20 +31,37 @@ const NAME: &str = "(query)";
 
 /// A view that only a subscription knows.
 pub struct Transient {
-    /// What it reads.
-    reads: BTreeSet<ObjectId>,
+    /// What the subscriber sees of it.
+    object: Arc<Object>,
     /// The state that its operators use.
     tables: Vec<TableId>,
-    /// Its only reader's.
-    cursor: Weak<Cursor>,
+    /// Its only reader's; `None` while it is being filled.
+    cursor: Option<Weak<Cursor>>,
+}
+
+impl Transient {
+    /// Whether its reader has gone.
+    fn is_left(&self) -> bool {
+        self.cursor.as_ref().is_some_and(|cursor| cursor.strong_count() == 0)
+    }
 }
 
 impl Coordinator {
-    /// Installs a view of a query for one reader, who follows it from the epoch in which it was filled.
-    pub(super) fn follow_query(&mut self, bound: Query) -> Result<Followed> {
-        self.close()?;
-        self.settle()?;
+    /// Installs a view of a query for one reader, who follows it from the epoch in which it joins the others.
+    pub(super) fn follow_query(&mut self, bound: Query, reply: oneshot::Sender<Result<Followed>>) -> Result<()> {
+        self.end_epochs()?;
+        match self.install_transient(bound) {
+            Ok((id, true)) => drop(reply.send(self.follow_transient(id, self.changelogs.sealed))),
+            Ok((id, false)) => self.wait_for_view(id, Waiting::Subscribe(reply)),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+        Ok(())
+    }
+
+    /// The new view, and whether it is filled.
+    fn install_transient(&mut self, bound: Query) -> Result<(ObjectId, bool)> {
         self.still_there(&bound.reads)?;
+        self.must_have_joined(&bound.reads)?;
         let mut catalog = (*self.catalog).clone();
         let id = catalog.next_object;
         let lowered = plan::lower(&bound, &ViewOptions::default(), id, &catalog, catalog.next_table)?;
@@ -51,30 +75,50 @@ impl Coordinator {
         };
         let name = Name { schema: String::new(), name: NAME.to_string() };
         let head = Head { name, if_not_exists: false, retain_history_ms: None, sql: String::new() };
-        let object = self.object(id, head, bound.reads.clone(), ObjectKind::MaterializedView(view));
+        let object = Arc::new(self.object(id, head, bound.reads, ObjectKind::MaterializedView(view)));
         let own = Arc::new(lowered.plan);
-        let (inputs, unread) = self.install_and_fill(&[(id, own.clone(), lowered.storage)])?;
-        let shared = Arc::new(self.runtime.shareable(id, &own));
-        let tables = shared.tables();
+        let inputs = inputs_of(&own);
+        let complete = self.begin_filling(&[(id, own.clone(), lowered.storage)])?;
+        self.transients.insert(id, Transient { object, tables: own.tables(), cursor: None });
         self.commit_catalog(catalog, &[])?;
-        self.share(id, &own, &shared)?;
-        self.keep_unread(unread.into_iter())?;
         inputs.into_iter().try_for_each(|input| self.start_if_source(input))?;
-        let from = self.changelogs.sealed;
-        let cursor = self.changelogs.needs.follow(id, from);
-        let transient = Transient { reads: bound.reads.clone(), tables, cursor: Arc::downgrade(&cursor) };
-        self.transients.insert(id, transient);
-        Ok(Followed { object: Arc::new(object), lives_by: bound.reads, cursor, from })
+        match self.start_replays(id) {
+            Ok(()) => Ok((id, complete)),
+            Err(error) => self.give_up(id).and(Err(error)),
+        }
+    }
+
+    /// A view uses these state tables from now on.
+    pub(super) fn retable_transient(&mut self, id: ObjectId, tables: Vec<TableId>) {
+        if let Some(transient) = self.transients.get_mut(&id) {
+            transient.tables = tables;
+        }
+    }
+
+    /// Takes in the reader of a view that was filled with this epoch.
+    pub(super) fn follow_transient(&mut self, id: ObjectId, epoch: Epoch) -> Result<Followed> {
+        let gone = || Error::internal("a query is followed that nobody installed");
+        let transient = self.transients.get_mut(&id).ok_or_else(gone)?;
+        let cursor = self.changelogs.needs.follow(id, epoch);
+        transient.cursor = Some(Arc::downgrade(&cursor));
+        let object = transient.object.clone();
+        Ok(Followed { lives_by: object.depends_on.clone(), object, cursor, from: epoch })
     }
 
     /// Drops the views that nobody follows any more.
     pub(super) fn drop_transients(&mut self) -> Result<()> {
-        if self.transients.values().all(|transient| transient.cursor.strong_count() > 0) {
+        let left = self.transients.iter().filter(|(_, transient)| transient.is_left()).map(|(id, _)| *id);
+        self.drop_transients_of(&left.collect())
+    }
+
+    /// Drops these views.
+    pub(super) fn drop_transients_of(&mut self, ids: &BTreeSet<ObjectId>) -> Result<()> {
+        if ids.is_empty() {
             return Ok(());
         }
         self.close()?;
         self.settle()?;
-        let gone = self.take_transients(|transient| transient.cursor.strong_count() == 0);
+        let gone = self.take_transients(|id, _| ids.contains(&id));
         self.stop_unread(&self.catalog.clone())?;
         self.drop_transient_spaces(&gone)
     }
@@ -84,7 +128,7 @@ impl Coordinator {
         let lost = std::mem::take(&mut self.transients).into_iter().collect::<Vec<_>>();
         for (id, transient) in &lost {
             self.changelogs.needs.forget(*id);
-            if let Some(cursor) = transient.cursor.upgrade() {
+            if let Some(cursor) = transient.cursor.as_ref().and_then(Weak::upgrade) {
                 cursor.lose();
             }
         }
@@ -95,14 +139,17 @@ impl Coordinator {
 
     /// Stops the views that read any of these.
     pub(super) fn take_transients_over(&mut self, doomed: &BTreeSet<ObjectId>) -> Vec<(ObjectId, Transient)> {
-        self.take_transients(|transient| !transient.reads.is_disjoint(doomed))
+        self.take_transients(|_, transient| !transient.object.depends_on.is_disjoint(doomed))
     }
 
-    fn take_transients(&mut self, mut which: impl FnMut(&Transient) -> bool) -> Vec<(ObjectId, Transient)> {
-        let taken = self.transients.extract_if(.., |_, transient| which(transient)).collect::<Vec<_>>();
+    fn take_transients(&mut self, which: impl Fn(ObjectId, &Transient) -> bool) -> Vec<(ObjectId, Transient)> {
+        let taken = self.transients.extract_if(.., |id, transient| which(*id, transient)).collect::<Vec<_>>();
         for (id, _) in &taken {
             self.runtime.remove(*id);
             self.changelogs.needs.forget(*id);
+            if let Some(filling) = self.behind.remove(*id) {
+                filling.waiting.refuse(Error::undefined_table("a relation that is subscribed to was dropped"));
+            }
         }
         taken
     }

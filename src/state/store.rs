@@ -215,6 +215,13 @@ impl Store {
         }
     }
 
+    /// About how many of them lie before a key and with it.
+    pub fn relation_bytes_up_to(&self, object: ObjectId, key: &[u8]) -> u64 {
+        let prefix = Space::Relation(object).prefix();
+        let (from, to) = (prefix.key(&[]), prefix.key(&[key, &[0]].concat()));
+        self.db.get_approximate_sizes_cf(self.family(Family::Relations), &[Range::new(&from, &to)]).iter().sum()
+    }
+
     /// How much memory the block cache and the memtables take.
     pub fn memory_bytes(&self) -> usize {
         self.cache.get_usage()

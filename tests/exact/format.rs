@@ -151,6 +151,7 @@ async fn write_all(data_dir: &Path) {
     let options = EngineOptions {
         data_dir: data_dir.to_path_buf(),
         workers: 1,
+        fill_rows: 8192,
         memory_limit_bytes: 256 << 20,
         clock: ManualClock::at(NOW),
         environment,

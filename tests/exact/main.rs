@@ -1,12 +1,14 @@
 //! Whether every number is exact: random views under random histories against a real PostgreSQL ([`oracle`]), under
-//! `kill -9` at any moment ([`crashes`]), beside statements larger than memory ([`memory`]), for every reader at every moment
-//! ([`bank`]), change by change ([`subscriptions`]), and in what a directory of yesterday holds ([`format`]).
+//! `kill -9` at any moment ([`crashes`]), in views created over what is there ([`filling`]), beside statements larger than memory
+//! ([`memory`]), for every reader at every moment ([`bank`]), change by change ([`subscriptions`]), and in what a directory of
+//! yesterday holds ([`format`]).
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod bank;
 mod crashes;
+mod filling;
 mod format;
 mod memory;
 mod oracle;

@@ -47,12 +47,22 @@ async fn count_up(client: Client, stop: Arc<AtomicBool>) -> i64 {
 fn a_statement_that_outgrows_memory_fails_alone() {
     crate::runtime().block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let server = Server::start(directory.path(), &["--workers", "2", "--memory-limit", "64MB"]);
+        let arguments = ["--workers", "2", "--memory-limit", "64MB", "--fill-rows", "2"];
+        let server = Server::start(directory.path(), &arguments);
         let client = server.connect().await;
         execute(&client, OBJECTS).await;
         let stop = Arc::new(AtomicBool::new(false));
         let counters = [server.connect().await, server.connect().await];
         let counters = counters.map(|client| tokio::spawn(count_up(client, stop.clone())));
+
+        // A view is filled all the while.
+        let filler = server.connect().await;
+        let many = "SELECT a.n + 1000 * b.n, b.n FROM thousand a, thousand b WHERE b.n < 10";
+        execute(&filler, "CREATE TABLE many (id INTEGER PRIMARY KEY, k INTEGER)").await;
+        execute(&filler, &format!("INSERT INTO many {many}")).await;
+        let filled = tokio::spawn(async move {
+            execute(&filler, "CREATE MATERIALIZED VIEW filled AS SELECT k, count(*) AS n, sum(id) AS s FROM many GROUP BY k").await;
+        });
 
         for too_large in [
             // Twenty thousand wide pairs from 150 rows.
@@ -69,6 +79,8 @@ fn a_statement_that_outgrows_memory_fails_alone() {
         assert_eq!(value(&client, "SELECT n FROM pairs").await, "450");
         assert_eq!(value(&client, "SELECT count(*) FROM r WHERE k = 2").await, "147");
 
+        filled.await.expect("the view is filled");
+        assert_eq!(value(&client, "SELECT count(*), min(n), max(n), sum(s) FROM filled").await, "10|1000|1000|49995000");
         stop.store(true, Ordering::SeqCst);
         let mut done = 0;
         for counter in counters {

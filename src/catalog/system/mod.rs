@@ -78,6 +78,8 @@ pub struct SystemContext {
     pub offsets: Vec<(ObjectId, String, i64)>,
     /// Where the partitions of sources end, as they are seen now.
     pub ends: Vec<(ObjectId, Ends)>,
+    /// Views that are being filled.
+    pub jobs: Vec<Job>,
     /// What a source's connector complains about at the moment.
     pub troubles: Vec<(ObjectId, String)>,
     /// What is asked when a relation is read.
@@ -171,6 +173,23 @@ impl SystemContext {
         let (_, ends) = self.ends.iter().find(|(source, _)| *source == id)?;
         ends.lock().get(partition).copied()
     }
+}
+
+/// A view that is being filled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The view.
+    pub object: ObjectId,
+    /// It, and what is filled with it.
+    pub objects: Vec<ObjectId>,
+    /// When the work began.
+    pub begun: Micros,
+    /// Rows of its inputs taken in so far.
+    pub rows: u64,
+    /// About how many there are.
+    pub rows_total: Option<u64>,
+    /// What keeps it from going on, at the moment.
+    pub trouble: Option<String>,
 }
 
 /// The relation of this name, if there is one.

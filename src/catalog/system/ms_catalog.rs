@@ -24,6 +24,7 @@ pub(super) fn fill(name: &str, catalog: &Catalog, context: &SystemContext, rows:
         "offsets" => offsets(catalog, context, rows),
         "epochs" => epochs(context, rows),
         "operators" => operators(catalog, context, rows)?,
+        "jobs" => jobs(catalog, context, rows),
         _ => {}
     }
     Ok(())
@@ -137,6 +138,22 @@ fn watermarks(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
             ("partition", partition.clone().into()),
             ("watermark", (*watermark).into()),
             ("held_by", held_by.into()),
+        ]);
+    }
+}
+
+fn jobs(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
+    for job in &context.jobs {
+        let (schema, name) = names(catalog, job.object);
+        rows.push([
+            ("id", job.object.0.into()),
+            ("schema_name", schema),
+            ("name", name),
+            ("job", "fill".into()),
+            ("begun", job.begun.into()),
+            ("rows", (job.rows as i64).into()),
+            ("rows_total", job.rows_total.map(|total| total as i64).into()),
+            ("trouble", job.trouble.clone().into()),
         ]);
     }
 }

@@ -190,4 +190,9 @@ const MS: &[(&str, u32, &str)] = &[
         "id oid, schema_name text, name text, node int4, inputs int4[], operator text, views int4, since timestamptz, \
          rows_in int8, rows_out int8, busy_ms float8, state_bytes int8",
     ),
+    (
+        "jobs",
+        13516,
+        "id oid, schema_name text, name text, job text, begun timestamptz, rows int8, rows_total int8, trouble text",
+    ),
 ];

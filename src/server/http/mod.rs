@@ -200,6 +200,7 @@ mod tests {
             data_dir: directory.path().to_path_buf(),
             workers: 1,
             memory_limit_bytes: 64 << 20,
+            fill_rows: 8192,
             clock: Arc::new(SystemClock),
             environment: Environment::default(),
         };

@@ -1,0 +1,441 @@
+//! The coordinator's part in views that stand behind: begins to fill them, and gives each epoch's share to it. (What is read,
+//! and in which order, is said in [`super::behind`]; how it ends, in [`super::joining`].)
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::catalog::ObjectKind;
+use crate::catalog::Storage;
+use crate::catalog::system::Job;
+use crate::dataflow::build;
+use crate::dataflow::runtime::STEP_ROWS;
+use crate::dataflow::runtime::Start;
+use crate::delta::Delta;
+use crate::engine::DdlOutcome;
+use crate::engine::behind::Filled;
+use crate::engine::behind::Input;
+use crate::engine::behind::Place;
+use crate::engine::changes::Followed;
+use crate::engine::coordinator::Coordinator;
+use crate::engine::ddl::inputs_of;
+use crate::engine::epoch::EPOCH_AGE_MAX;
+use crate::engine::epoch::EPOCH_ROWS_MAX;
+use crate::engine::records;
+use crate::engine::replay::Replay;
+use crate::engine::replay::Replays;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::ObjectId;
+use crate::plan::ir::Plan;
+
+/// So many steps are taken in the epoch that creates a view, while nobody else can write.
+const STEPS_AT_ONCE: usize = 2;
+/// So many steps may wait for the workers: what comes in between waits for no more than these.
+const STEPS_AHEAD: usize = 2;
+/// A step takes about so long.
+const STEP_TIME: Duration = Duration::from_millis(15);
+/// Under load, filling takes one part of an epoch's time in so many, but never less than the least.
+const SHARE: u32 = 3;
+const SHARE_MIN: Duration = Duration::from_millis(1);
+/// How fast views are filled before that is known, in rows a second.
+const PACE_FIRST: f64 = 100_000.0;
+/// What is known of the pace counts half after so long.
+const PACE_MEMORY: Duration = Duration::from_millis(500);
+
+/// All views that stand behind.
+pub struct Behind {
+    pub(super) views: BTreeMap<ObjectId, Filling>,
+    /// Readers of their own, of sources.
+    pub(super) replays: Replays,
+    /// Rows taken in at once at most.
+    rows_max: usize,
+    pace: Pace,
+    /// Nothing is taken in, while writes are taken in once more that were in a lost epoch.
+    pub(super) paused: bool,
+    /// Epochs lost in which views took part that stand behind, since the last that was sealed.
+    pub(super) lost: u32,
+}
+
+/// A view that stands behind.
+pub struct Filling {
+    /// How far it has come.
+    pub(super) filled: Filled,
+    /// The views that are filled as one.
+    pub(super) views: Arc<[ObjectId]>,
+    /// The plan of the first of them.
+    pub(super) plan: Arc<Plan>,
+    inputs: Vec<Input>,
+    /// The readers of its own, by the number that their batches bear.
+    pub(super) readers: BTreeMap<ObjectId, Replay>,
+    /// Whether the stored record is older.
+    pub(super) changed: bool,
+    /// Who waits for it.
+    pub(super) waiting: Waiting,
+    /// Why a source cannot be read at the moment, or why the work has stopped.
+    pub(super) trouble: Option<Error>,
+    /// Whether the work has stopped, until the server starts again.
+    pub(super) halted: bool,
+}
+
+/// Who waits for a view to be filled.
+pub enum Waiting {
+    /// Nobody, after a restart.
+    Nobody,
+    /// The session that creates it.
+    Create { reply: oneshot::Sender<Result<DdlOutcome>>, outcome: DdlOutcome },
+    /// The session that subscribes to its query.
+    Subscribe(oneshot::Sender<Result<Followed>>),
+}
+
+/// How fast views are filled.
+struct Pace {
+    /// Rows taken in lately.
+    rows: f64,
+    /// The time it took, in seconds.
+    seconds: f64,
+}
+
+impl Waiting {
+    /// Whether whoever waited has gone away.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match self {
+            Waiting::Nobody => false,
+            Waiting::Create { reply, .. } => reply.is_closed(),
+            Waiting::Subscribe(reply) => reply.is_closed(),
+        }
+    }
+
+    /// Tells that there will be no view.
+    pub fn refuse(self, error: Error) {
+        match self {
+            Waiting::Nobody => {}
+            Waiting::Create { reply, .. } => drop(reply.send(Err(error))),
+            Waiting::Subscribe(reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+impl Pace {
+    fn took(&mut self, time: Duration) {
+        let kept = 0.5_f64.powf(time.as_secs_f64() / PACE_MEMORY.as_secs_f64());
+        (self.rows, self.seconds) = (self.rows * kept, self.seconds * kept + time.as_secs_f64());
+    }
+
+    /// How many rows can be taken in in this time; at least one.
+    fn rows_in(&self, time: Duration) -> usize {
+        (self.rows / self.seconds * time.as_secs_f64()).max(1.0) as usize
+    }
+}
+
+impl Behind {
+    /// No views yet. They will take in at most so many rows at once.
+    pub fn new(rows_max: usize) -> Behind {
+        let pace = Pace { rows: PACE_FIRST, seconds: 1.0 };
+        Behind { views: BTreeMap::new(), replays: Replays::new(), rows_max, pace, paused: false, lost: 0 }
+    }
+
+    /// The view that is filled with this one, or is it.
+    fn of(&self, view: ObjectId) -> Option<(ObjectId, &Filling)> {
+        self.views.iter().find(|(_, filling)| filling.views.contains(&view)).map(|(id, filling)| (*id, filling))
+    }
+
+    /// Whether a view stands behind.
+    pub fn has(&self, view: ObjectId) -> bool {
+        self.of(view).is_some()
+    }
+
+    /// The view that this reader belongs to.
+    pub(super) fn of_reader(&mut self, number: ObjectId) -> Option<(ObjectId, &mut Filling)> {
+        let found = self.views.iter_mut().find(|(_, filling)| filling.readers.contains_key(&number));
+        found.map(|(view, filling)| (*view, filling))
+    }
+
+    pub(super) fn get_mut(&mut self, view: ObjectId) -> Option<&mut Filling> {
+        self.views.get_mut(&view)
+    }
+
+    /// Forgets a view; what it needed of its inputs' changes is no longer kept.
+    pub fn remove(&mut self, view: ObjectId) -> Option<Filling> {
+        self.views.remove(&view)
+    }
+
+    /// Forgets all.
+    pub fn take(&mut self) -> BTreeMap<ObjectId, Filling> {
+        self.replays.forget();
+        std::mem::take(&mut self.views)
+    }
+
+    /// So many rows were given to the workers, which took so long up to now.
+    pub(super) fn gave(&mut self, rows: usize, time: Duration) {
+        self.pace.rows += rows as f64;
+        self.pace.took(time);
+    }
+
+    /// The views that are worked at.
+    fn working(&self) -> impl Iterator<Item = (ObjectId, &Filled)> {
+        let working = self.views.iter().filter(|(_, filling)| !self.paused && !filling.halted);
+        working.map(|(view, filling)| (*view, &filling.filled))
+    }
+
+    /// Those of them that have come so far.
+    pub(super) fn ids(&self, which: impl Fn(&Filled) -> bool) -> Vec<ObjectId> {
+        self.working().filter(|(_, filled)| which(filled)).map(|(view, _)| view).collect()
+    }
+}
+
+impl Coordinator {
+    /// Installs new views, to be filled as one, and fills them for a moment in the epoch that is begun for it. Whether that was
+    /// enough; if not, they stand behind from then on.
+    pub(super) fn begin_filling(&mut self, plans: &[(ObjectId, Arc<Plan>, Storage)]) -> Result<bool> {
+        let inputs = plans.iter().flat_map(|(_, plan, _)| inputs_of(plan)).collect::<BTreeSet<_>>();
+        plans.iter().try_for_each(|(_, plan, _)| build::check(plan))?;
+        plans.iter().try_for_each(|(_, plan, _)| self.widen_readers(plan, &inputs))?;
+        self.open_epoch()?;
+        let views = plans.iter().map(|(id, _, _)| *id).collect::<Vec<_>>();
+        let (view, frontier) = (views[0], self.changelogs.sealed);
+        let mut filled = Filled { begun: self.clock.now(), frontier, views, inputs: BTreeMap::new() };
+        for id in inputs {
+            let object = self.catalog.get(id).expect("checked to be there");
+            let place = match &object.kind {
+                ObjectKind::Source(source) => self.start_in_source(id, &source.feed),
+                ObjectKind::Table(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) => {
+                    Place::start(id, &self.open.as_ref().expect("just opened").base)?
+                }
+            };
+            filled.inputs.insert(id, place);
+        }
+        for (id, plan, storage) in plans {
+            self.runtime.install(*id, plan.clone(), storage.clone(), Start::Fresh);
+        }
+        self.stand_behind(view, filled, plans[0].1.clone());
+        let complete = self.fill_at_once(view);
+        match complete {
+            Ok(true) => self.join(view),
+            Ok(false) => {}
+            // What was filled so far is in the epoch already.
+            Err(_) => drop(self.return_to_commit()),
+        }
+        complete
+    }
+
+    /// Takes up a view that has come so far. What it still needs of its inputs' changes is kept from now on.
+    pub(super) fn stand_behind(&mut self, view: ObjectId, filled: Filled, plan: Arc<Plan>) {
+        let of = |id: &ObjectId| {
+            let object = self.catalog.get(*id).expect("what a view reads is there");
+            Input::new(object, self.changelogs.needs.restore(*id, filled.frontier))
+        };
+        let inputs = filled.inputs.keys().map(of).collect();
+        let filling = Filling {
+            views: filled.views.clone().into(),
+            plan,
+            inputs,
+            filled,
+            readers: BTreeMap::new(),
+            changed: true,
+            waiting: Waiting::Nobody,
+            trouble: None,
+            halted: false,
+        };
+        self.behind.views.insert(view, filling);
+    }
+
+    /// Tells whom to answer when a view is filled.
+    pub(super) fn wait_for_view(&mut self, view: ObjectId, waiting: Waiting) {
+        if let Some(filling) = self.behind.get_mut(view) {
+            filling.waiting = waiting;
+        }
+    }
+
+    /// A new view is filled alone, for a moment. Whether it is complete.
+    fn fill_at_once(&mut self, view: ObjectId) -> Result<bool> {
+        let Some(filling) = self.behind.get_mut(view) else { return Ok(false) };
+        self.runtime.create(&filling.views);
+        for _ in 0..STEPS_AT_ONCE {
+            self.take_rows(view, self.behind.rows_max)?;
+        }
+        Ok(self.behind.get_mut(view).is_some_and(|filling| filling.filled.is_complete()))
+    }
+
+    /// Takes in what the inputs have changed up to the epoch before, as far as that concerns what the view holds.
+    pub(super) fn catch_up(&mut self, view: ObjectId) -> Result<()> {
+        let open = self.open.as_mut().expect("views are filled inside epochs");
+        let Some(filling) = self.behind.views.get_mut(&view) else { return Ok(()) };
+        let (from, to) = (filling.filled.frontier, self.changelogs.sealed);
+        if from >= to {
+            return Ok(());
+        }
+        open.fills = true;
+        let runtime = &mut self.runtime;
+        let (mut step, mut rows, mut all) = (Vec::new(), 0, 0);
+        for input in &filling.inputs {
+            let place = &filling.filled.inputs[&input.object()];
+            input.changes(&open.base, (from, to), place, &mut |delta| {
+                rows += delta.len();
+                all += delta.len();
+                step.push((input.object(), delta));
+                if rows >= STEP_ROWS {
+                    rows = 0;
+                    runtime.fill(&filling.views, std::mem::take(&mut step));
+                }
+            })?;
+            input.advance(to);
+        }
+        if !step.is_empty() {
+            runtime.fill(&filling.views, step);
+        }
+        open.rows += all;
+        filling.filled.frontier = to;
+        filling.changed = true;
+        self.behind.pace.rows += all as f64;
+        Ok(())
+    }
+
+    /// The next rows of an input, at most about so many; answers how many. What the inputs have changed is in.
+    fn take_rows(&mut self, view: ObjectId, most: usize) -> Result<usize> {
+        let open = self.open.as_mut().expect("views are filled inside epochs");
+        let Some(filling) = self.behind.views.get_mut(&view) else { return Ok(0) };
+        for input in &filling.inputs {
+            let place = filling.filled.inputs.get_mut(&input.object()).expect("every input has a place");
+            if !matches!(place, Place::Rows { .. }) {
+                continue;
+            }
+            let begun = self.clock.instant();
+            let found = input.rows(&open.base, place, most.min(self.behind.rows_max))?;
+            filling.changed = true;
+            let Some(delta) = found else { continue };
+            open.rows += delta.len();
+            open.filled += delta.len();
+            open.fills = true;
+            let rows = delta.len();
+            self.runtime.fill(&filling.views, vec![(input.object(), delta)]);
+            self.behind.gave(rows, self.clock.instant() - begun);
+            crate::fault::point("fill.after_chunk");
+            return Ok(rows);
+        }
+        Ok(0)
+    }
+
+    /// Rows that a view's own reader brought.
+    pub(super) fn take_replayed(&mut self, view: ObjectId, source: ObjectId, rows: Delta) -> Result<()> {
+        let open = self.open()?;
+        open.rows += rows.len();
+        open.filled += rows.len();
+        open.fills = true;
+        if let Some(filling) = self.behind.views.get_mut(&view) {
+            self.behind.pace.rows += rows.len() as f64;
+            self.runtime.fill(&filling.views, vec![(source, rows)]);
+        }
+        Ok(())
+    }
+
+    /// A worker is through with a step of views that stand behind.
+    pub(super) fn fill_step_done(&mut self, took: Duration) {
+        self.runtime.fill_step_done();
+        self.behind.pace.took(took / self.limits.workers as u32);
+    }
+
+    /// Takes down how long the workers took for the steps of an epoch that has ended.
+    pub(super) fn fill_steps_done(&mut self) {
+        while let Ok(took) = self.runtime.fill_steps().try_recv() {
+            self.fill_step_done(took);
+        }
+    }
+
+    /// Whether the running epoch has room for a step of views that stand behind.
+    pub(super) fn has_room_to_fill(&self) -> bool {
+        let open = self.open.as_ref().is_none_or(|open| open.rows < EPOCH_ROWS_MAX) && !self.is_full();
+        open && self.failed.is_none() && self.runtime.fill_steps_ahead() < STEPS_AHEAD
+    }
+
+    /// Whether views that stand behind have something to do although nothing else is waiting.
+    pub(super) fn can_fill(&self) -> bool {
+        let open = self.open.is_some();
+        let has_more = |filled: &Filled| filled.has_rows() || !open && filled.is_complete();
+        self.behind.working().any(|(_, filled)| has_more(filled)) && self.has_room_to_fill()
+    }
+
+    /// Whether views that stand behind will have more for the running epoch, which nobody waits for.
+    pub(super) fn keeps_filling(&self) -> bool {
+        let idle = self.open.as_ref().is_some_and(|open| {
+            open.work.is_empty() && self.clock.instant() - open.begun < EPOCH_AGE_MAX && open.rows < EPOCH_ROWS_MAX
+        });
+        idle && !self.is_full() && self.behind.working().any(|(_, filled)| filled.has_rows())
+    }
+
+    /// Nothing else is waiting: every view takes a step, or joins with the epoch that is begun.
+    pub(super) fn fill_idle(&mut self) -> Result<()> {
+        if !self.can_fill() {
+            return Ok(());
+        }
+        self.open()?;
+        let most = self.behind.pace.rows_in(STEP_TIME);
+        for view in self.behind.ids(Filled::has_rows) {
+            self.catch_up(view)?;
+            self.take_rows(view, most)?;
+        }
+        Ok(())
+    }
+
+    /// The epoch is about to be closed: the views that stand behind get their share of its time, unless they had it, and how far
+    /// they have come is written.
+    pub(super) fn fill_share(&mut self) -> Result<()> {
+        let working = self.behind.working().count() as u32;
+        let Some(open) = self.open.as_ref().filter(|_| working > 0) else { return Ok(()) };
+        let share = ((self.clock.instant() - open.begun) / SHARE).max(SHARE_MIN);
+        let most = match open.filled > 0 || self.is_full() {
+            true => 0,
+            false => self.behind.pace.rows_in(share / working),
+        };
+        while self.open.as_ref().is_some_and(|open| open.filled < most) && self.take_waiting_replay()? {}
+        if self.open.is_none() {
+            return Ok(());
+        }
+        for view in self.behind.ids(|_| true) {
+            self.catch_up(view)?;
+            let mut taken = 0;
+            while taken < most && !self.is_full() {
+                match self.take_rows(view, most - taken)? {
+                    0 => break,
+                    rows => taken += rows,
+                }
+            }
+            let lasting = !self.transients.contains_key(&view);
+            if let Some(filling) = self.behind.get_mut(view).filter(|filling| filling.changed) {
+                filling.changed = false;
+                if lasting {
+                    records::put_filled(&mut self.writes, view, &filling.filled)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is shown of views that stand behind.
+    pub(super) fn jobs(&self) -> Vec<Job> {
+        let named = self.behind.views.iter().filter(|(view, _)| !self.transients.contains_key(view));
+        let job = |(view, filling): (&ObjectId, &Filling)| {
+            let inputs = &filling.filled.inputs;
+            let totals = inputs.iter().map(|(input, place)| self.total(*input, place));
+            Job {
+                object: *view,
+                objects: filling.views.to_vec(),
+                begun: filling.filled.begun,
+                rows: inputs.values().map(Place::rows).sum(),
+                rows_total: totals.sum::<Option<u64>>(),
+                trouble: filling.trouble.as_ref().map(Error::to_string),
+            }
+        };
+        named.map(job).collect()
+    }
+
+    /// How many rows an input is thought to have, by what those before a place take on disk.
+    fn total(&self, input: ObjectId, place: &Place) -> Option<u64> {
+        let Place::Rows { after: Some(after), end, rows } = place else { return place.total() };
+        let (part, all) = (self.store.relation_bytes_up_to(input, after), self.store.relation_bytes_up_to(input, end));
+        (part > 0).then(|| ((*rows as f64 * all as f64 / part as f64) as u64).max(*rows))
+    }
+}
