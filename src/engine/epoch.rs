@@ -48,12 +48,12 @@ pub(super) struct Open {
     pub(super) time: Micros,
     /// Rows fed so far.
     pub(super) rows: usize,
-    /// Rows that came into each table and source.
-    pub(super) taken: BTreeMap<ObjectId, u64>,
     /// Those among them that views which stand behind have taken in, besides changes.
     pub(super) filled: usize,
     /// Whether views that stand behind took part in it.
     pub(super) fills: bool,
+    /// Rows that came into each table and source.
+    pub(super) taken: BTreeMap<ObjectId, u64>,
     /// The writes it took in.
     pub(super) work: Vec<Work>,
     /// Views that have joined the others with it.
