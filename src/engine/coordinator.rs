@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
@@ -67,15 +69,15 @@ pub enum Request {
     Write { write: TableWrite, reply: oneshot::Sender<Result<(Written, bool)>> },
     /// All writes of a transaction.
     Commit { changes: Changes, reply: oneshot::Sender<Result<()>> },
-    /// A change to the catalog.
-    Ddl { ddl: Box<Prepared>, reply: oneshot::Sender<Result<DdlOutcome>> },
+    /// A change to the catalog; the flag says that it is not wanted any more.
+    Ddl { ddl: Box<Prepared>, unwanted: Arc<AtomicBool>, reply: oneshot::Sender<Result<DdlOutcome>> },
     /// Wait until all input before these ends is visible.
     Flush { ends: BTreeMap<ObjectId, Positions>, reply: oneshot::Sender<Result<()>> },
     /// Ask where the sources that are read end.
     Ends { reply: oneshot::Sender<Result<Vec<(ObjectId, EndQuestion)>>> },
     /// Follow changes, from now on or after an epoch.
     Subscribe { target: Target, as_of: Option<Epoch>, reply: oneshot::Sender<Result<Followed>> },
-    /// A client has left that subscribed to a query, or was waiting for a view.
+    /// A client has left that subscribed to a query, or does not want any more the view that it waits for.
     Left,
     /// Commit what is open and end.
     Shutdown { reply: oneshot::Sender<Result<()>> },
@@ -274,7 +276,10 @@ impl Coordinator {
         match request {
             Request::Write { write, reply } => self.admit(Work::Write(write, Question::new(reply)))?,
             Request::Commit { changes, reply } => self.admit(Work::Commit(changes, Question::new(reply)))?,
-            Request::Ddl { ddl, reply } => {
+            Request::Ddl { unwanted, reply, .. } if unwanted.load(Ordering::Relaxed) => {
+                drop(reply.send(Err(Error::cancelled("canceling statement before it began"))));
+            }
+            Request::Ddl { ddl, unwanted, reply } => {
                 self.end_epochs()?;
                 match self.execute_ddl(*ddl) {
                     Ok(Executed::Done(outcome)) => {
@@ -283,7 +288,7 @@ impl Coordinator {
                     }
                     Ok(Executed::Filling(view, outcome)) => {
                         tracing::info!(epoch = self.epoch.0, view = view.0, "a view is being filled");
-                        self.wait_for_view(view, Waiting::Create { reply, outcome });
+                        self.wait_for_view(view, Waiting::Create { reply, outcome, unwanted });
                     }
                     Err(error) => drop(reply.send(Err(error))),
                 }

@@ -334,7 +334,7 @@ impl Coordinator {
             }
         }
         let mut catalog = (*self.catalog).clone();
-        let mut tables = Vec::new();
+        let (mut tables, mut unfilled) = (Vec::new(), Vec::new());
         for id in doomed.iter().rev() {
             let Some(object) = catalog.remove(*id) else { continue };
             if let ObjectKind::MaterializedView(view) = &object.kind {
@@ -347,15 +347,22 @@ impl Coordinator {
             records::delete_history(&mut self.writes, &self.store.snapshot(), *id)?;
             self.changelogs.needs.forget(*id);
             if let Some(filling) = self.behind.remove(*id) {
-                filling.waiting.refuse(dropped_meanwhile(&object));
+                unfilled.push((object, filling));
             }
         }
         let transients = self.take_transients_over(&doomed);
         self.stop_unread(&catalog)?;
         let doomed = doomed.into_iter().collect::<Vec<_>>();
-        self.commit_catalog(catalog, &doomed)?;
-        self.drop_transient_spaces(&transients)?;
-        self.drop_state(tables, &doomed)?;
+        if let Err(error) = self.commit_catalog(catalog, &doomed) {
+            self.wait_again(unfilled.into_iter().map(|(view, filling)| (view.id, filling)));
+            return Err(error);
+        }
+        let emptied = self.drop_transient_spaces(&transients).and_then(|()| self.drop_state(tables, &doomed));
+        // Whoever is told that there is no view finds nothing of it.
+        for (view, filling) in unfilled {
+            filling.waiting.refuse(dropped_meanwhile(&view));
+        }
+        emptied?;
         Ok(DdlOutcome { tag: tag.to_string(), notices })
     }
 

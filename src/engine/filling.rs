@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -85,8 +87,8 @@ pub struct Filling {
 pub enum Waiting {
     /// Nobody, after a restart.
     Nobody,
-    /// The session that creates it.
-    Create { reply: oneshot::Sender<Result<DdlOutcome>>, outcome: DdlOutcome },
+    /// The session that creates it; the flag says that it does not want it any more.
+    Create { reply: oneshot::Sender<Result<DdlOutcome>>, outcome: DdlOutcome, unwanted: Arc<AtomicBool> },
     /// The session that subscribes to its query.
     Subscribe(oneshot::Sender<Result<Followed>>),
 }
@@ -100,11 +102,11 @@ struct Pace {
 }
 
 impl Waiting {
-    /// Whether whoever waited has gone away.
+    /// Whether whoever waited has gone away, or changed its mind.
     pub(super) fn is_abandoned(&self) -> bool {
         match self {
             Waiting::Nobody => false,
-            Waiting::Create { reply, .. } => reply.is_closed(),
+            Waiting::Create { unwanted, .. } => unwanted.load(Ordering::Relaxed),
             Waiting::Subscribe(reply) => reply.is_closed(),
         }
     }

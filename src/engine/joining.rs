@@ -106,7 +106,7 @@ impl Coordinator {
             }
             waiters.push(match filling.waiting {
                 Waiting::Nobody => continue,
-                Waiting::Create { reply, outcome } => Box::new(move |committed| {
+                Waiting::Create { reply, outcome, .. } => Box::new(move |committed| {
                     let _ = reply.send(committed.map(|()| outcome));
                 }),
                 Waiting::Subscribe(reply) => {
@@ -126,6 +126,7 @@ impl Coordinator {
     pub(super) fn wait_again(&mut self, before: impl IntoIterator<Item = (ObjectId, Filling)>) {
         for (view, lost) in before {
             match self.behind.get_mut(view) {
+                _ if let Some(error) = &self.failed => lost.waiting.refuse(error.clone()),
                 Some(filling) => {
                     (filling.waiting, filling.halted) = (lost.waiting, lost.halted);
                     filling.trouble = lost.trouble.filter(|_| lost.halted);
@@ -162,13 +163,25 @@ impl Coordinator {
             let Some(filling) = self.behind.get_mut(view) else { continue };
             filling.halted = true;
             filling.trouble = Some(error.clone());
-            let waiting = std::mem::replace(&mut filling.waiting, Waiting::Nobody);
-            if !matches!(waiting, Waiting::Nobody) {
-                waiting.refuse(error.clone());
-                self.give_up(view)?;
-            }
+            self.refuse_creation(view, error)?;
         }
         Ok(())
+    }
+
+    /// Drops a view that cannot be filled, and tells whoever waits for it; one that nobody waits for stays.
+    pub(super) fn refuse_creation(&mut self, view: ObjectId, error: &Error) -> Result<()> {
+        let Some(filling) = self.behind.get_mut(view) else { return Ok(()) };
+        let waiting = std::mem::replace(&mut filling.waiting, Waiting::Nobody);
+        if let Waiting::Nobody = waiting {
+            return Ok(());
+        }
+        let dropped = self.give_up(view);
+        match self.behind.get_mut(view).filter(|_| dropped.is_err() && self.failed.is_none()) {
+            // It is still there, and so is the question.
+            Some(filling) => filling.waiting = waiting,
+            None => waiting.refuse(error.clone()),
+        }
+        dropped
     }
 
     /// Nobody will be told any more that a view is filled.
@@ -178,7 +191,7 @@ impl Coordinator {
         }
     }
 
-    /// Drops the views whose client has left: those being created, and those of subscriptions.
+    /// Drops the views that are not wanted any more: those being created, and those of subscriptions.
     pub(super) fn drop_abandoned(&mut self) -> Result<()> {
         if self.open.as_ref().is_some_and(|open| !open.joined.is_empty()) {
             self.close()?;

@@ -36,6 +36,7 @@ use crate::engine::ddl::Prepared;
 use crate::engine::metrics::Metrics;
 use crate::engine::query::View;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
@@ -184,15 +185,19 @@ pub struct Rows {
     pub lacking: Vec<String>,
 }
 
-/// Tells the coordinator that a client has left, when it is dropped before the client got what it waited for.
+/// Tells the coordinator that a client has left, or wants no more what it asked for, when it is dropped before the client got
+/// that.
 struct Left {
     requests: Option<Sender<Request>>,
     ending: Arc<AtomicBool>,
+    /// Set when it is dropped so.
+    unwanted: Arc<AtomicBool>,
 }
 
 impl Left {
     fn new(shared: &Shared) -> Left {
-        Left { requests: Some(shared.requests.clone()), ending: shared.ending.clone() }
+        let requests = Some(shared.requests.clone());
+        Left { requests, ending: shared.ending.clone(), unwanted: Arc::default() }
     }
 
     /// The client has got its answer.
@@ -205,6 +210,7 @@ impl Drop for Left {
     fn drop(&mut self) {
         let requests = self.requests.as_ref().filter(|_| !self.ending.load(Ordering::Relaxed));
         if let Some(requests) = requests {
+            self.unwanted.store(true, Ordering::Relaxed);
             // Without a coordinator nobody is left to drop a view.
             let _ = requests.send(Request::Left);
         }
@@ -230,28 +236,55 @@ impl Engine {
         answer.await.map_err(|_| gone())?
     }
 
-    /// Changes the catalog. Returns when the change is committed and, for a view, filled.
-    pub async fn ddl(&self, ddl: Ddl) -> Result<DdlOutcome> {
-        let start = match &ddl {
+    /// Changes the catalog. Returns when the change is committed and, for a view, filled. When `ended` says why the statement
+    /// is to end, the answer is still what became of it: that error only if nothing has changed.
+    pub async fn ddl(&self, ddl: Ddl, ended: impl Future<Output = Error>) -> Result<DdlOutcome> {
+        tokio::pin!(ended);
+        let start = tokio::select! {
+            biased;
+            error = &mut ended => return Err(error),
+            start = self.start(&ddl) => start?,
+        };
+        let ddl = Box::new(Prepared { ddl, start });
+        let mut left = Left::new(&self.shared);
+        let unwanted = left.unwanted.clone();
+        let answer = self.ask(|reply| Request::Ddl { ddl, unwanted, reply });
+        tokio::pin!(answer);
+        let error = tokio::select! {
+            biased;
+            outcome = &mut answer => {
+                left.stayed();
+                return outcome;
+            }
+            error = &mut ended => error,
+        };
+        if self.shared.ending.load(Ordering::Relaxed) {
+            return Err(error);
+        }
+        // What has not been decided yet is undone.
+        drop(left);
+        match answer.await {
+            Err(undone) if undone.kind == Kind::Cancelled => Err(error),
+            decided => decided,
+        }
+    }
+
+    /// Where the input begins that a statement creates.
+    async fn start(&self, ddl: &Ddl) -> Result<Positions> {
+        match ddl {
             Ddl::CreateSource { name, if_not_exists, columns, feed, .. } => {
-                self.start_of(name, *if_not_exists, columns, feed).await?
+                self.start_of(name, *if_not_exists, columns, feed).await
             }
             Ddl::CreateTable { name, if_not_exists, columns, feed: Some(feed), .. } => {
-                self.start_of(name, *if_not_exists, columns, feed).await?
+                self.start_of(name, *if_not_exists, columns, feed).await
             }
             Ddl::CreateTable { feed: None, .. }
             | Ddl::CreateView { .. }
             | Ddl::CreateMaterializedView { .. }
             | Ddl::Drop { .. }
             | Ddl::CreateSchema { .. }
-            | Ddl::DropSchema { .. } => Positions::new(),
-        };
-        let ddl = Box::new(Prepared { ddl, start });
-        // If the client does not wait until the end, a view that is being filled goes with it.
-        let mut left = Left::new(&self.shared);
-        let outcome = self.ask(|reply| Request::Ddl { ddl, reply }).await;
-        left.stayed();
-        outcome
+            | Ddl::DropSchema { .. } => Ok(Positions::new()),
+        }
     }
 
     /// Asks a new source's other side where it starts.

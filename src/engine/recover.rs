@@ -189,7 +189,8 @@ impl Coordinator {
                 self.return_to_commit().into_iter().for_each(|work| work.tell(Err(error.clone())));
             }
         }
-        let halted = self.halt(suspects, &error);
+        // A request to drop what is not wanted any more may have been lost too.
+        let halted = self.halt(suspects, &error).and_then(|()| self.drop_abandoned());
         self.behind.paused = false;
         if let Err(error) = halted {
             self.stop(error);

@@ -148,8 +148,7 @@ impl Coordinator {
         let Some((view, filling)) = self.behind.of_reader(number) else { return Ok(()) };
         filling.trouble = Some(error.clone());
         if failed && !matches!(filling.waiting, Waiting::Nobody) {
-            std::mem::replace(&mut filling.waiting, Waiting::Nobody).refuse(error);
-            return self.give_up(view);
+            return self.refuse_creation(view, &error);
         }
         // An epoch of its own shows it.
         self.open().map(drop)

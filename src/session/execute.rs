@@ -193,7 +193,7 @@ impl Session {
 
     async fn ddl(&mut self, ddl: &Ddl) -> Result<Outcome> {
         self.outside_block(ddl_name(ddl)).await?;
-        let done = self.interrupt.guard(self.engine.ddl(ddl.clone())).await?;
+        let done = self.engine.ddl(ddl.clone(), self.interrupt.raised()).await?;
         self.notices.extend(done.notices.iter().map(Notice::info));
         Ok(Outcome::Command(done.tag))
     }

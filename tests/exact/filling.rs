@@ -154,7 +154,7 @@ impl History {
             };
             self.created += 1;
             let end = match self.random.random_range(0..100) {
-                0..12 => End::Cancel,
+                0..12 => End::Cancel(MIDDLE),
                 12..20 => End::Leave,
                 _ => End::Wait,
             };
@@ -187,9 +187,13 @@ impl History {
         let there = format!("SELECT count(*) FROM ms_catalog.objects WHERE name = '{}'", view.name);
         match outcome {
             Ok(()) => assert_eq!(value(&client, &there).await, "1", "{view:?}"),
-            // A cancel that comes when all is done leaves the view, and it is whole.
+            Err(error) if error == "57014" => {
+                assert_eq!(value(&client, &there).await, "0", "{view:?}");
+                return;
+            }
+            // Nobody was told what became of it.
             Err(error) => {
-                assert!(left || error == "57014", "{view:?}: {error}");
+                assert!(left, "{view:?}: {error}");
                 self.settled(&client).await;
                 if value(&client, &there).await == "0" {
                     return;
@@ -230,8 +234,8 @@ impl History {
 enum End {
     /// It waits.
     Wait,
-    /// It asks for the end in the middle.
-    Cancel,
+    /// It asks for the end after so long.
+    Cancel(Duration),
     /// It goes away in the middle.
     Leave,
 }
@@ -248,9 +252,9 @@ fn create(client: Client, view: View, end: End) -> JoinHandle<Result<(), String>
         tokio::pin!(work);
         let done = match end {
             End::Wait => work.await,
-            End::Cancel => tokio::select! {
+            End::Cancel(after) => tokio::select! {
                 done = &mut work => done,
-                () = tokio::time::sleep(MIDDLE) => {
+                () = tokio::time::sleep(after) => {
                     let _ = token.cancel_query(NoTls).await;
                     work.await
                 }
@@ -369,6 +373,55 @@ fn a_view_that_is_being_filled_is_refused_to_readers() {
         tokio::time::timeout(PATIENCE, begun).await.expect("it stands behind");
         execute(&client, "DROP MATERIALIZED VIEW again").await;
         assert_eq!(again.await.expect("no panic").expect_err("there is no view"), "57014");
+        execute(&client, "DROP TABLE item, note, entry, event CASCADE").await;
+        drop(client);
+        server.terminate();
+        assert_empty(directory.path());
+    });
+}
+
+/// Creations cancelled about when their views join.
+const CANCELLED: usize = 40;
+
+#[test]
+fn a_cancelled_creation_says_what_became_of_it() {
+    crate::runtime().block_on(async {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut server = Server::start(directory.path(), &["--workers", "2", "--fill-rows", "150"]);
+        let client = server.connect().await;
+        execute(&client, OBJECTS).await;
+        fill_tables(&client).await;
+        let view = View { name: "v".to_string(), query: QUERIES[3] };
+        let mut after = MIDDLE;
+        for round in 0..CANCELLED {
+            let creator = server.connect().await;
+            let end = if round % 2 == 0 {
+                End::Cancel(after)
+            } else {
+                execute(&creator, &format!("SET statement_timeout = {}", after.as_millis().max(1))).await;
+                End::Wait
+            };
+            let outcome = tokio::time::timeout(PATIENCE, create(creator, view.clone(), end)).await;
+            let there = value(&client, "SELECT count(*) FROM ms_catalog.objects WHERE name = 'v'").await;
+            assert_eq!(value(&client, "SELECT count(*) FROM ms_catalog.jobs").await, "0");
+            // The next one comes nearer to the moment between the two.
+            match outcome.expect("a creation ends").expect("no panic") {
+                Ok(()) => {
+                    assert_eq!(there, "1", "round {round}");
+                    let (mut have, mut want) = (rows(&client, "SELECT * FROM v").await.expect("a read"), Vec::new());
+                    want.extend(rows(&client, view.query).await.expect("a read"));
+                    have.sort();
+                    want.sort();
+                    assert_eq!(have, want, "round {round}");
+                    execute(&client, "DROP MATERIALIZED VIEW v").await;
+                    after = after.mul_f64(0.8);
+                }
+                Err(error) => {
+                    assert_eq!((error.as_str(), there.as_str()), ("57014", "0"), "round {round}");
+                    after = after.mul_f64(1.25);
+                }
+            }
+        }
         execute(&client, "DROP TABLE item, note, entry, event CASCADE").await;
         drop(client);
         server.terminate();
