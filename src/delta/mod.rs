@@ -82,6 +82,14 @@ impl Delta {
         Ok(self.with_batch(batch.map_err(arrow_error)?))
     }
 
+    /// The first columns of the rows, those of this schema.
+    pub fn first_columns(&self, schema: &SchemaRef) -> Result<Delta> {
+        let columns = self.batch.columns()[..schema.fields().len()].to_vec();
+        let options = RecordBatchOptions::new().with_row_count(Some(self.len()));
+        let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(arrow_error)?;
+        Ok(self.with_batch(batch))
+    }
+
     /// The rows where `keep` is true; NULL counts as false.
     pub fn filter(&self, keep: &BooleanArray) -> Result<Delta> {
         let weights = arrow::compute::filter(&self.weights, keep).map_err(arrow_error)?;

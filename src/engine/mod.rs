@@ -66,6 +66,7 @@ pub mod late;
 mod lookup;
 pub mod metrics;
 pub mod needs;
+mod past;
 pub mod query;
 pub mod records;
 pub mod recover;

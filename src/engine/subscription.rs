@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use crate::catalog::Object;
 use crate::dataflow::changelog;
 use crate::dataflow::changelog::ChangelogCodec;
-use crate::dataflow::relation::RelationCodec;
 use crate::delta::Delta;
 use crate::delta::arrow_error;
 use crate::delta::consolidate;
@@ -31,19 +30,16 @@ use crate::engine::changes::Followed;
 use crate::engine::changes::Target;
 use crate::engine::coordinator::Request;
 use crate::engine::errors;
+use crate::engine::past::PastRows;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::sql::bound::Subscribe;
 use crate::sql::bound::SubscribeTarget;
-use crate::state::Scan;
 use crate::state::Space;
 use crate::time::Micros;
 use crate::types::UTC;
 use crate::types::schema_of;
-
-/// Rows of a batch of the snapshot.
-const SNAPSHOT_ROWS: usize = 8192;
 
 /// Changes are gathered into batches of about so many rows.
 const BATCH_ROWS: usize = 4096;
@@ -66,7 +62,7 @@ impl Engine {
         let start = published.wait_for(|published| published.epoch >= followed.from).await.map_err(|_| gone())?.clone();
         let reads = BTreeSet::from([followed.object.id]).union(&followed.object.depends_on).copied().collect();
         let lacking = errors::found(&start, &reads)?;
-        let reader = Reader::new(subscribe, followed, published, &start, left)?;
+        let reader = Reader::new(subscribe, followed, published, &start, self.shared.epoch_bytes, left)?;
         let schema = reader.schema.clone();
         let stream = try_unfold(reader, |mut reader| async move {
             let batch = reader.next().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
@@ -88,8 +84,8 @@ struct Reader {
     codec: ChangelogCodec,
     /// Whether the end of epochs is told.
     progress: bool,
-    /// The rows as of the first epoch, until they are through.
-    snapshot: Option<(RelationCodec, Scan, Epoch, Micros)>,
+    /// The rows as of the first epoch, until they are through, with that epoch and its time, if that is known.
+    beginning: Option<(PastRows, Epoch, Option<Micros>)>,
     /// The last key of the changelog that was read.
     after: Vec<u8>,
     /// Everything up to this epoch is through.
@@ -106,22 +102,23 @@ impl Reader {
         followed: Followed,
         published: watch::Receiver<Arc<Published>>,
         start: &Published,
+        bytes_max: usize,
         left: Option<Left>,
     ) -> Result<Reader> {
         let object: &Object = &followed.object;
-        let snapshot = subscribe.snapshot.then(|| {
-            let codec = RelationCodec::of(object).expect("what is not stored is followed through a view");
-            let scan = start.snapshot.scan(Space::Relation(object.id), None, None);
-            (codec, scan, start.epoch, time_of(start))
-        });
         let through = subscribe.as_of.unwrap_or(start.epoch);
+        let beginning = subscribe.snapshot.then(|| {
+            let rows = PastRows::new(object, &start.snapshot, subscribe.as_of, bytes_max);
+            let rows = rows.expect("what is not stored is followed through a view");
+            (rows, through, subscribe.as_of.is_none().then(|| time_of(start)))
+        });
         followed.cursor.advance(through);
         Ok(Reader {
             schema: schema_of(&subscribe.columns),
             visible: schema_of(object.columns()),
             codec: ChangelogCodec::new(&object.stored_columns()),
             progress: subscribe.progress,
-            snapshot,
+            beginning,
             after: changelog::key_of(through.next()).to_vec(),
             through,
             told: None,
@@ -133,8 +130,12 @@ impl Reader {
 
     /// Waits for the next rows.
     async fn next(&mut self) -> Result<RecordBatch> {
-        if let Some(batch) = self.next_of_snapshot()? {
-            return Ok(batch);
+        if let Some((rows, epoch, time)) = &mut self.beginning {
+            let (epoch, time) = (*epoch, *time);
+            match rows.next().await? {
+                Some(delta) => return self.batch(epoch, time, &delta),
+                None => self.beginning = None,
+            }
         }
         loop {
             let published = self.published.borrow_and_update().clone();
@@ -154,18 +155,6 @@ impl Reader {
         }
     }
 
-    fn next_of_snapshot(&mut self) -> Result<Option<RecordBatch>> {
-        let Some((codec, scan, epoch, time)) = &mut self.snapshot else { return Ok(None) };
-        let (epoch, time) = (*epoch, *time);
-        match codec.read_chunk(scan, SNAPSHOT_ROWS)? {
-            Some(delta) => self.batch(epoch, time, &delta).map(Some),
-            None => {
-                self.snapshot = None;
-                Ok(None)
-            }
-        }
-    }
-
     /// The changes that come next, up to the published epoch.
     fn next_changes(&mut self, published: &Published) -> Result<Option<RecordBatch>> {
         let space = Space::Changelog(self.followed.object.id);
@@ -180,7 +169,7 @@ impl Reader {
         {
             self.after = [key, &[0]].concat();
             let chunk = self.codec.decode(key, value)?;
-            let batch = self.batch(chunk.epoch, chunk.time, &chunk.delta)?;
+            let batch = self.batch(chunk.epoch, Some(chunk.time), &chunk.delta)?;
             rows += batch.num_rows();
             // What was gathered ends inside this epoch: the reader is through with those before.
             self.through = Epoch(chunk.epoch.0 - 1);
@@ -194,13 +183,9 @@ impl Reader {
     }
 
     /// Changes as the client sees them.
-    fn batch(&self, epoch: Epoch, time: Micros, delta: &Delta) -> Result<RecordBatch> {
-        let width = self.visible.fields().len();
-        let hides = width < delta.batch().num_columns();
-        let columns = delta.batch().columns()[..width].to_vec();
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(delta.len()));
-        let batch = RecordBatch::try_new_with_options(self.visible.clone(), columns, &options).map_err(arrow_error)?;
-        let delta = delta.with_batch(batch);
+    fn batch(&self, epoch: Epoch, time: Option<Micros>, delta: &Delta) -> Result<RecordBatch> {
+        let hides = self.visible.fields().len() < delta.batch().num_columns();
+        let delta = delta.first_columns(&self.visible)?;
         // Rows that differ in hidden columns only may cancel out.
         let delta = if hides { consolidate(&delta)? } else { delta };
         let mut columns = system_columns(epoch, time, delta.len());
@@ -211,7 +196,7 @@ impl Reader {
 
     /// The row that tells that an epoch, and all before it, are through.
     fn end_of(&self, epoch: Epoch, time: Micros) -> Result<RecordBatch> {
-        let mut columns = system_columns(epoch, time, 1);
+        let mut columns = system_columns(epoch, Some(time), 1);
         let rest = self.schema.fields().iter().skip(columns.len());
         columns.extend(rest.map(|field| new_null_array(field.data_type(), 1)));
         RecordBatch::try_new(self.schema.clone(), columns).map_err(arrow_error)
@@ -232,8 +217,8 @@ impl Reader {
     }
 }
 
-fn system_columns(epoch: Epoch, time: Micros, rows: usize) -> Vec<ArrayRef> {
-    let time = TimestampMicrosecondArray::from_value(time, rows).with_timezone(UTC);
+fn system_columns(epoch: Epoch, time: Option<Micros>, rows: usize) -> Vec<ArrayRef> {
+    let time = TimestampMicrosecondArray::from(vec![time; rows]).with_timezone(UTC);
     vec![Arc::new(Int64Array::from_value(epoch.0 as i64, rows)), Arc::new(time)]
 }
 

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use tokio_postgres::Client;
 
 use crate::support::Server;
@@ -71,6 +72,7 @@ async fn live(seed: u64) {
     let mut client = server.connect().await;
     execute(&client, OBJECTS).await;
     let mut followers: Vec<(usize, bool, Follower)> = Vec::new();
+    let mut moments: Vec<(usize, u64, Vec<String>)> = Vec::new();
     for step in 0..STEPS {
         if random.random_bool(0.2) {
             let which = random.random_range(0..FOLLOWED.len());
@@ -93,8 +95,33 @@ async fn live(seed: u64) {
                 assert_eq!(folded, rows, "seed {seed}, step {step}: {} at epoch {epoch}", FOLLOWED[*which].0);
                 assert!(follower.rows.values().all(|count| *count > 0), "seed {seed}: a count below zero");
             }
+            let which = random.random_range(0..FOLLOWED.len());
+            let (epoch, rows) = at_one_moment(&client, FOLLOWED[which].1).await;
+            moments.push((which, epoch, rows));
+            // Moments before and after a restart, some with nothing to come after them.
+            let (which, epoch, rows) = moments.choose(&mut random).expect("there is a moment");
+            was_as_of(&server, FOLLOWED[*which].0, *epoch, rows).await;
         }
     }
+}
+
+/// Begun at an epoch, a subscription has the rows of then, and goes on from there.
+async fn was_as_of(server: &Server, relation: &str, epoch: u64, rows: &[String]) {
+    let sql = format!("SUBSCRIBE {relation} WITH (snapshot, progress) AS OF {epoch}");
+    let mut follower = Follower::start(server.connect().await, &sql).await;
+    loop {
+        let before = follower.sorted();
+        let change = follower.next().await.expect("a subscription goes on");
+        if change.epoch > epoch || change.diff.is_none() {
+            assert_eq!(before, rows, "{relation} as of epoch {epoch}");
+            break;
+        }
+        assert!(change.diff > Some(0), "{relation} as of epoch {epoch} begins with {change:?}");
+    }
+    let now = value(&server.connect().await, "SELECT max(epoch) FROM ms_catalog.epochs").await;
+    follower.until(now.parse().expect("a number")).await.expect("it goes on");
+    let (_, now) = at_one_moment(&server.connect().await, &format!("SELECT * FROM {relation}")).await;
+    assert_eq!(follower.sorted(), now, "{relation} since epoch {epoch}");
 }
 
 /// After a restart: what follows a relation goes on after the last epoch it was told of; a query is gone with its session.

@@ -23,7 +23,7 @@ pub fn bind_subscribe(provider: &Provider, subscribe: &parsed::Subscribe) -> Res
     options.finish()?;
     let (target, columns) = target(provider, &subscribe.target)?;
     if let Some(as_of) = &subscribe.as_of {
-        check_as_of(&target, snapshot).map_err(|error| error.at(as_of.position))?;
+        check_as_of(&target).map_err(|error| error.at(as_of.position))?;
     }
     Ok(Subscribe {
         target,
@@ -61,15 +61,13 @@ fn of_query(provider: &Provider, query: &ast::Query) -> Result<(SubscribeTarget,
     Ok((SubscribeTarget::Query(Box::new(query)), columns))
 }
 
-fn check_as_of(target: &SubscribeTarget, snapshot: Option<bool>) -> Result<()> {
-    if let SubscribeTarget::Query(_) = target {
-        return Err(Error::unsupported("only a table or a materialized view can be subscribed to AS OF an epoch")
-            .hint("Create a materialized view WITH (retain_history = '1 hour'), say: its changes are kept."));
-    }
-    match snapshot {
-        Some(true) => Err(Error::unsupported("SUBSCRIBE AS OF an epoch cannot begin with the rows as they were then")
-            .hint("Leave snapshot out: AS OF goes on after that epoch.")),
-        Some(false) | None => Ok(()),
+fn check_as_of(target: &SubscribeTarget) -> Result<()> {
+    match target {
+        SubscribeTarget::Object(_) => Ok(()),
+        SubscribeTarget::Query(_) => {
+            Err(Error::unsupported("only a table or a materialized view can be subscribed to AS OF an epoch")
+                .hint("Create a materialized view WITH (retain_history = '1 hour'), say: its changes are kept."))
+        }
     }
 }
 
