@@ -24,6 +24,7 @@ pub mod names;
 pub mod planner;
 pub mod prepare;
 pub mod reads;
+pub mod recursion;
 pub mod resolve;
 pub mod scalar_subqueries;
 pub mod set_operations;

@@ -11,6 +11,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::tree_node::TransformedResult;
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::Between;
 use datafusion::logical_expr::BinaryExpr;
 use datafusion::logical_expr::Case;
@@ -45,6 +46,7 @@ use crate::functions::operator::common_type;
 use crate::functions::operator::plan_time_type;
 use crate::functions::operator::resolve;
 use crate::functions::raise::raise;
+use crate::sql::semantics::recursion;
 use crate::types::SqlType;
 use crate::types::cast::Mode;
 use crate::types::cast::is_text;
@@ -61,9 +63,19 @@ impl AnalyzerRule for Resolve {
     }
 
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> DfResult<LogicalPlan> {
-        let zone = zone_of(config).map_err(raise)?;
-        plan.transform_up_with_subqueries(|plan| resolve_node(plan, zone)).data()
+        resolve_plan(plan, zone_of(config).map_err(raise)?)
     }
+}
+
+fn resolve_plan(plan: LogicalPlan, zone: Zone) -> DfResult<LogicalPlan> {
+    let recursive = |plan: LogicalPlan| match plan {
+        LogicalPlan::RecursiveQuery(query) => {
+            let resolved = recursion::resolved(query, zone, |term| resolve_plan(term, zone))?;
+            Ok(Transformed::new(resolved, true, TreeNodeRecursion::Jump))
+        }
+        plan => Ok(Transformed::no(plan)),
+    };
+    plan.transform_down_up_with_subqueries(recursive, |plan| resolve_node(plan, zone)).data()
 }
 
 /// The session's time zone.
