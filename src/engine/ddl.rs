@@ -167,6 +167,9 @@ impl Coordinator {
                 None => records::delete_object(&mut self.writes, id),
             }
         }
+        if catalog.schemas != self.catalog.schemas {
+            records::put_schemas(&mut self.writes, &catalog.schemas)?;
+        }
         self.counters.next_object = catalog.next_object;
         self.counters.next_table = catalog.next_table;
         self.catalog = Arc::new(catalog);
@@ -333,7 +336,12 @@ impl Coordinator {
                 notices.push(format!("drop cascades to {} {}", object.noun(), object.name));
             }
         }
-        let mut catalog = (*self.catalog).clone();
+        self.remove(doomed, (*self.catalog).clone())?;
+        Ok(DdlOutcome { tag: tag.to_string(), notices })
+    }
+
+    /// Takes these objects, and everything of them, out of what is to be the catalog.
+    pub(super) fn remove(&mut self, doomed: BTreeSet<ObjectId>, mut catalog: Catalog) -> Result<()> {
         let (mut tables, mut unfilled) = (Vec::new(), Vec::new());
         for id in doomed.iter().rev() {
             let Some(object) = catalog.remove(*id) else { continue };
@@ -362,8 +370,7 @@ impl Coordinator {
         for (view, filling) in unfilled {
             filling.waiting.refuse(dropped_meanwhile(&view));
         }
-        emptied?;
-        Ok(DdlOutcome { tag: tag.to_string(), notices })
+        emptied
     }
 
     /// Stops the readers of sources that no view reads any more.
@@ -390,7 +397,7 @@ impl Coordinator {
     }
 
     /// These objects and everything that reads them, oldest first.
-    fn doomed(&self, objects: &[ObjectId]) -> BTreeSet<ObjectId> {
+    pub(super) fn doomed(&self, objects: &[ObjectId]) -> BTreeSet<ObjectId> {
         let mut doomed = BTreeSet::new();
         let mut open = objects.to_vec();
         while let Some(id) = open.pop() {
@@ -423,7 +430,7 @@ fn dropped_meanwhile(view: &Object) -> Error {
 }
 
 /// Whether an object is part of another: it comes and goes with it.
-fn is_part(object: &Object) -> bool {
+pub(super) fn is_part(object: &Object) -> bool {
     errors::is_errors(object) || late::is_late(object)
 }
 
