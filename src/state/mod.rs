@@ -20,6 +20,7 @@ pub mod reader;
 pub mod scan;
 pub mod slots;
 mod blocks;
+mod logs;
 mod tuning;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::ids::TableId;
 use crate::state::codec::prefix_end;
+use crate::state::logs;
 use crate::state::reader::StateReader;
 use crate::state::snapshot::Snapshot;
 use crate::state::space::Family;
@@ -101,6 +102,7 @@ impl Store {
         let cache = Cache::new_lru_cache(options.cache_bytes);
         let rocks = tuning::database_options(&options, &cache);
         let families = tuning::descriptors(&options, &cache);
+        logs::check(&path.join(ROCKS_FOLDER))?;
         let db = Rocks::open_cf_descriptors(&rocks, path.join(ROCKS_FOLDER), families)
             .map_err(|error| open_error(path, error))?;
         Ok(Arc::new(Store { db, cache, path: path.to_path_buf() }))
@@ -284,8 +286,8 @@ fn number_range(number: u32) -> [Vec<u8>; 2] {
 /// Reads the version of a data directory, or writes it into a new one.
 fn check_format(path: &Path) -> Result<()> {
     let file = path.join(FORMAT_FILE);
-    let text = match std::fs::read_to_string(&file) {
-        Ok(text) => text,
+    let text = match std::fs::read(&file) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return write_format(path),
         Err(error) => return Err(directory_error("read", path, error)),
     };
@@ -337,6 +339,16 @@ fn open_error(path: &Path, error: rocksdb::Error) -> Error {
     if text.contains("Permission denied") || text.contains("Read-only file system") {
         return Error::io(format!("cannot write to data directory \"{}\": {text}", path.display()))
             .hint("Name a directory that can be written with --data-dir.");
+    }
+    if error.kind() == ErrorKind::Corruption {
+        // The manifest was seen to be whole: when RocksDB suspects it, it means one of the files that it names.
+        let (what, suspected) = text.split_once("  The file ").map_or((text, false), |(what, _)| (what, true));
+        let error = Error::corrupted(format!("data directory \"{}\" is damaged: {what}", path.display()))
+            .hint("Restore the data directory from a backup.");
+        return match suspected && !what.contains(".sst") {
+            true => error.detail(format!("It is one of the .sst files in \"{}\".", path.join(ROCKS_FOLDER).display())),
+            false => error,
+        };
     }
     store_error(error)
 }

@@ -4,6 +4,7 @@ use rocksdb::BlockBasedOptions;
 use rocksdb::Cache;
 use rocksdb::ColumnFamilyDescriptor;
 use rocksdb::DBCompressionType;
+use rocksdb::DBRecoveryMode;
 use rocksdb::DataBlockIndexType;
 use rocksdb::LogLevel;
 use rocksdb::Options;
@@ -38,6 +39,10 @@ pub(super) fn database_options(options: &StoreOptions, cache: &Cache) -> Options
     rocks.set_bytes_per_sync(BYTES_PER_SYNC);
     rocks.set_wal_bytes_per_sync(BYTES_PER_SYNC);
     rocks.set_max_total_wal_size(2 * options.write_buffer_bytes as u64);
+    // The log up to its first record that cannot be read; `logs` has seen that nothing that counts comes after it. A whole file
+    // of it that is gone is an error.
+    rocks.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    rocks.set_track_and_verify_wals_in_manifest(true);
     rocks.set_max_open_files(OPEN_FILES_MAX);
     rocks.set_keep_log_file_num(3);
     rocks.set_max_log_file_size(16 << 20);

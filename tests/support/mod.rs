@@ -34,10 +34,22 @@ pub struct Server {
 impl Server {
     /// Starts a server on a free port with these further arguments.
     pub fn start(data_dir: &Path, arguments: &[&str]) -> Server {
-        let arguments = arguments.iter().map(|a| a.to_string()).collect();
-        let mut server = Server { process: None, port: 0, http: 0, data_dir: data_dir.to_path_buf(), arguments };
-        assert!(server.launch(&[]), "the server does not start");
+        let server = Server::start_quietly(data_dir, arguments);
+        assert!(server.port != 0, "the server does not start");
         server
+    }
+
+    /// Starts a server that may refuse to: its port is 0 then.
+    pub fn start_quietly(data_dir: &Path, arguments: &[&str]) -> Server {
+        let mut server = Server::prepare(data_dir, arguments);
+        server.launch(&[]);
+        server
+    }
+
+    /// A server that was not started yet.
+    pub fn prepare(data_dir: &Path, arguments: &[&str]) -> Server {
+        let arguments = arguments.iter().map(|a| a.to_string()).collect();
+        Server { process: None, port: 0, http: 0, data_dir: data_dir.to_path_buf(), arguments }
     }
 
     /// Starts the process again on the same data, with these environment variables. Whether it came to listen: with a fault
