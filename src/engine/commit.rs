@@ -13,6 +13,7 @@ use crate::engine::Published;
 use crate::engine::changes;
 use crate::engine::metrics::Metrics;
 use crate::engine::needs::Trim;
+use crate::engine::standstill;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::state::Sealed;
@@ -51,7 +52,7 @@ pub fn run(
 ) {
     for commit in commits {
         let begun = metrics.clock.instant();
-        let outcome = store.commit(&commit.sealed, commit.sync);
+        let outcome = store.commit(&commit.sealed, commit.sync).map_err(standstill::hinted);
         match &outcome {
             Ok(()) => {
                 let took = metrics.clock.instant() - begun;
@@ -64,8 +65,9 @@ pub fn run(
             }
             Err(error) => tracing::error!(epoch = commit.epoch.0, %error, "an epoch could not be committed"),
         }
-        let outcome = outcome.and_then(|()| changes::drop_trimmed(&store, &commit.trims));
-        let told = done.send(outcome.clone());
+        // Those who wait need only the epoch itself.
+        let trimmed = outcome.clone().and_then(|()| changes::drop_trimmed(&store, &commit.trims));
+        let told = done.send(trimmed);
         for waiter in commit.waiters {
             waiter(outcome.clone());
         }

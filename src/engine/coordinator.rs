@@ -47,6 +47,7 @@ use crate::engine::metrics::Metrics;
 use crate::engine::records;
 use crate::engine::records::Counters;
 use crate::engine::rows;
+use crate::engine::standstill::Standstill;
 use crate::engine::table::Changes;
 use crate::engine::table::TableShape;
 use crate::engine::transient::Transient;
@@ -157,8 +158,8 @@ pub struct Coordinator {
     pub(super) pending_rows: usize,
     /// Epochs lost since the last that was committed.
     pub(super) lost: u32,
-    /// Why nothing can be committed any more.
-    pub(super) failed: Option<Error>,
+    /// Why nothing can be committed.
+    pub(super) failed: Option<Standstill>,
 }
 
 /// The channels that join the coordinator to sessions, readers and the committer.
@@ -217,6 +218,7 @@ impl Coordinator {
     /// Works until it is told to end.
     pub fn run(mut self) {
         while let Some(turn) = self.next() {
+            self.end_standstill();
             let outcome = match turn {
                 Turn::Request(Request::Shutdown { reply }) => {
                     let closed = self.close().and_then(|()| self.settle());
@@ -241,8 +243,9 @@ impl Coordinator {
 
     /// Waits for the next thing to do; `None` when everybody has gone.
     fn next(&self) -> Option<Turn> {
+        let standstill = self.failed.as_ref().map(Standstill::wait);
         let wait = match (&self.open, &self.in_flight) {
-            _ if self.failed.is_some() => WAIT_MAX,
+            _ if let Some(wait) = standstill => wait,
             _ if self.can_fill() => Duration::ZERO,
             // A step of a view that is being filled is still worked.
             (Some(_), None) if self.keeps_filling() => WAIT_MAX,
@@ -269,8 +272,8 @@ impl Coordinator {
     }
 
     fn request(&mut self, request: Request) -> Result<()> {
-        if let Some(error) = self.failed.clone() {
-            request.refuse(error);
+        if let Some(Standstill { error, .. }) = &self.failed {
+            request.refuse(error.clone());
             return Ok(());
         }
         match request {
@@ -280,7 +283,13 @@ impl Coordinator {
                 drop(reply.send(Err(Error::cancelled("canceling statement before it began"))));
             }
             Request::Ddl { ddl, unwanted, reply } => {
-                self.end_epochs()?;
+                if let Err(error) = self.end_epochs() {
+                    self.lose_epoch(error);
+                }
+                if let Some(Standstill { error, .. }) = &self.failed {
+                    drop(reply.send(Err(error.clone())));
+                    return Ok(());
+                }
                 match self.execute_ddl(*ddl) {
                     Ok(Executed::Done(outcome)) => {
                         tracing::info!(epoch = self.epoch.0, tag = outcome.tag, "the catalog has changed");
@@ -389,21 +398,6 @@ impl Coordinator {
         let conflict = Conflict::Nothing;
         let resolved = self.resolve(&TableWrite::Insert { table: errors.id, rows, conflict, returning: None })?;
         resolved.deltas.into_iter().try_for_each(|(table, delta)| self.feed(vec![(table, delta)]))
-    }
-
-    /// Stops epochs, not reads: whoever waits, and whoever writes from now on, is told why.
-    pub(super) fn stop(&mut self, error: Error) {
-        tracing::error!(%error, "the engine has stopped: reads go on, writes are refused until a restart");
-        let error = error.hint("Restart the server; it goes on from the last committed epoch.");
-        for work in self.open.take().into_iter().flat_map(|open| open.work) {
-            work.tell(Err(error.clone()));
-        }
-        for flush in self.flushes.drain(..) {
-            let _ = flush.reply.send(Err(error.clone()));
-        }
-        self.metrics.stopped(&error);
-        self.refuse_waiting(&error);
-        self.failed = Some(error);
     }
 
     /// A new object that takes writes or is read as an input.

@@ -126,7 +126,7 @@ impl Coordinator {
     pub(super) fn wait_again(&mut self, before: impl IntoIterator<Item = (ObjectId, Filling)>) {
         for (view, lost) in before {
             match self.behind.get_mut(view) {
-                _ if let Some(error) = &self.failed => lost.waiting.refuse(error.clone()),
+                _ if let Some(standstill) = &self.failed => lost.waiting.refuse(standstill.error.clone()),
                 Some(filling) => {
                     (filling.waiting, filling.halted) = (lost.waiting, lost.halted);
                     filling.trouble = lost.trouble.filter(|_| lost.halted);

@@ -110,9 +110,9 @@ impl Metrics {
         self.lost.add(1);
     }
 
-    /// Nothing is committed any more.
-    pub(super) fn stopped(&self, error: &Error) {
-        *self.stopped.lock() = Some(error.clone());
+    /// Nothing is committed, for this reason; or epochs go on.
+    pub(super) fn stopped(&self, error: Option<&Error>) {
+        *self.stopped.lock() = error.cloned();
     }
 
     /// A view's plan, with what each operator has done since it was installed in this process.

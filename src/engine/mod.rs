@@ -73,6 +73,7 @@ pub mod recover;
 mod replay;
 pub mod rows;
 mod schemas;
+mod standstill;
 pub mod statement;
 pub mod subscription;
 pub mod table;

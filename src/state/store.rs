@@ -122,10 +122,27 @@ impl Store {
         self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)?;
         fault::point("commit.after_write");
         if sync {
-            self.db.flush_wal(true).map_err(store_error)?;
+            self.sync()?;
         }
         fault::point("commit.after_sync");
         Ok(())
+    }
+
+    /// Brings to disk what was written. When that fails, the kernel may have forgotten what it could not write: there is no
+    /// second try, whatever the reason, and nothing that was not synced before counts until a restart has read what is there.
+    fn sync(&self) -> Result<()> {
+        self.db.flush_wal(true).map_err(|error| {
+            Error::io(format!("store: {error}"))
+                .detail("Whether the last epoch is on disk is not known until a restart.")
+        })
+    }
+
+    /// Whether the store takes writes: says once more, synced, what the last epoch is.
+    pub fn try_write(&self) -> Result<()> {
+        if let Some(epoch) = self.committed_epoch()? {
+            self.db.put_cf(self.family(Family::Meta), EPOCH_KEY, epoch.0.to_be_bytes()).map_err(store_error)?;
+        }
+        self.sync()
     }
 
     /// The epoch of the last commit; `None` in a new store.

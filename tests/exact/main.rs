@@ -1,5 +1,5 @@
 //! Whether every number is exact: random views under random histories against a real PostgreSQL ([`oracle`]), under
-//! `kill -9` at any moment ([`crashes`]), on a damaged disk ([`damage`]), in views created over what is there ([`filling`]), beside statements larger than memory
+//! `kill -9` at any moment ([`crashes`]), on a damaged disk ([`damage`]), on one that fails ([`disk`]), in views created over what is there ([`filling`]), beside statements larger than memory
 //! ([`memory`]), for every reader at every moment ([`bank`]), change by change ([`subscriptions`]), and in what a directory of
 //! yesterday holds ([`format`]).
 
@@ -9,6 +9,7 @@ mod support;
 mod bank;
 mod crashes;
 mod damage;
+mod disk;
 mod filling;
 mod format;
 mod memory;
