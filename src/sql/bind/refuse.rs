@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Join, JoinConstraint, JoinOperator, Query, Select, Spanned, TableFactor, Visit, Visitor};
+use sqlparser::ast::{Join, JoinConstraint, JoinOperator, Query, Select, Spanned, TableFactor, Visit, Visitor};
 use sqlparser::tokenizer::Span;
 
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::sql::parse::text::Text;
 
 /// Looks through a tree.
 pub fn check<T: Visit>(tree: &T, text: Option<&Text>) -> Result<()> {
-    match tree.visit(&mut Refusal { tests: Vec::new() }) {
+    match tree.visit(&mut Refusal) {
         ControlFlow::Break(refused) => {
             let (mut error, span) = *refused;
             error.position = text.and_then(|text| text.position(span));
@@ -20,10 +20,7 @@ pub fn check<T: Visit>(tree: &T, text: Option<&Text>) -> Result<()> {
     }
 }
 
-struct Refusal {
-    /// Each `IN (subquery)` that is part of a condition, by address: there it becomes a join.
-    tests: Vec<*const Expr>,
-}
+struct Refusal;
 
 type Flow = ControlFlow<Box<(Error, Span)>>;
 
@@ -49,12 +46,6 @@ impl Visitor for Refusal {
         if let Some(into) = &select.into {
             return refuse("SELECT INTO is not supported", "Create the table, then INSERT into it.", into.name.span());
         }
-        let mut tests = Tests { depth: 0, found: Vec::new() };
-        let clauses = select.selection.iter().chain(&select.having).chain(&select.qualify);
-        for clause in clauses {
-            let _ = clause.visit(&mut tests);
-        }
-        self.tests.append(&mut tests.found);
         for table in &select.from {
             for join in &table.joins {
                 outer_using(join)?;
@@ -76,47 +67,6 @@ impl Visitor for Refusal {
             }
             _ => ControlFlow::Continue(()),
         }
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
-        if let Expr::InSubquery { .. } = expr
-            && !self.tests.contains(&std::ptr::from_ref(expr))
-        {
-            return refuse(
-                "IN (subquery) is supported as a condition only",
-                "Use it in WHERE or HAVING, or join with the subquery.",
-                expr.span(),
-            );
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Finds the IN subqueries of a clause, not those of its subqueries.
-struct Tests {
-    /// How many subqueries deep the visitor is.
-    depth: usize,
-    found: Vec<*const Expr>,
-}
-
-impl Visitor for Tests {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if self.depth == 0 && matches!(expr, Expr::InSubquery { .. }) {
-            self.found.push(std::ptr::from_ref(expr));
-        }
-        ControlFlow::Continue(())
     }
 }
 

@@ -226,7 +226,11 @@ fn refused_queries_say_where_and_what_to_do() {
             "SELECT * FROM t FULL JOIN mv USING (id)",
             "0A000 USING and NATURAL are not supported with RIGHT and FULL joins @27",
         ),
-        ("SELECT id NOT IN (SELECT id FROM mv) FROM t", "0A000 IN (subquery) is supported as a condition only"),
+        (
+            "SELECT abs(id) IN (SELECT id FROM mv) FROM t",
+            "0A000 an expression IN (subquery) is supported as a condition",
+        ),
+        ("SELECT count(id IN (SELECT id FROM mv)) FROM t", "0A000 EXISTS and IN (subquery) are supported in WHERE"),
         ("SELECT id::foo FROM t", "42704 type \"foo\" does not exist"),
         ("SELECT id::integr FROM t", "42704 type \"integr\" does not exist (Perhaps you meant \"integer\".)"),
         ("SELECT $2", "42P18 could not determine data type of parameter $1"),

@@ -18,6 +18,7 @@ use datafusion::prelude::SessionConfig;
 use crate::functions;
 
 pub mod casts;
+pub mod existence;
 pub mod guard;
 pub mod intervals;
 pub mod names;
@@ -69,6 +70,7 @@ pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(set_operations::SetOperations),
+        Arc::new(existence::Existence),
         Arc::new(resolve::Resolve),
         Arc::new(intervals::IntervalGroups),
         Arc::new(scalar_subqueries::ScalarSubqueries),
