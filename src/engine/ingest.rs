@@ -10,6 +10,7 @@ use datafusion::execution::SessionState;
 
 use crate::catalog::Feed;
 use crate::catalog::Object;
+use crate::catalog::ObjectKind;
 use crate::catalog::system::Holder;
 use crate::catalog::system::WatermarkFacts;
 use crate::connectors;
@@ -193,7 +194,8 @@ impl Inputs {
         let moved = self.clocks.iter_mut().filter_map(|(id, clock)| {
             let mut moved = clock.end_epoch(epoch, now)?;
             // Only what is not stored is read again.
-            moved.moment = moved.moment.filter(|_| running.contains_key(id));
+            let is_source = |running: &Running| matches!(running.object.kind, ObjectKind::Source(_));
+            moved.moment = moved.moment.filter(|_| running.get(id).is_some_and(is_source));
             Some((*id, moved))
         });
         moved.collect()
