@@ -1,8 +1,8 @@
-//! Nexmark into stored views, from the generator in the process and from JSON lines on disk: events per second and per
+//! Nexmark into stored views, and what keeps no state into a sink too, from the generator in the process and from JSON lines on disk: events per second and per
 //! CPU-second, from the difference of two sizes, so that start-up is not counted.
 //!
 //!     cargo bench --bench nexmark                       everything
-//!     cargo bench --bench nexmark -- generator q3 q4    some of it
+//!     cargo bench --bench nexmark -- generator q3 q4    some of it (generator, files; views, sinks; queries)
 //!     EVENTS=100000 cargo bench --bench nexmark         another smaller size; the larger one is four times as much
 
 use std::path::Path;
@@ -31,6 +31,13 @@ enum Setting {
     Files,
 }
 
+/// Where answers go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Views,
+    Sinks,
+}
+
 /// What one run took.
 struct Run {
     wall_s: f64,
@@ -48,13 +55,19 @@ fn main() {
     let events = std::env::var("EVENTS").ok().and_then(|e| e.parse().ok()).unwrap_or(1_000_000_u64);
     let names = |name: &str| chosen.iter().any(|c| c == name);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    for setting in [Setting::Generator, Setting::Files] {
-        if (names("generator") || names("files")) && !names(setting.name()) {
+    let targets = [Target::Views, Target::Sinks];
+    let all =
+        [Setting::Generator, Setting::Files].into_iter().flat_map(|setting| targets.map(|target| (setting, target)));
+    for (setting, target) in all {
+        if (names("generator") || names("files")) && !names(setting.name())
+            || (names("views") || names("sinks")) && !names(target.name())
+        {
             continue;
         }
         println!(
-            "\nFrom {}, stored views; thousands of events per second, {events} and {} events",
+            "\nFrom {}, {}; thousands of events per second, {events} and {} events",
             setting.doc(),
+            target.doc(),
             4 * events
         );
         println!(
@@ -62,9 +75,10 @@ fn main() {
             "query", "wall", "per CPU", "kernel %", "Flink wall", "Flink CPU", "rows", "peak MB", "disk MB", "written"
         );
         let any = QUERIES.iter().any(|query| names(query.name));
-        for query in QUERIES.iter().filter(|query| !any || names(query.name)) {
-            let small = runtime.block_on(run(setting, query, events));
-            let large = runtime.block_on(run(setting, query, 4 * events));
+        let fits = |query: &&Query| target == Target::Views || query.is_stateless();
+        for query in QUERIES.iter().filter(|query| !any || names(query.name)).filter(fits) {
+            let small = runtime.block_on(run(setting, target, query, events));
+            let large = runtime.block_on(run(setting, target, query, 4 * events));
             let rate = |small: f64, large: f64| 3.0 * events as f64 / (large - small).max(1e-9) / 1e3;
             let (wall, cpu) = (rate(small.wall_s, large.wall_s), rate(small.cpu_s, large.cpu_s));
             let kernel = large.system_s / large.cpu_s * 100.0;
@@ -78,6 +92,33 @@ fn main() {
                 "{:<5} {wall:>8.0} {cpu:>8.0} {kernel:>8.0} {flink_wall:>11} {flink_cpu:>10} {:>9} {:>9} {:>9} {:>9}",
                 query.name, large.rows, large.memory_mb, large.state_mb, large.written_mb
             );
+        }
+    }
+}
+
+impl Target {
+    fn name(self) -> &'static str {
+        match self {
+            Target::Views => "views",
+            Target::Sinks => "sinks",
+        }
+    }
+
+    fn doc(self) -> &'static str {
+        match self {
+            Target::Views => "stored views",
+            Target::Sinks => "into a sink that forgets",
+        }
+    }
+
+    /// The statement that has a query answered, and the one that tells how many rows came.
+    fn statements(self, query: &Query) -> (String, &'static str) {
+        match self {
+            Target::Views => (format!("CREATE MATERIALIZED VIEW v AS {}", query.sql), "SELECT count(*) FROM v"),
+            Target::Sinks => (
+                format!("CREATE SINK v AS {} WITH (connector = 'blackhole')", query.sql),
+                "SELECT rows_out FROM ms_catalog.sinks WHERE name = 'v'",
+            ),
         }
     }
 }
@@ -114,7 +155,7 @@ impl Setting {
 }
 
 /// Runs one query over so many events in a server of its own.
-async fn run(setting: Setting, query: &Query, events: u64) -> Run {
+async fn run(setting: Setting, target: Target, query: &Query, events: u64) -> Run {
     let files = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("nexmark");
     if setting == Setting::Files {
         write_files(&files.join(events.to_string()), events).expect("the files can be written");
@@ -128,12 +169,13 @@ async fn run(setting: Setting, query: &Query, events: u64) -> Run {
         execute(&client, &setting.source(kind, events)).await;
     }
     let (begun, cpu) = (SystemClock.instant(), server.cpu_seconds());
-    execute(&client, &format!("CREATE MATERIALIZED VIEW v AS {}", query.sql)).await;
+    let (create, count) = target.statements(query);
+    execute(&client, &create).await;
     execute(&client, "FLUSH").await;
     let wall_s = begun.elapsed().as_secs_f64();
     let [user_s, system_s] = server.cpu_seconds();
     let (user_s, system_s) = (user_s - cpu[0], system_s - cpu[1]);
-    let rows = client.query_one("SELECT count(*) FROM v", &[]).await.expect("the view can be read").get(0);
+    let rows = client.query_one(count, &[]).await.expect("the rows can be counted").get(0);
     Run {
         wall_s,
         cpu_s: user_s + system_s,

@@ -10,6 +10,13 @@ pub struct Query {
     pub flink_files: Option<(u32, u32)>,
 }
 
+impl Query {
+    /// Whether it keeps no state: it is measured into a sink as well, as Flink does.
+    pub fn is_stateless(&self) -> bool {
+        ["q0", "q1", "q2"].contains(&self.name)
+    }
+}
+
 pub const QUERIES: &[Query] = &[
     Query {
         name: "q0",

@@ -1,4 +1,4 @@
-//! What exists, as plain data: tables, sources, views. Immutable snapshots, one writer (the engine).
+//! What exists, as plain data: tables, sources, views, sinks. Immutable snapshots, one writer (the engine).
 //!
 //! A snapshot is what one statement sees from beginning to end; it belongs to an epoch, as the rows do.
 
@@ -61,6 +61,7 @@ pub enum ObjectKind {
     Source(Source),
     View(View),
     MaterializedView(MaterializedView),
+    Sink(Sink),
 }
 
 /// A stored relation that takes DML.
@@ -163,6 +164,19 @@ pub struct MaterializedView {
     pub plan: String,
 }
 
+/// A query whose changes go out to somewhere else. Nothing of its answer is kept here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sink {
+    /// The columns of its query.
+    pub columns: Vec<Column>,
+    /// Which connector takes the changes.
+    pub connector: String,
+    /// The connector's options as given, checked.
+    pub options: BTreeMap<String, String>,
+    /// The incremental plan in its stored form (see `plan::stored`).
+    pub plan: String,
+}
+
 /// How a relation's rows lie in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -183,6 +197,7 @@ impl Object {
             ObjectKind::Source(s) => &s.columns,
             ObjectKind::View(v) => &v.columns,
             ObjectKind::MaterializedView(v) => &v.columns,
+            ObjectKind::Sink(s) => &s.columns,
         }
     }
 
@@ -207,15 +222,26 @@ impl Object {
             ObjectKind::Table(t) if t.primary_key.is_empty() => Some(Storage::Keyed(vec![t.columns.len()])),
             ObjectKind::Table(t) => Some(Storage::Keyed(t.primary_key.clone())),
             ObjectKind::MaterializedView(v) => Some(v.storage.clone()),
-            ObjectKind::Source(_) | ObjectKind::View(_) => None,
+            ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::Sink(_) => None,
         }
     }
 
-    /// The same materialized view with another stored plan.
+    /// The stored plan of what is maintained: a materialized view or a sink.
+    pub fn plan(&self) -> Option<&str> {
+        match &self.kind {
+            ObjectKind::MaterializedView(v) => Some(&v.plan),
+            ObjectKind::Sink(s) => Some(&s.plan),
+            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) => None,
+        }
+    }
+
+    /// The same materialized view or sink with another stored plan.
     pub fn with_plan(&self, plan: String) -> Object {
         let mut object = self.clone();
-        if let ObjectKind::MaterializedView(view) = &mut object.kind {
-            view.plan = plan;
+        match &mut object.kind {
+            ObjectKind::MaterializedView(view) => view.plan = plan,
+            ObjectKind::Sink(sink) => sink.plan = plan,
+            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) => {}
         }
         object
     }
@@ -225,7 +251,7 @@ impl Object {
         match &self.kind {
             ObjectKind::Table(t) => t.feed.as_ref(),
             ObjectKind::Source(s) => Some(&s.feed),
-            ObjectKind::View(_) | ObjectKind::MaterializedView(_) => None,
+            ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => None,
         }
     }
 
@@ -234,7 +260,7 @@ impl Object {
         match &self.kind {
             ObjectKind::Table(t) => t.watermark.as_ref(),
             ObjectKind::Source(s) => s.watermark.as_ref(),
-            ObjectKind::View(_) | ObjectKind::MaterializedView(_) => None,
+            ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => None,
         }
     }
 
@@ -250,6 +276,7 @@ impl Object {
             ObjectKind::Source(_) => "source",
             ObjectKind::View(_) => "view",
             ObjectKind::MaterializedView(_) => "materialized view",
+            ObjectKind::Sink(_) => "sink",
         }
     }
 }
@@ -278,6 +305,11 @@ impl Catalog {
     /// Every object, oldest first: what an object reads comes before it.
     pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
         self.objects.values()
+    }
+
+    /// Those that have rows to be read, oldest first: all but sinks.
+    pub fn relations(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.objects().filter(|object| !matches!(object.kind, ObjectKind::Sink(_)))
     }
 
     /// Those that read `id` directly.

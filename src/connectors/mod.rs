@@ -1,4 +1,5 @@
-//! Connectors carry messages and offsets; they never know what the messages mean.
+//! Connectors carry messages and offsets; they never know what the messages mean. Those of sources are here [`Connector`]s, those
+//! of sinks [`SinkConnector`]s.
 //!
 //! A connector resolves where a source starts ([`Connector::start`]) and then runs a reader on threads of its own, which
 //! puts [`SourceBatch`]es into a bounded queue: when the queue is full the reader waits (Kafka partitions are paused), so
@@ -22,6 +23,7 @@ use crate::time::Clock;
 use crate::types::Column;
 
 pub mod options;
+mod blackhole;
 mod file;
 mod generator;
 mod kafka;
@@ -170,34 +172,59 @@ pub trait Reader: Send {
     }
 }
 
-/// Every connector there is.
+/// One kind of output.
+pub trait SinkConnector: Send + Sync {
+    /// Its name in `connector = '...'`.
+    fn name(&self) -> &'static str;
+
+    /// The options it knows.
+    fn options(&self) -> &'static [OptionSpec];
+
+    /// Checks options without any I/O; names the nearest known option for an unknown one.
+    fn validate(&self, options: &BTreeMap<String, String>) -> Result<()>;
+}
+
+/// Every connector of sources there is.
 static ALL: &[&dyn Connector] = &[&generator::Datagen, &file::Files, &generator::Generator, &kafka::Kafka];
 
-/// Every connector's name and options.
+/// Every connector of sinks there is.
+static SINKS: &[&dyn SinkConnector] = &[&blackhole::Blackhole];
+
+/// The name and options of every connector, of sources and of sinks.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static [OptionSpec])> {
-    ALL.iter().map(|connector| (connector.name(), connector.options()))
+    let sources = ALL.iter().map(|connector| (connector.name(), connector.options()));
+    sources.chain(SINKS.iter().map(|connector| (connector.name(), connector.options())))
 }
 
 /// Whether an option's value is not to be shown: that of a secret, and of whatever is not known.
 pub fn is_secret(connector: &str, option: &str) -> bool {
-    let specs = all().find(|(name, _)| *name == connector).map_or(&[] as &[_], |(_, specs)| specs);
-    match specs.iter().find(|spec| spec.is_named(option)) {
+    let mut specs = all().filter(|(name, _)| *name == connector).flat_map(|(_, specs)| specs);
+    match specs.find(|spec| spec.is_named(option)) {
         Some(OptionSpec { kind: OptionKind::Secret, .. }) | None => true,
         Some(_) => false,
     }
 }
 
-/// The connector of this name; an unknown name is refused, naming the nearest.
+/// The connector of sources of this name; an unknown name is refused, naming the nearest.
 pub fn find(name: &str) -> Result<&'static dyn Connector> {
-    if let Some(connector) = ALL.iter().find(|c| c.name() == name) {
-        return Ok(*connector);
-    }
-    let error = Error::undefined_object(format!("connector \"{name}\" does not exist"));
-    Err(match options::nearest(name, ALL.iter().map(|c| c.name())) {
+    let found = ALL.iter().find(|connector| connector.name() == name).copied();
+    found.ok_or_else(|| unknown(name, "connector", ALL.iter().map(|connector| connector.name())))
+}
+
+/// The connector of sinks of this name; an unknown name is refused, naming the nearest.
+pub fn find_sink(name: &str) -> Result<&'static dyn SinkConnector> {
+    let found = SINKS.iter().find(|connector| connector.name() == name).copied();
+    found.ok_or_else(|| unknown(name, "connector of sinks", SINKS.iter().map(|connector| connector.name())))
+}
+
+fn unknown(name: &str, what: &str, names: impl Iterator<Item = &'static str>) -> Error {
+    let error = Error::undefined_object(format!("{what} \"{name}\" does not exist"));
+    let names = names.collect::<Vec<_>>();
+    match options::nearest(name, names.iter().copied()) {
         Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
         None => {
-            let names = ALL.iter().map(|c| format!("\"{}\"", c.name())).collect::<Vec<_>>();
-            error.hint(format!("The connectors are {}.", names.join(", ")))
+            let names = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
+            error.hint(format!("There are {}.", names.join(", ")))
         }
-    })
+    }
 }

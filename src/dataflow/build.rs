@@ -14,6 +14,7 @@ use crate::dataflow::operators::project::Project;
 use crate::dataflow::operators::repeat::Repeat;
 use crate::dataflow::operators::session;
 use crate::dataflow::operators::session::Session;
+use crate::dataflow::operators::sink::Sink;
 use crate::dataflow::operators::union::Union;
 use crate::dataflow::operators::values::Values;
 use crate::dataflow::operators::window::Window;
@@ -79,6 +80,7 @@ pub fn build(node: &Node, inputs: &[Input<'_>], fresh: bool) -> Result<Built> {
             Box::new(Session::new(&plan, fresh))
         }
         Op::Changes => Box::new(Changes::new(&node.columns)),
+        Op::Sink { .. } => Box::new(Sink),
         Op::Arrange { key, null_safe, table } => {
             let (operator, arrangement) =
                 Arrange::new(&node.columns, key, *null_safe, *table, node.closes_after_us, fresh);

@@ -163,7 +163,7 @@ impl Database {
 
     fn install(&mut self, start: Start) {
         for (view, plan, storage) in &self.plans {
-            self.runtime.install(*view, plan.clone(), storage.clone(), start);
+            self.runtime.install(*view, plan.clone(), Some(storage.clone()), start);
         }
     }
 

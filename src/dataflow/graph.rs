@@ -57,7 +57,7 @@ pub struct Shared {
 pub struct Graph {
     /// Every vertex by its number.
     vertices: BTreeMap<Index, Vertex>,
-    /// The vertices of each view in order, its Materialize last.
+    /// The vertices of each view in order, its Materialize or Sink last.
     views: BTreeMap<ObjectId, Vec<Index>>,
     /// Views that stand behind: what changes in the epoch does not reach them.
     behind: BTreeSet<ObjectId>,
@@ -75,7 +75,7 @@ pub struct Graph {
 
 impl Graph {
     /// Adds a view's plan; what it reads, and what keeps the state that it shares, is there already. Returns the new vertices.
-    pub fn add(&mut self, view: ObjectId, plan: &Plan, storage: &Storage) -> Vec<Index> {
+    pub fn add(&mut self, view: ObjectId, plan: &Plan, storage: Option<&Storage>) -> Vec<Index> {
         let (base, mut places) = (self.next, BTreeMap::<NodeId, Index>::new());
         self.next += plan.nodes.len();
         for node in self.own_nodes(plan) {
@@ -331,7 +331,13 @@ impl Graph {
     }
 
     /// How a node's ports are fed.
-    fn edges(&mut self, index: Index, places: &BTreeMap<NodeId, Index>, node: &Node, storage: &Storage) -> Vec<Edge> {
+    fn edges(
+        &mut self,
+        index: Index,
+        places: &BTreeMap<NodeId, Index>,
+        node: &Node,
+        storage: Option<&Storage>,
+    ) -> Vec<Edge> {
         if let Op::Input { object, .. } = &node.op {
             let from = self.views.get(object).and_then(|view| view.last().copied());
             self.inputs.entry(*object).or_default().insert(index);
@@ -363,7 +369,7 @@ impl Graph {
         match &node.op {
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Union => Vec::new(),
             Op::Filter { .. } | Op::Negate | Op::Repeat { .. } | Op::Materialize { .. } => from(0),
-            Op::Window { .. } | Op::Changes => from(0),
+            Op::Window { .. } | Op::Changes | Op::Sink { .. } => from(0),
             Op::Arrange { key, .. } => vec![key.clone()],
             Op::Final { .. } => vec![node.identity()],
             Op::Session { partition, .. } => vec![partition.clone()],
@@ -383,19 +389,19 @@ impl Graph {
 }
 
 /// The columns by which a node wants its input spread; `None`: it does not care.
-fn wanted(node: &Node, storage: &Storage) -> Option<Vec<usize>> {
+fn wanted(node: &Node, storage: Option<&Storage>) -> Option<Vec<usize>> {
     match &node.op {
         Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } => None,
         Op::Filter { .. } | Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join => None,
-        Op::Window { .. } | Op::Changes => None,
+        Op::Window { .. } | Op::Changes | Op::Sink { .. } => None,
         Op::Arrange { key, .. } => Some(key.clone()),
         Op::Aggregate { group, .. } => Some(group.clone()),
         Op::Final { .. } => Some(node.identity()),
         Op::Session { partition, .. } => Some(partition.clone()),
         Op::Materialize { .. } => match storage {
-            Storage::Keyed(key) => Some(key.clone()),
-            Storage::Hashed => Some((0..node.columns.len()).collect()),
-            Storage::Log => None,
+            Some(Storage::Keyed(key)) => Some(key.clone()),
+            Some(Storage::Hashed) => Some((0..node.columns.len()).collect()),
+            Some(Storage::Log) | None => None,
         },
     }
 }

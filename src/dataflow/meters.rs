@@ -149,6 +149,12 @@ impl Meters {
         known.views.iter().filter_map(|(view, places)| Some((*view, last(places)?.rows_out))).collect()
     }
 
+    /// The changes that a view has put out; `None` for one that is not running.
+    pub fn rows_out(&self, view: ObjectId) -> Option<u64> {
+        let known = self.known.lock();
+        Some(known.read(*known.views.get(&view)?.last_key_value()?.1)?.rows_out)
+    }
+
     /// What the state of all operators takes in memory.
     pub fn state_bytes(&self) -> usize {
         let known = self.known.lock();

@@ -131,8 +131,8 @@ impl Runtime {
     }
 
     /// Adds a view's plan.
-    pub fn install(&mut self, view: ObjectId, plan: Arc<Plan>, storage: Storage, start: Start) {
-        self.graph.add(view, &plan, &storage);
+    pub fn install(&mut self, view: ObjectId, plan: Arc<Plan>, storage: Option<Storage>, start: Start) {
+        self.graph.add(view, &plan, storage.as_ref());
         self.meters.install(view, self.graph.places(view, &plan), self.commands.len());
         match start {
             Start::Fresh | Start::Behind => {

@@ -50,8 +50,8 @@ use crate::time::SystemClock;
 
 /// What the coordinator asks of a worker. All workers get the same commands in the same order.
 pub enum Command {
-    /// Adds a view's plan.
-    Install { view: ObjectId, plan: Arc<Plan>, storage: Storage, start: Start },
+    /// Adds a view's plan, or a sink's, whose rows have no storage.
+    Install { view: ObjectId, plan: Arc<Plan>, storage: Option<Storage>, start: Start },
     /// A view that stood behind is one of the others from here on.
     Join { view: ObjectId },
     /// Lets a view use state that other plans keep, in place of its own: see [`Graph::share`].
@@ -275,7 +275,7 @@ impl Worker {
 
     fn execute(&mut self, command: Command) -> Result<Option<Finished>> {
         match command {
-            Command::Install { view, plan, storage, start } => self.install(view, &plan, &storage, start)?,
+            Command::Install { view, plan, storage, start } => self.install(view, &plan, storage.as_ref(), start)?,
             Command::Join { view } => self.graph.join(view),
             Command::Share { view, plan } => self.share(view, &plan)?,
             Command::Remove { view } => {
@@ -305,7 +305,7 @@ impl Worker {
         Ok(None)
     }
 
-    fn install(&mut self, view: ObjectId, plan: &Plan, storage: &Storage, start: Start) -> Result<()> {
+    fn install(&mut self, view: ObjectId, plan: &Plan, storage: Option<&Storage>, start: Start) -> Result<()> {
         if start != Start::Joined {
             self.graph.set_behind(view);
         }
@@ -371,15 +371,16 @@ impl Worker {
     }
 
     /// Makes a vertex's operator for this worker.
-    fn operator_of(&mut self, index: Index, storage: &Storage, fresh: bool) -> Result<Box<dyn Operator>> {
+    fn operator_of(&mut self, index: Index, storage: Option<&Storage>, fresh: bool) -> Result<Box<dyn Operator>> {
         let vertex = self.graph.vertex(index);
         match &vertex.node.op {
             Op::Input { columns, .. } => return Ok(Box::new(Input::new(columns, &vertex.node.columns))),
             Op::Materialize { object } => {
-                return Ok(Box::new(Materialize::new(*object, &vertex.node.columns, storage.clone(), self.id)));
+                let storage = storage.cloned().ok_or_else(|| Error::internal("a view has no storage"))?;
+                return Ok(Box::new(Materialize::new(*object, &vertex.node.columns, storage, self.id)));
             }
             Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {}
-            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Window { .. } | Op::Changes => {}
+            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Window { .. } | Op::Changes | Op::Sink { .. } => {}
             Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Final { .. } | Op::Session { .. } => {}
         }
         self.build(index, fresh)

@@ -9,6 +9,7 @@ use crate::catalog::Feed;
 use crate::catalog::MaterializedView;
 use crate::catalog::Object;
 use crate::catalog::ObjectKind;
+use crate::catalog::Sink;
 use crate::catalog::Source;
 use crate::catalog::Storage;
 use crate::catalog::Table;
@@ -32,6 +33,7 @@ use crate::sql::bound::Ddl;
 use crate::sql::bound::Name;
 use crate::sql::bound::Query;
 use crate::sql::bound::ViewOptions;
+use crate::types::Column;
 
 /// A bound DDL statement with what had to be asked of the outside world before its turn.
 #[derive(Clone, Debug)]
@@ -60,6 +62,31 @@ pub struct Head {
     pub retain_history_ms: Option<u64>,
     /// The statement.
     pub sql: String,
+}
+
+/// What a query is maintained for.
+enum Maintained {
+    /// A materialized view of this text.
+    View { query: String },
+    /// A sink, by way of this connector.
+    Sink { connector: String, options: BTreeMap<String, String> },
+}
+
+impl Maintained {
+    /// The object, and the plan that makes it.
+    fn of(self, columns: Vec<Column>, plan: Plan, storage: Storage) -> (ObjectKind, Plan) {
+        match self {
+            Maintained::View { query } => {
+                let view = MaterializedView { columns, query, storage, plan: plan::stored::write(&plan) };
+                (ObjectKind::MaterializedView(view), plan)
+            }
+            Maintained::Sink { connector, options } => {
+                let plan = plan.into_sink();
+                let sink = Sink { columns, connector, options, plan: plan::stored::write(&plan) };
+                (ObjectKind::Sink(sink), plan)
+            }
+        }
+    }
 }
 
 impl Coordinator {
@@ -99,7 +126,11 @@ impl Coordinator {
             }
             Ddl::CreateMaterializedView { name, if_not_exists, query, bound, options, retain_history_ms, sql } => {
                 let head = Head { name, if_not_exists, retain_history_ms, sql };
-                return self.create_materialized_view(head, query, bound, options);
+                return self.create_maintained(head, bound, options, Maintained::View { query });
+            }
+            Ddl::CreateSink { name, if_not_exists, bound, view_options, connector, options, sql } => {
+                let head = Head { name, if_not_exists, retain_history_ms: None, sql };
+                return self.create_maintained(head, bound, view_options, Maintained::Sink { connector, options });
             }
             Ddl::Drop { objects, cascade, missing, tag } => self.drop_objects(&objects, cascade, &missing, tag),
             Ddl::CreateSchema { name, if_not_exists } => self.create_schema(name, if_not_exists),
@@ -217,15 +248,19 @@ impl Coordinator {
         Ok(DdlOutcome { tag: "CREATE VIEW".to_string(), notices: Vec::new() })
     }
 
-    fn create_materialized_view(
+    /// Creates a materialized view or a sink, with its relations of errors and of late rows.
+    fn create_maintained(
         &mut self,
         head: Head,
-        query: String,
         bound: Query,
         options: ViewOptions,
+        maintained: Maintained,
     ) -> Result<Executed> {
-        const TAG: &str = "CREATE MATERIALIZED VIEW";
-        if let Some(answer) = self.taken(TAG, &head.name, head.if_not_exists) {
+        let tag = match maintained {
+            Maintained::View { .. } => "CREATE MATERIALIZED VIEW",
+            Maintained::Sink { .. } => "CREATE SINK",
+        };
+        if let Some(answer) = self.taken(tag, &head.name, head.if_not_exists) {
             return answer.map(Executed::Done);
         }
         self.still_there(&bound.reads)?;
@@ -234,22 +269,17 @@ impl Coordinator {
         let id = catalog.next_object;
         let lowered = plan::lower(&bound, &options, id, &catalog, catalog.next_table)?;
         catalog.next_table = lowered.next_table;
-        let view = MaterializedView {
-            columns: bound.columns,
-            query,
-            storage: lowered.storage.clone(),
-            plan: plan::stored::write(&lowered.plan),
-        };
-        let object = self.object(id, head, bound.reads, ObjectKind::MaterializedView(view));
+        let (kind, plan) = maintained.of(bound.columns, lowered.plan, lowered.storage);
+        let object = self.object(id, head, bound.reads, kind);
         let (errors, errors_plan) = errors::of_view(&object, ObjectId(id.0 + 1));
         let mut created = vec![id, errors.id];
         let late = lowered.late.map(|late| late::of_view(&object, ObjectId(id.0 + 2), late));
         let mut plans =
-            vec![(id, Arc::new(lowered.plan), lowered.storage), (errors.id, Arc::new(errors_plan), Storage::Hashed)];
+            vec![(id, Arc::new(plan), object.storage()), (errors.id, Arc::new(errors_plan), errors.storage())];
         catalog.insert(object);
         catalog.insert(errors);
         if let Some((late, plan)) = late {
-            plans.push((late.id, Arc::new(plan), Storage::Log));
+            plans.push((late.id, Arc::new(plan), late.storage()));
             created.push(late.id);
             catalog.insert(late);
         }
@@ -258,7 +288,7 @@ impl Coordinator {
         for input in plans.iter().flat_map(|(_, plan, _)| inputs_of(plan)) {
             self.start_if_source(input)?;
         }
-        let outcome = DdlOutcome { tag: TAG.to_string(), notices: Vec::new() };
+        let outcome = DdlOutcome { tag: tag.to_string(), notices: Vec::new() };
         if complete {
             return Ok(Executed::Done(outcome));
         }
@@ -345,9 +375,9 @@ impl Coordinator {
         let (mut tables, mut unfilled) = (Vec::new(), Vec::new());
         for id in doomed.iter().rev() {
             let Some(object) = catalog.remove(*id) else { continue };
-            if let ObjectKind::MaterializedView(view) = &object.kind {
+            if let Some(plan) = object.plan() {
                 self.runtime.remove(*id);
-                tables.extend(plan::stored::read(&view.plan)?.tables());
+                tables.extend(plan::stored::read(plan)?.tables());
             }
             self.shapes.remove(id);
             self.watermarks.remove(id);
@@ -426,7 +456,7 @@ impl Coordinator {
 }
 
 fn dropped_meanwhile(view: &Object) -> Error {
-    Error::cancelled(format!("materialized view \"{}\" was dropped while it was being filled", view.name))
+    Error::cancelled(format!("{} \"{}\" was dropped while it was being filled", view.noun(), view.name))
 }
 
 /// Whether an object is part of another: it comes and goes with it.
@@ -440,7 +470,7 @@ pub fn inputs_of(plan: &Plan) -> BTreeSet<ObjectId> {
         Op::Input { object, .. } => Some(*object),
         Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => None,
         Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Materialize { .. } => None,
-        Op::Window { .. } | Op::Changes | Op::Final { .. } | Op::Session { .. } => None,
+        Op::Window { .. } | Op::Changes | Op::Final { .. } | Op::Session { .. } | Op::Sink { .. } => None,
     };
     plan.nodes.iter().filter_map(|node| input(&node.op)).collect()
 }

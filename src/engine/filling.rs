@@ -192,7 +192,7 @@ impl Behind {
 impl Coordinator {
     /// Installs new views, to be filled as one, and fills them for a moment in the epoch that is begun for it. Whether that was
     /// enough; if not, they stand behind from then on.
-    pub(super) fn begin_filling(&mut self, plans: &[(ObjectId, Arc<Plan>, Storage)]) -> Result<bool> {
+    pub(super) fn begin_filling(&mut self, plans: &[(ObjectId, Arc<Plan>, Option<Storage>)]) -> Result<bool> {
         let inputs = plans.iter().flat_map(|(_, plan, _)| inputs_of(plan)).collect::<BTreeSet<_>>();
         plans.iter().try_for_each(|(_, plan, _)| build::check(plan))?;
         plans.iter().try_for_each(|(_, plan, _)| self.widen_readers(plan, &inputs))?;
@@ -204,7 +204,7 @@ impl Coordinator {
             let object = self.catalog.get(id).expect("checked to be there");
             let place = match &object.kind {
                 ObjectKind::Source(source) => self.start_in_source(id, &source.feed),
-                ObjectKind::Table(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) => {
+                ObjectKind::Table(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => {
                     Place::start(id, &self.open.as_ref().expect("just opened").base)?
                 }
             };

@@ -211,7 +211,7 @@ impl Coordinator {
             // It was finished just now: then its client has missed the answer, and it stays, as in Postgres.
             false => Ok(()),
             true if self.transients.contains_key(&view) => self.drop_transients_of(&BTreeSet::from([view])),
-            true => self.drop_objects(&[view], false, &[], "DROP MATERIALIZED VIEW").map(drop),
+            true => self.drop_objects(&[view], false, &[], "DROP").map(drop),
         }
     }
 

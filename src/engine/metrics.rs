@@ -151,7 +151,12 @@ impl Metrics {
             sample(&mut family, catalog, *id, rows);
         }
         let mut family = page.counters("millstream_view_rows_total", "Rows that came into a view, or went.");
-        for (id, rows) in views.iter().filter(|(id, _)| !is_errors(**id)) {
+        let is_sink = |id: ObjectId| catalog.get(id).is_some_and(|o| matches!(o.kind, ObjectKind::Sink(_)));
+        for (id, rows) in views.iter().filter(|(id, _)| !is_errors(**id) && !is_sink(**id)) {
+            sample(&mut family, catalog, *id, rows);
+        }
+        let mut family = page.counters("millstream_sink_rows_total", "Changes that a sink has put out.");
+        for (id, rows) in views.iter().filter(|(id, _)| is_sink(**id)) {
             sample(&mut family, catalog, *id, rows);
         }
         let help = "Rows that came into a relation $errors or $late, or went.";
@@ -183,6 +188,10 @@ impl fmt::Debug for Metrics {
 }
 
 impl Live for Metrics {
+    fn rows_out(&self, object: ObjectId) -> Option<u64> {
+        self.meters.rows_out(object)
+    }
+
     fn epochs(&self) -> Vec<EpochFacts> {
         self.last_epochs.lock().iter().rev().cloned().collect()
     }
@@ -190,9 +199,9 @@ impl Live for Metrics {
     fn operators(&self, catalog: &Catalog) -> Result<Vec<OperatorFacts>> {
         let mut all = Vec::new();
         for object in catalog.objects() {
-            let ObjectKind::MaterializedView(view) = &object.kind else { continue };
+            let Some(plan) = object.plan() else { continue };
             let Some(readings) = self.meters.view(object.id) else { continue };
-            let plan = plan::stored::read(&view.plan)?;
+            let plan = plan::stored::read(plan)?;
             for node in &plan.nodes {
                 let Some(reading) = readings.get(&node.id) else { continue };
                 all.push(OperatorFacts {
@@ -234,7 +243,7 @@ fn moment(micros: Micros) -> String {
 fn takes_rows(object: &Object) -> bool {
     match &object.kind {
         ObjectKind::Table(_) | ObjectKind::Source(_) => true,
-        ObjectKind::View(_) | ObjectKind::MaterializedView(_) => false,
+        ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => false,
     }
 }
 

@@ -24,7 +24,6 @@ use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::catalog::Feed;
-use crate::catalog::ObjectKind;
 use crate::catalog::system::SessionFacts;
 use crate::catalog::system::SystemContext;
 use crate::connectors;
@@ -283,6 +282,7 @@ impl Engine {
             Ddl::CreateTable { feed: None, .. }
             | Ddl::CreateView { .. }
             | Ddl::CreateMaterializedView { .. }
+            | Ddl::CreateSink { .. }
             | Ddl::Drop { .. }
             | Ddl::CreateSchema { .. }
             | Ddl::DropSchema { .. } => Ok(Positions::new()),
@@ -361,15 +361,11 @@ impl Engine {
     pub fn explain_view(&self, view: ObjectId, analyze: bool) -> Result<Vec<String>> {
         let published = self.published();
         let object = published.catalog.get(view);
-        match object.map(|o| &o.kind) {
-            Some(ObjectKind::MaterializedView(kind)) => {
-                let plan = plan::stored::read(&kind.plan)?;
-                match analyze {
-                    false => Ok(plan::explain::explain(&plan, &published.catalog)),
-                    true => self.shared.metrics.analyze(view, &plan, &published.catalog),
-                }
-            }
-            _ => Err(Error::undefined_table("the materialized view does not exist any more")),
+        let gone = || Error::undefined_table("the materialized view or sink does not exist any more");
+        let plan = plan::stored::read(object.and_then(|object| object.plan()).ok_or_else(gone)?)?;
+        match analyze {
+            false => Ok(plan::explain::explain(&plan, &published.catalog)),
+            true => self.shared.metrics.analyze(view, &plan, &published.catalog),
         }
     }
 

@@ -142,15 +142,15 @@ impl Coordinator {
             if let ObjectKind::Table(_) = &object.kind {
                 read.insert(object.id);
             }
-            if let ObjectKind::MaterializedView(view) = &object.kind {
-                let plan = Arc::new(plan::stored::read(&view.plan)?);
+            if let Some(plan) = object.plan() {
+                let plan = Arc::new(plan::stored::read(plan)?);
                 read.extend(inputs_of(&plan));
                 if let Some(filled) = records::filled(&snapshot, object.id)? {
                     behind.extend(&filled.views);
                     self.stand_behind(object.id, filled, plan.clone());
                 }
                 let start = if behind.contains(&object.id) { Start::Behind } else { Start::Joined };
-                self.runtime.install(object.id, plan, view.storage.clone(), start);
+                self.runtime.install(object.id, plan, object.storage(), start);
             }
         }
         self.runtime.recover(&self.inputs.own_watermarks());
@@ -258,8 +258,8 @@ fn take_out_the_dead(coordinator: &mut Coordinator, snapshot: &Snapshot) -> Resu
         catalog.get(id).map_or_else(|| dead.push(id), |object| alive.push(object.clone()));
     }
     for object in catalog.objects() {
-        if let ObjectKind::MaterializedView(view) = &object.kind {
-            let used = plan::stored::read(&view.plan)?.tables();
+        if let Some(plan) = object.plan() {
+            let used = plan::stored::read(plan)?.tables();
             tables.retain(|table| !used.contains(table));
         }
         if !coordinator.behind.has(object.id)

@@ -78,7 +78,7 @@ impl Coordinator {
         let object = Arc::new(self.object(id, head, bound.reads, ObjectKind::MaterializedView(view)));
         let own = Arc::new(lowered.plan);
         let inputs = inputs_of(&own);
-        let complete = self.begin_filling(&[(id, own.clone(), lowered.storage)])?;
+        let complete = self.begin_filling(&[(id, own.clone(), Some(lowered.storage))])?;
         self.transients.insert(id, Transient { object, tables: own.tables(), cursor: None });
         self.commit_catalog(catalog, &[])?;
         inputs.into_iter().try_for_each(|input| self.start_if_source(input))?;

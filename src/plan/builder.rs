@@ -389,6 +389,7 @@ fn number_tables(op: &mut Op, next: &mut TableId) {
         | Op::Join
         | Op::Window { .. }
         | Op::Changes
-        | Op::Materialize { .. } => {}
+        | Op::Materialize { .. }
+        | Op::Sink { .. } => {}
     }
 }

@@ -115,6 +115,10 @@ impl Explainer<'_> {
                 let columns = list(node.columns.iter().map(|c| format!("{} {}", c.name, c.ty)));
                 format!("materialize {} ({columns})", self.object(*object))
             }
+            Op::Sink { object } => {
+                let columns = list(node.columns.iter().map(|c| format!("{} {}", c.name, c.ty)));
+                format!("sink {} ({columns})", self.object(*object))
+            }
         }
     }
 
@@ -127,7 +131,7 @@ impl Explainer<'_> {
             Op::Final { column, .. } => Some(column),
             Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union => None,
             Op::Negate | Op::Join | Op::Window { .. } | Op::Changes | Op::Materialize { .. } => None,
-            Op::Session { .. } | Op::Errors { .. } | Op::Repeat { .. } => None,
+            Op::Session { .. } | Op::Errors { .. } | Op::Repeat { .. } | Op::Sink { .. } => None,
         };
         match (first, node.closes_after_us) {
             (Some(&column), Some(0)) => format!(" until {}", name(input, column)),

@@ -10,7 +10,7 @@ use crate::functions::window::Windows;
 use crate::ids::{NodeId, ObjectId, TableId};
 use crate::types::{Column, SqlType};
 
-/// A view's plan. The last node is its [`Op::Materialize`].
+/// A view's plan, or a sink's. The last node is its [`Op::Materialize`] or [`Op::Sink`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// In topological order; `nodes[i].id` is `i`.
@@ -97,6 +97,8 @@ pub enum Op {
     Aggregate { group: Vec<usize>, calls: Vec<AggregateCall>, table: TableId, multisets: Vec<Multiset> },
     /// Keeps the rows as the content of a view.
     Materialize { object: ObjectId },
+    /// Hands the changes to what a sink's connector delivers them to; nothing is kept.
+    Sink { object: ObjectId },
 }
 
 /// One aggregate of [`Op::Aggregate`].
@@ -176,7 +178,7 @@ impl Op {
                 calls.iter().any(|call| matches!(call.function, AggregateFunction::Sum | AggregateFunction::Avg))
             }
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Union | Op::Negate => false,
-            Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Materialize { .. } => false,
+            Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Materialize { .. } | Op::Sink { .. } => false,
             // A window that begins or ends out of the range of timestamps.
             Op::Window { .. } | Op::Session { .. } => true,
             Op::Final { .. } | Op::Changes => false,
@@ -190,7 +192,7 @@ impl Op {
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => &[],
             Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => &[],
             Op::Arrange { .. } | Op::Aggregate { .. } | Op::Window { .. } | Op::Session { .. } => &[],
-            Op::Final { .. } | Op::Changes => &[],
+            Op::Final { .. } | Op::Changes | Op::Sink { .. } => &[],
         }
     }
 }
@@ -206,6 +208,16 @@ impl Node {
 }
 
 impl Plan {
+    /// The plan of a sink with the rows of this view.
+    pub fn into_sink(mut self) -> Plan {
+        if let Some(Node { op, .. }) = self.nodes.last_mut()
+            && let Op::Materialize { object } = *op
+        {
+            *op = Op::Sink { object };
+        }
+        self
+    }
+
     /// The state tables that the plan uses.
     pub fn tables(&self) -> Vec<TableId> {
         self.nodes.iter().flat_map(|node| node.op.tables()).collect()
@@ -225,7 +237,7 @@ impl Op {
                 Vec::new()
             }
             Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => Vec::new(),
-            Op::Window { .. } | Op::Changes => Vec::new(),
+            Op::Window { .. } | Op::Changes | Op::Sink { .. } => Vec::new(),
         }
     }
 
@@ -240,7 +252,7 @@ impl Op {
             }
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {}
             Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => {}
-            Op::Window { .. } | Op::Changes => {}
+            Op::Window { .. } | Op::Changes | Op::Sink { .. } => {}
         }
     }
 }

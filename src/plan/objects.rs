@@ -39,6 +39,7 @@ pub fn object_properties(object: &Object) -> Result<(Vec<Column>, Properties)> {
             properties::of(last)
         }
         ObjectKind::View(_) => return Err(Error::internal(format!("view {} was not put in", object.name))),
+        ObjectKind::Sink(_) => return Err(Error::internal(format!("sink {} is read", object.name))),
     };
     Ok((columns, properties))
 }

@@ -54,7 +54,7 @@ pub fn derive(op: &Op, inputs: &[&Node]) -> Properties {
             Properties { key: (rows.len() <= 1).then(Vec::new), append_only: true, ..Properties::default() }
         }
         Op::Project { expressions } => project(expressions, inputs[0]),
-        Op::Filter { .. } | Op::Arrange { .. } | Op::Materialize { .. } => of(inputs[0]),
+        Op::Filter { .. } | Op::Arrange { .. } | Op::Materialize { .. } | Op::Sink { .. } => of(inputs[0]),
         Op::Negate => Properties { append_only: false, ..of(inputs[0]) },
         Op::Repeat { .. } => Properties { key: None, ..of(inputs[0]) },
         Op::Union => union(inputs),

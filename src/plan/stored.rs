@@ -77,7 +77,8 @@ fn check(plan: &Plan) -> Result<()> {
             | Op::Changes
             | Op::Final { .. }
             | Op::Session { .. }
-            | Op::Materialize { .. } => 1..=1,
+            | Op::Materialize { .. }
+            | Op::Sink { .. } => 1..=1,
         };
         if node.id != NodeId(i as u32) {
             return damaged(node, "is out of order");
@@ -87,7 +88,7 @@ fn check(plan: &Plan) -> Result<()> {
         }
     }
     match plan.nodes.last().map(|n| &n.op) {
-        Some(Op::Materialize { .. }) => Ok(()),
-        _ => Err(Error::corrupted("a stored plan is damaged: it materializes nothing")),
+        Some(Op::Materialize { .. } | Op::Sink { .. }) => Ok(()),
+        _ => Err(Error::corrupted("a stored plan is damaged: it ends in nothing")),
     }
 }

@@ -316,6 +316,7 @@ fn ddl_name(ddl: &Ddl) -> &'static str {
         Ddl::CreateSource { .. } => "CREATE SOURCE",
         Ddl::CreateView { .. } => "CREATE VIEW",
         Ddl::CreateMaterializedView { .. } => "CREATE MATERIALIZED VIEW",
+        Ddl::CreateSink { .. } => "CREATE SINK",
         Ddl::Drop { tag, .. } => tag,
         Ddl::CreateSchema { .. } => "CREATE SCHEMA",
         Ddl::DropSchema { .. } => "DROP SCHEMA",

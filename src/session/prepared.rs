@@ -121,7 +121,9 @@ fn parameters(bound: &Bound) -> Vec<SqlType> {
             Dml::Truncate { .. } => None,
         },
         Bound::Ddl(ddl) => match ddl {
-            Ddl::CreateView { bound, .. } | Ddl::CreateMaterializedView { bound, .. } => Some(bound),
+            Ddl::CreateView { bound, .. }
+            | Ddl::CreateMaterializedView { bound, .. }
+            | Ddl::CreateSink { bound, .. } => Some(bound),
             Ddl::CreateTable { .. }
             | Ddl::CreateSource { .. }
             | Ddl::Drop { .. }

@@ -2,7 +2,7 @@
 //! are checked, queries are DataFusion's logical plans (not yet optimized) whose table scans are [`RelationSource`]s.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -311,6 +311,16 @@ pub enum Ddl {
         retain_history_ms: Option<u64>,
         sql: String,
     },
+    CreateSink {
+        name: Name,
+        if_not_exists: bool,
+        bound: Query,
+        view_options: ViewOptions,
+        connector: String,
+        /// Those of the connector.
+        options: BTreeMap<String, String>,
+        sql: String,
+    },
     /// Resolved ids, in the order named; what did not exist under IF EXISTS is in `missing` for the NOTICE.
     Drop {
         objects: Vec<ObjectId>,
@@ -330,7 +340,7 @@ pub enum Ddl {
     },
 }
 
-/// What a materialized view's definition says besides its query.
+/// What the definition of a materialized view or sink says besides its query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ViewOptions {
     /// A window is closed when the watermark has passed its end by so much, in microseconds.

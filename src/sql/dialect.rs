@@ -197,6 +197,19 @@ fn matching(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
     None
 }
 
+/// In `CREATE SINK s AS query WITH (...)` the options go before the name: behind a query the parser takes them for hints about its
+/// last table.
+pub fn options_first(tokens: &mut [TokenWithSpan]) {
+    if tokens.len() < 2 || !is_word(&tokens[0].token, "create") || !is_word(&tokens[1].token, "sink") {
+        return;
+    }
+    let is_with = |pair: &[TokenWithSpan]| is_word(&pair[0].token, "with") && pair[1].token == Token::LParen;
+    let Some(from) = tokens.windows(2).rposition(is_with) else { return };
+    if matching(tokens, from + 1) == Some(tokens.len() - 1) {
+        tokens[2..].rotate_left(from - 2);
+    }
+}
+
 /// Cuts `EMIT CHANGES | FINAL | ON WINDOW CLOSE` from the end.
 pub fn cut_emit(tokens: &mut Vec<TokenWithSpan>) -> Option<Vec<TokenWithSpan>> {
     const FORMS: [&[&str]; 3] = [&["emit", "changes"], &["emit", "final"], &["emit", "on", "window", "close"]];

@@ -91,6 +91,13 @@ impl Options {
     }
 }
 
+/// Takes an option that is a duration in event time, in microseconds.
+pub fn duration_us(options: &mut Options, key: &'static str) -> Result<Option<i64>> {
+    let Some(ms) = options.duration_ms(key)? else { return Ok(None) };
+    let us = i64::try_from(ms).ok().and_then(|ms| ms.checked_mul(1000));
+    us.map(Some).ok_or_else(|| Error::invalid_parameter(format!("{key} is out of range")))
+}
+
 /// The name that is nearest to a wrong one, if any is near.
 pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();

@@ -1,6 +1,7 @@
 //! Views created over what is there already, while others write, and while the server is killed: filled in small steps, they
 //! equal their queries; cancelled or dropped, they leave nothing behind.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::support::Server;
 use crate::support::execute;
 use crate::support::rows;
 use crate::support::value;
+use millstream::state::Space;
 
 /// Random histories in the default run.
 const HISTORIES: u64 = 2;
@@ -500,6 +502,80 @@ fn views_over_one_source_agree_whenever_they_were_created() {
         drop(client);
         server.terminate();
         assert_empty(directory.path());
+    });
+}
+
+#[test]
+fn a_sink_puts_each_change_out_and_keeps_nothing() {
+    crate::runtime().block_on(async {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut server = Server::start(directory.path(), &["--workers", "2", "--fill-rows", "100"]);
+        let client = server.connect().await;
+        execute(&client, OBJECTS).await;
+        fill_tables(&client).await;
+        let to = "WITH (connector = 'blackhole')";
+        execute(&client, &format!("CREATE SINK every FROM item {to}")).await;
+        execute(&client, &format!("CREATE SINK kinds AS SELECT kind, count(*) AS n FROM item GROUP BY kind {to}"))
+            .await;
+        let out = |name: &str| format!("SELECT rows_out FROM ms_catalog.sinks WHERE name = '{name}'");
+        // A group is put out again with each step that changes it.
+        assert_eq!(value(&client, &out("every")).await, ROWS.to_string());
+        assert!(value(&client, &out("kinds")).await.parse::<usize>().expect("a number") >= 40);
+        let ids = rows(&client, "SELECT id FROM ms_catalog.sinks").await.expect("ids");
+        server.restart();
+        let client = server.connect().await;
+        // What was put out is not put out again; what is known of the groups is.
+        assert_eq!(
+            (value(&client, &out("every")).await, value(&client, &out("kinds")).await),
+            ("0".into(), "0".into())
+        );
+        execute(&client, "INSERT INTO item VALUES (-1, 7, 0)").await;
+        assert_eq!(
+            (value(&client, &out("every")).await, value(&client, &out("kinds")).await),
+            ("1".into(), "2".into())
+        );
+        drop(client);
+        server.terminate();
+        let store = millstream::state::Store::open(directory.path(), millstream::state::StoreOptions::default());
+        let stored = store.expect("the server is down").objects().expect("a scan");
+        assert!(stored.iter().all(|object| !ids.contains(&object.to_string())), "rows of a sink are stored");
+        server.restart();
+        let client = server.connect().await;
+        execute(&client, "DROP TABLE item, note, entry, event CASCADE").await;
+        drop(client);
+        server.terminate();
+        assert_empty(directory.path());
+    });
+}
+
+#[test]
+fn the_history_of_a_watermark_is_kept_where_rows_may_be_read_again() {
+    crate::runtime().block_on(async {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut server = Server::start(directory.path(), &[]);
+        let client = server.connect().await;
+        let input = "WITH (connector = 'generator', generator = 'sequence', rate = '0', rows = '5000')";
+        execute(&client, &format!("CREATE TABLE kept (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts) {input}")).await;
+        for source in ["seq", "left"] {
+            let columns = "(n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)";
+            execute(&client, &format!("CREATE SOURCE {source} {columns} {input}")).await;
+            execute(&client, &format!("CREATE MATERIALIZED VIEW of_{source} AS SELECT count(*) FROM {source}")).await;
+        }
+        execute(&client, "FLUSH; DROP MATERIALIZED VIEW of_left").await;
+        let id = |name: &str| format!("SELECT id FROM ms_catalog.objects WHERE name = '{name}'");
+        let seq = value(&client, &id("seq")).await.parse::<u32>().expect("a number");
+        drop(client);
+        server.terminate();
+        let store = millstream::state::Store::open(directory.path(), millstream::state::StoreOptions::default());
+        let mut scan = store.expect("the server is down").snapshot().scan(Space::Progress, None, None);
+        let mut moments = BTreeSet::new();
+        while let Some((key, _)) = scan.next_entry().expect("a scan") {
+            // An object's id, then an epoch.
+            if let (12, Some(id)) = (key.len(), key.first_chunk::<4>()) {
+                moments.insert(u32::from_be_bytes(*id));
+            }
+        }
+        assert_eq!(moments, BTreeSet::from([seq]));
     });
 }
 

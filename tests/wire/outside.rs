@@ -63,6 +63,7 @@ fn metrics_count_what_happened() {
     for sql in [
         "CREATE MATERIALIZED VIEW v AS SELECT name, 6 / (id - 2) AS n FROM t",
         "INSERT INTO t VALUES (4, 'row 4'), (5, 'row 5')",
+        "CREATE SINK s FROM t WITH (connector = 'blackhole')",
         "SELECT count(*) FROM v",
         "SELECT nosuch",
         "SELECT * FROM nosuch",
@@ -76,11 +77,12 @@ fn metrics_count_what_happened() {
         ("millstream_input_rows_total{object=\"public.t\"}", 5.0),
         // Those that filled it, and those that came since.
         ("millstream_view_rows_total{object=\"public.v\"}", 4.0),
+        ("millstream_sink_rows_total{object=\"public.s\"}", 5.0),
         ("millstream_error_rows_total{object=\"public.v$errors\"}", 1.0),
         ("millstream_sessions_total", 2.0),
         ("millstream_statements_total{kind=\"insert\"}", 2.0),
         ("millstream_statements_total{kind=\"select\"}", 1.0),
-        ("millstream_statements_total{kind=\"ddl\"}", 2.0),
+        ("millstream_statements_total{kind=\"ddl\"}", 3.0),
         ("millstream_errors_total{sqlstate=\"42703\"}", 1.0),
         ("millstream_errors_total{sqlstate=\"42P01\"}", 1.0),
         ("millstream_queue_length{queue=\"requests\"}", 0.0),

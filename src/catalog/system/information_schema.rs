@@ -48,12 +48,12 @@ fn schemata(catalog: &Catalog, database: &str, rows: &mut Rows) {
 }
 
 fn all_tables(catalog: &Catalog, database: &str, rows: &mut Rows) {
-    let objects = catalog.objects().map(|object| {
+    let objects = catalog.relations().map(|object| {
         let kind = match &object.kind {
             ObjectKind::Table(_) => "BASE TABLE",
             ObjectKind::Source(_) => "FOREIGN",
             // The standard knows no materialized views and Postgres leaves them out; tools find ours only when they are views.
-            ObjectKind::View(_) | ObjectKind::MaterializedView(_) => "VIEW",
+            ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => "VIEW",
         };
         (object.schema.as_str(), object.name.as_str(), kind)
     });
@@ -75,10 +75,11 @@ fn yes(value: bool) -> &'static str {
 }
 
 fn all_columns(catalog: &Catalog, database: &str, rows: &mut Rows) {
-    for object in catalog.objects() {
+    for object in catalog.relations() {
         let (defaults, writable): (&[Option<String>], bool) = match &object.kind {
             ObjectKind::Table(table) => (&table.defaults, true),
-            ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) => (&[], false),
+            ObjectKind::Source(_) | ObjectKind::View(_) => (&[], false),
+            ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => (&[], false),
         };
         for (i, column) in object.columns().iter().enumerate() {
             let default = defaults.get(i).cloned().flatten();
@@ -172,7 +173,7 @@ fn views(catalog: &Catalog, database: &str, rows: &mut Rows) {
         let query = match &object.kind {
             ObjectKind::View(view) => &view.query,
             ObjectKind::MaterializedView(view) => &view.query,
-            ObjectKind::Table(_) | ObjectKind::Source(_) => continue,
+            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::Sink(_) => continue,
         };
         rows.push([
             ("table_catalog", database.into()),

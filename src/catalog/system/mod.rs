@@ -115,6 +115,9 @@ pub trait Live: fmt::Debug + Send + Sync {
 
     /// The operators of the views.
     fn operators(&self, catalog: &Catalog) -> Result<Vec<OperatorFacts>>;
+
+    /// The changes that a view or sink has put out since it was installed in this process.
+    fn rows_out(&self, object: ObjectId) -> Option<u64>;
 }
 
 /// What a committed epoch was.

@@ -1,10 +1,12 @@
-//! `ms_catalog`: objects, sources, watermarks, offsets, epochs and operators, as they stand.
+//! `ms_catalog`: objects, sources, sinks, watermarks, offsets, epochs and operators, as they stand.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::catalog::Catalog;
 use crate::catalog::Feed;
 use crate::catalog::Object;
+use crate::catalog::ObjectKind;
 use crate::catalog::system::Holder;
 use crate::catalog::system::SystemContext;
 use crate::catalog::system::WatermarkFacts;
@@ -20,6 +22,7 @@ pub(super) fn fill(name: &str, catalog: &Catalog, context: &SystemContext, rows:
     match name {
         "objects" => objects(catalog, rows),
         "sources" => sources(catalog, context, rows),
+        "sinks" => sinks(catalog, context, rows),
         "watermarks" => watermarks(catalog, context, rows),
         "offsets" => offsets(catalog, context, rows),
         "epochs" => epochs(context, rows),
@@ -52,10 +55,6 @@ fn all_sources(catalog: &Catalog) -> impl Iterator<Item = (&Object, &Feed)> {
 fn sources(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
     for (object, source) in all_sources(catalog) {
         let trouble = context.troubles.iter().find(|(id, _)| *id == object.id).map(|(_, text)| text.as_str());
-        let hidden = |name: &str| connectors::is_secret(&source.connector, name);
-        let shown =
-            |(name, value): (&String, &String)| format!("{name} = '{}'", if hidden(name) { "***" } else { value });
-        let options: Vec<String> = source.options.iter().map(shown).collect();
         let format = source.format.as_ref().map(Format::to_string);
         rows.push([
             ("id", object.id.0.into()),
@@ -63,9 +62,30 @@ fn sources(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
             ("name", object.name.as_str().into()),
             ("connector", source.connector.as_str().into()),
             ("format", format.as_deref().into()),
-            ("options", options.join(", ").into()),
+            ("options", shown(&source.connector, &source.options).into()),
             ("lag", lag(context, object.id).into()),
             ("trouble", trouble.into()),
+        ]);
+    }
+}
+
+/// The options of a connector, without its secrets.
+fn shown(connector: &str, options: &BTreeMap<String, String>) -> String {
+    let hidden = |name: &str| connectors::is_secret(connector, name);
+    let shown = |(name, value): (&String, &String)| format!("{name} = '{}'", if hidden(name) { "***" } else { value });
+    options.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+fn sinks(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
+    for object in catalog.objects() {
+        let ObjectKind::Sink(sink) = &object.kind else { continue };
+        rows.push([
+            ("id", object.id.0.into()),
+            ("schema_name", object.schema.as_str().into()),
+            ("name", object.name.as_str().into()),
+            ("connector", sink.connector.as_str().into()),
+            ("options", shown(&sink.connector, &sink.options).into()),
+            ("rows_out", context.live.as_ref().and_then(|live| live.rows_out(object.id)).into()),
         ]);
     }
 }

@@ -40,6 +40,8 @@ pub(super) fn kind(object: &Object) -> &'static str {
         ObjectKind::Source(_) => "f",
         ObjectKind::View(_) => "v",
         ObjectKind::MaterializedView(_) => "m",
+        // Shown nowhere: what is listed here can be read.
+        ObjectKind::Sink(_) => "",
     }
 }
 
@@ -52,7 +54,7 @@ pub(super) fn key_name(object: &Object) -> String {
 pub(super) fn tables(catalog: &Catalog) -> impl Iterator<Item = (&Object, &Table)> {
     catalog.objects().filter_map(|object| match &object.kind {
         ObjectKind::Table(table) => Some((object.as_ref(), table)),
-        ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) => None,
+        ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => None,
     })
 }
 
@@ -68,7 +70,7 @@ struct Class<'a> {
 }
 
 fn classes(catalog: &Catalog, rows: &mut Rows) {
-    for object in catalog.objects() {
+    for object in catalog.relations() {
         let has_index = matches!(&object.kind, ObjectKind::Table(table) if !table.primary_key.is_empty());
         let kind = kind(object);
         let access = if matches!(kind, "r" | "m") { numbers::HEAP } else { 0 };
@@ -129,10 +131,10 @@ fn class(class: Class, rows: &mut Rows) {
 }
 
 fn attributes(catalog: &Catalog, rows: &mut Rows) {
-    for object in catalog.objects() {
+    for object in catalog.relations() {
         let defaults: &[Option<String>] = match &object.kind {
             ObjectKind::Table(table) => &table.defaults,
-            ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) => &[],
+            ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => &[],
         };
         // NOT NULL is a constraint, and only tables have them; that a view's column holds no NULL is a conclusion.
         let constrained = matches!(object.kind, ObjectKind::Table(_) | ObjectKind::Source(_));
@@ -361,7 +363,7 @@ fn rules(catalog: &Catalog, rows: &mut Rows) {
 fn depends(catalog: &Catalog, rows: &mut Rows) {
     const PG_REWRITE: u32 = 2618;
     const PG_CLASS: u32 = 1259;
-    for object in catalog.objects() {
+    for object in catalog.relations() {
         for read in &object.depends_on {
             rows.push([
                 ("classid", PG_REWRITE.into()),

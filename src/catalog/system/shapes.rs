@@ -195,4 +195,5 @@ const MS: &[(&str, u32, &str)] = &[
         13516,
         "id oid, schema_name text, name text, job text, begun timestamptz, rows int8, rows_total int8, trouble text",
     ),
+    ("sinks", 13517, "id oid, schema_name text, name text, connector text, options text, rows_out int8"),
 ];

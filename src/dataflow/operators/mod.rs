@@ -12,6 +12,7 @@ pub mod negate;
 pub mod project;
 pub mod repeat;
 pub mod session;
+pub mod sink;
 pub mod union;
 pub mod values;
 pub mod window;

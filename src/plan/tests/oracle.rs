@@ -106,7 +106,7 @@ fn run(plan: &Plan, inputs: &HashMap<u32, Vec<Row>>) -> Rows {
                 panic!("no query here has windows")
             }
             Op::Negate => below(0).iter().for_each(|(row, w)| add(&mut out, row.clone(), -w)),
-            Op::Arrange { .. } | Op::Materialize { .. } => out = below(0).clone(),
+            Op::Arrange { .. } | Op::Materialize { .. } | Op::Sink { .. } => out = below(0).clone(),
             Op::Join => join(plan, node, below(0), below(1), &mut out),
             Op::Aggregate { group, calls, .. } => aggregate(group, calls, below(0), &mut out),
         }

@@ -44,7 +44,7 @@ fn damage_is_told() {
         (good[..good.len() / 2].to_string(), "cannot be read"),
         (good.replace("\"version\":1", "\"version\":2"), "version 2"),
         (good.replacen("\"id\":1,", "\"id\":7,", 1), "out of order"),
-        (String::from("{\"version\":1,\"nodes\":[]}"), "materializes nothing"),
+        (String::from("{\"version\":1,\"nodes\":[]}"), "ends in nothing"),
     ] {
         let error = stored::read(&text).unwrap_err();
         assert_eq!(error.kind, Kind::Corrupted);

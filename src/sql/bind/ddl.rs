@@ -14,7 +14,7 @@ use crate::sql::bind::provider::Provider;
 use crate::sql::bind::query::{Purpose, bind_query};
 use crate::sql::bind::types::sql_type;
 use crate::sql::bound::{Ddl, Name, Query, ViewOptions};
-use crate::sql::options::{self, IDLE_TIMEOUT_MS, Options};
+use crate::sql::options::{self, IDLE_TIMEOUT_MS, Options, duration_us};
 use crate::sql::parse::ast::{
     ColumnDefinition, CreateSource, CreateTable, CreateView, FormatClause, Include, Snippet, WatermarkDefinition,
 };
@@ -204,15 +204,7 @@ pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized
     let purpose = if materialized { Purpose::MaterializedView } else { Purpose::View };
     let mut bound = bind_query(provider, &view.query, purpose)?;
     rename(provider, &mut bound, &view.columns)?;
-    for (n, column) in bound.columns.iter().enumerate() {
-        if bound.columns[..n].iter().any(|earlier| earlier.name == column.name) {
-            return Err(Error::duplicate_column(format!("column \"{}\" specified more than once", column.name))
-                .hint("Give the columns different names with AS."));
-        }
-        if materialized && column.name.starts_with(RESERVED) {
-            return Err(reserved(&column.name));
-        }
-    }
+    check_columns(&bound, materialized)?;
     let (query, sql) = (view.text.text.clone(), sql.to_string());
     let (if_not_exists, or_replace) = (view.if_not_exists, view.or_replace);
     Ok(match materialized {
@@ -227,11 +219,18 @@ pub fn bind_view(provider: &Provider, view: &CreateView, sql: &str, materialized
     })
 }
 
-/// An option that is a duration in event time, in microseconds.
-fn duration_us(options: &mut Options, key: &'static str) -> Result<Option<i64>> {
-    let Some(ms) = options.duration_ms(key)? else { return Ok(None) };
-    let us = i64::try_from(ms).ok().and_then(|ms| ms.checked_mul(1000));
-    us.map(Some).ok_or_else(|| Error::invalid_parameter(format!("{key} is out of range")))
+/// Refuses columns of one name; with `maintained` also names that the system needs.
+pub fn check_columns(bound: &Query, maintained: bool) -> Result<()> {
+    for (n, column) in bound.columns.iter().enumerate() {
+        if bound.columns[..n].iter().any(|earlier| earlier.name == column.name) {
+            return Err(Error::duplicate_column(format!("column \"{}\" specified more than once", column.name))
+                .hint("Give the columns different names with AS."));
+        }
+        if maintained && column.name.starts_with(RESERVED) {
+            return Err(reserved(&column.name));
+        }
+    }
+    Ok(())
 }
 
 /// Gives the first columns the names that the statement lists.

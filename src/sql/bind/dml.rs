@@ -113,6 +113,7 @@ pub fn target_table<'a>(object: &'a Object, verb: &str) -> Result<&'a Table> {
         ObjectKind::Table(table) => return Ok(table),
         ObjectKind::Source(_) => "Rows of a source come from its connector. Create a table for rows of your own.",
         ObjectKind::View(_) | ObjectKind::MaterializedView(_) => "Change the tables that the view reads.",
+        ObjectKind::Sink(_) => "Change the tables that the sink reads.",
     };
     let message = format!("cannot {verb} {} \"{}\"", object.noun(), object.name);
     Err(Error::wrong_object_type(message).hint(hint))

@@ -44,6 +44,7 @@ fn matches(said: DropKind, is: &ObjectKind) -> bool {
         ObjectKind::Source(_) => said == DropKind::Source,
         ObjectKind::View(_) => said == DropKind::View,
         ObjectKind::MaterializedView(_) => said == DropKind::MaterializedView,
+        ObjectKind::Sink(_) => said == DropKind::Sink,
     }
 }
 
@@ -53,6 +54,7 @@ fn noun_of(kind: DropKind) -> &'static str {
         DropKind::Source => "source",
         DropKind::View => "view",
         DropKind::MaterializedView => "materialized view",
+        DropKind::Sink => "sink",
     }
 }
 
@@ -62,5 +64,6 @@ fn tag(kind: DropKind) -> &'static str {
         DropKind::Source => "DROP SOURCE",
         DropKind::View => "DROP VIEW",
         DropKind::MaterializedView => "DROP MATERIALIZED VIEW",
+        DropKind::Sink => "DROP SINK",
     }
 }

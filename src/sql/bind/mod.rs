@@ -40,6 +40,7 @@ mod query;
 mod refuse;
 mod rewrite;
 mod schema;
+mod sink;
 mod set_returning;
 mod state;
 mod subscribe;
@@ -84,6 +85,7 @@ fn bind_statement(statement: &Statement, text: &str, provider: &Provider) -> Res
         Statement::CreateSource(source) => Bound::Ddl(ddl::bind_source(provider, source, text)?),
         Statement::CreateView(view) => Bound::Ddl(ddl::bind_view(provider, view, text, false)?),
         Statement::CreateMaterializedView(view) => Bound::Ddl(ddl::bind_view(provider, view, text, true)?),
+        Statement::CreateSink(sink) => Bound::Ddl(sink::bind_sink(provider, sink, text)?),
         Statement::Drop(drop) => Bound::Ddl(drop::bind_drop(context, drop)?),
         Statement::CreateSchema { name, if_not_exists } => {
             Bound::Ddl(schema::bind_create(provider, name, *if_not_exists)?)
@@ -97,9 +99,11 @@ fn bind_statement(statement: &Statement, text: &str, provider: &Provider) -> Res
         Statement::ExplainView { name, analyze } => {
             let object = resolve_object(name, context)?;
             match object.kind {
-                ObjectKind::MaterializedView(_) => Bound::ExplainView { view: object.id, analyze: *analyze },
+                ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => {
+                    Bound::ExplainView { view: object.id, analyze: *analyze }
+                }
                 ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) => {
-                    let message = format!("\"{}\" is not a materialized view", object.name);
+                    let message = format!("\"{}\" is neither a materialized view nor a sink", object.name);
                     return Err(Error::wrong_object_type(message));
                 }
             }
@@ -142,6 +146,10 @@ fn is_unknown(data_type: &sqlparser::ast::DataType) -> bool {
 fn place(error: Error, statement: &Statement, text: &Text) -> Error {
     match statement {
         Statement::Subscribe(subscribe) => match &subscribe.target {
+            SubscribeTarget::Query(query) => error::locate(error, query.as_ref(), text),
+            SubscribeTarget::Relation(name) => error::locate_name(error, std::slice::from_ref(name), text),
+        },
+        Statement::CreateSink(sink) => match &sink.from {
             SubscribeTarget::Query(query) => error::locate(error, query.as_ref(), text),
             SubscribeTarget::Relation(name) => error::locate_name(error, std::slice::from_ref(name), text),
         },

@@ -45,13 +45,15 @@ fn target(provider: &Provider, target: &parsed::SubscribeTarget) -> Result<(Subs
         ObjectKind::Table(_) | ObjectKind::MaterializedView(_) => {
             Ok((SubscribeTarget::Object(object.id), object.columns().to_vec()))
         }
-        ObjectKind::Source(_) | ObjectKind::View(_) => {
-            let mut statements = parse(&format!("SELECT * FROM {name}"))?;
-            match statements.pop().map(|statement| statement.ast) {
-                Some(Statement::Query(query)) => of_query(provider, &query),
-                _ => Err(Error::internal("a query over a relation is no query")),
-            }
-        }
+        ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::Sink(_) => of_query(provider, all_of(name)?.as_ref()),
+    }
+}
+
+/// The query for all rows of a relation.
+pub fn all_of(name: &ast::ObjectName) -> Result<Box<ast::Query>> {
+    match parse(&format!("SELECT * FROM {name}"))?.pop().map(|statement| statement.ast) {
+        Some(Statement::Query(query)) => Ok(query),
+        _ => Err(Error::internal("a query over a relation is no query")),
     }
 }
 

@@ -19,6 +19,7 @@ pub enum Statement {
     CreateSource(Box<CreateSource>),
     CreateView(Box<CreateView>),
     CreateMaterializedView(Box<CreateView>),
+    CreateSink(Box<CreateSink>),
     Drop(Drop),
     CreateSchema {
         name: Ident,
@@ -119,7 +120,7 @@ pub struct Subscribe {
     pub as_of: Option<AsOf>,
 }
 
-/// What is subscribed to.
+/// Whose changes are meant.
 #[derive(Clone, Debug)]
 pub enum SubscribeTarget {
     Relation(ObjectName),
@@ -240,6 +241,18 @@ pub struct CreateView {
     pub text: Snippet,
 }
 
+/// `CREATE SINK name FROM relation | AS query WITH (...)`.
+#[derive(Clone, Debug)]
+pub struct CreateSink {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    /// What goes out.
+    pub from: SubscribeTarget,
+    pub options: Vec<OptionValue>,
+    /// Whether it says `EMIT ON WINDOW CLOSE`.
+    pub emit_final: bool,
+}
+
 /// `DROP`.
 #[derive(Clone, Debug)]
 pub struct Drop {
@@ -256,4 +269,5 @@ pub enum DropKind {
     Source,
     View,
     MaterializedView,
+    Sink,
 }

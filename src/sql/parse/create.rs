@@ -1,4 +1,4 @@
-//! `CREATE TABLE | SOURCE | VIEW | MATERIALIZED VIEW`.
+//! `CREATE TABLE | SOURCE | VIEW | MATERIALIZED VIEW | SINK`.
 
 use sqlparser::ast::{ColumnOption, Ident};
 use sqlparser::keywords::Keyword;
@@ -7,8 +7,8 @@ use sqlparser::tokenizer::Token;
 use crate::error::Error;
 use crate::sql::dialect::is_word;
 use crate::sql::parse::ast::{
-    ColumnDefinition, CreateSource, CreateTable, CreateView, FormatClause, Include, OptionValue, Snippet, Statement,
-    WatermarkDefinition,
+    ColumnDefinition, CreateSink, CreateSource, CreateTable, CreateView, FormatClause, Include, OptionValue, Snippet,
+    Statement, SubscribeTarget, WatermarkDefinition,
 };
 use crate::sql::parse::grammar::{Grammar, Parse};
 
@@ -16,10 +16,9 @@ use crate::sql::parse::grammar::{Grammar, Parse};
 const INCLUDES: [&str; 6] = ["key", "partition", "offset", "timestamp", "headers", "file"];
 
 /// What CREATE makes in Postgres or elsewhere, and not here.
-const UNSUPPORTED: [&str; 17] = [
+const UNSUPPORTED: [&str; 16] = [
     "index",
     "unique",
-    "sink",
     "connection",
     "secret",
     "database",
@@ -75,13 +74,16 @@ impl Grammar<'_> {
         if self.word("source") {
             return self.create_source();
         }
+        if self.word("sink") {
+            return self.create_sink();
+        }
         for what in UNSUPPORTED {
             if is_word(&self.parser.peek_token_ref().token, what) {
                 let message = format!("CREATE {} is not supported", what.to_uppercase());
                 return Err(Error::unsupported(message).at(position).into());
             }
         }
-        self.unexpected("TABLE, SOURCE, VIEW or MATERIALIZED VIEW")
+        self.unexpected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW or SINK")
     }
 
     fn create_table(&mut self) -> Parse<Statement> {
@@ -134,6 +136,22 @@ impl Grammar<'_> {
         let format = self.format()?;
         let source = CreateSource { name, if_not_exists, columns, primary_keys, watermarks, includes, options, format };
         Ok(Statement::CreateSource(Box::new(source)))
+    }
+
+    fn create_sink(&mut self) -> Parse<Statement> {
+        // They were written at the end: see `dialect::options_first`.
+        let options = if self.parser.parse_keyword(Keyword::WITH) { self.options()? } else { Vec::new() };
+        let emit_final = self.emit();
+        let if_not_exists = self.if_not_exists();
+        let name = self.name()?;
+        let from = if self.parser.parse_keyword(Keyword::FROM) {
+            SubscribeTarget::Relation(self.name()?)
+        } else if self.parser.parse_keyword(Keyword::AS) {
+            SubscribeTarget::Query(self.parser.parse_query()?)
+        } else {
+            return self.unexpected("FROM or AS");
+        };
+        Ok(Statement::CreateSink(Box::new(CreateSink { name, if_not_exists, from, options, emit_final })))
     }
 
     fn create_view(&mut self, or_replace: bool) -> Parse<CreateView> {

@@ -49,6 +49,10 @@ pub fn balance(statement: &mut Statement) -> Result<()> {
         },
         Statement::Query(query) | Statement::Explain { query, .. } => balanced(query.as_mut()),
         Statement::CreateView(view) | Statement::CreateMaterializedView(view) => balanced(view.query.as_mut()),
+        Statement::CreateSink(sink) => match &mut sink.from {
+            SubscribeTarget::Query(query) => balanced(query.as_mut()),
+            SubscribeTarget::Relation(_) => return Ok(()),
+        },
         Statement::Insert(insert) => balanced(insert.as_mut()),
         Statement::Update(update) => balanced(update.as_mut()),
         Statement::Delete(delete) => balanced(delete.as_mut()),

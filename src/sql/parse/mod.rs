@@ -105,6 +105,8 @@ fn with_grammar<T>(
     rule: impl FnOnce(&mut Grammar) -> Result<T, Fault>,
 ) -> Result<T> {
     let emit = dialect::cut_emit(&mut tokens);
+    dialect::options_first(&mut tokens);
+    let emit = emit.or_else(|| dialect::cut_emit(&mut tokens));
     let end = match &emit {
         Some(emit) => emit[0].span.start,
         None => text.end(),

@@ -6,19 +6,21 @@ use crate::sql::parse::grammar::{Grammar, Parse, folded};
 use crate::sql::parse::parse;
 
 /// What can be listed: the words, and the kind in `ms_catalog.objects`.
-const LISTED: [(&[&str], &str); 4] = [
+const LISTED: [(&[&str], &str); 5] = [
     (&["tables"], "table"),
     (&["sources"], "source"),
     (&["views"], "view"),
     (&["materialized", "views"], "materialized view"),
+    (&["sinks"], "sink"),
 ];
 
 /// What can be shown as it was created.
-const CREATED: [(&[&str], &str); 4] = [
+const CREATED: [(&[&str], &str); 5] = [
     (&["table"], "table"),
     (&["source"], "source"),
     (&["view"], "view"),
     (&["materialized", "view"], "materialized view"),
+    (&["sink"], "sink"),
 ];
 
 impl Grammar<'_> {
@@ -49,7 +51,7 @@ impl Grammar<'_> {
                     return self.created(kind).map(Some);
                 }
             }
-            return self.unexpected("TABLE, SOURCE, VIEW or MATERIALIZED VIEW");
+            return self.unexpected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW or SINK");
         }
         Ok(None)
     }

@@ -146,6 +146,8 @@ impl Grammar<'_> {
             DropKind::Table
         } else if self.word("source") {
             DropKind::Source
+        } else if self.word("sink") {
+            DropKind::Sink
         } else {
             let token = self.parser.peek_token();
             return match &token.token {
@@ -153,7 +155,7 @@ impl Grammar<'_> {
                     let message = format!("DROP {} is not supported", word.value.to_uppercase());
                     Err(Error::unsupported(message).at(position).into())
                 }
-                _ => self.unexpected("TABLE, SOURCE, VIEW or MATERIALIZED VIEW"),
+                _ => self.unexpected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW or SINK"),
             };
         };
         let if_exists = self.if_exists();
@@ -176,12 +178,16 @@ impl Grammar<'_> {
             analyze = self.word("analyze");
             self.word("verbose");
         }
-        if self.words(&["materialized", "view"]) {
+        if self.words(&["materialized", "view"]) || self.word("sink") {
             return Ok(Statement::ExplainView { name: self.name()?, analyze });
         }
         if !self.starts_query(0) {
             let error = Error::unsupported("EXPLAIN of this statement is not supported").at(self.position());
-            return Err(error.hint("EXPLAIN takes a query, EXPLAIN MATERIALIZED VIEW the name of a view.").into());
+            return Err(error
+                .hint(
+                    "EXPLAIN takes a query, EXPLAIN MATERIALIZED VIEW the name of a view, EXPLAIN SINK that of a sink.",
+                )
+                .into());
         }
         Ok(Statement::Explain { query: self.parser.parse_query()?, analyze })
     }
