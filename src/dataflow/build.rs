@@ -3,6 +3,7 @@
 use crate::dataflow::operator::Operator;
 use crate::dataflow::operators::aggregate::Aggregate;
 use crate::dataflow::operators::aggregate::Kept;
+use crate::dataflow::operators::anti::Anti;
 use crate::dataflow::operators::arrange::Arrange;
 use crate::dataflow::operators::arrange::SharedArrangement;
 use crate::dataflow::operators::changes::Changes;
@@ -89,6 +90,10 @@ pub fn build(node: &Node, inputs: &[Input<'_>], fresh: bool) -> Result<Built> {
         Op::Join => {
             let (left, right) = (arrangement(node, inputs, 0)?, arrangement(node, inputs, 1)?);
             Box::new(Join::new(left.clone(), right.clone()))
+        }
+        Op::Anti => {
+            let (left, right) = (arrangement(node, inputs, 0)?, arrangement(node, inputs, 1)?);
+            Box::new(Anti::new(left.clone(), right.clone()))
         }
         Op::Aggregate { group, calls, table, multisets } => {
             let input = input(node, inputs, 0)?.columns;

@@ -369,7 +369,7 @@ impl Graph {
         match &node.op {
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Union => Vec::new(),
             Op::Filter { .. } | Op::Negate | Op::Repeat { .. } | Op::Materialize { .. } => from(0),
-            Op::Window { .. } | Op::Changes | Op::Sink { .. } => from(0),
+            Op::Window { .. } | Op::Changes | Op::Sink { .. } | Op::Anti => from(0),
             Op::Arrange { key, .. } => vec![key.clone()],
             Op::Final { .. } => vec![node.identity()],
             Op::Session { partition, .. } => vec![partition.clone()],
@@ -393,7 +393,7 @@ fn wanted(node: &Node, storage: Option<&Storage>) -> Option<Vec<usize>> {
     match &node.op {
         Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } => None,
         Op::Filter { .. } | Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join => None,
-        Op::Window { .. } | Op::Changes | Op::Sink { .. } => None,
+        Op::Window { .. } | Op::Changes | Op::Sink { .. } | Op::Anti => None,
         Op::Arrange { key, .. } => Some(key.clone()),
         Op::Aggregate { group, .. } => Some(group.clone()),
         Op::Final { .. } => Some(node.identity()),

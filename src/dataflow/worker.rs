@@ -326,7 +326,7 @@ impl Worker {
         self.forget(&shared.removed);
         for index in shared.moved {
             // Whatever else reads state, reads what it puts out.
-            if self.graph.vertex(index).node.op == Op::Join {
+            if matches!(self.graph.vertex(index).node.op, Op::Join | Op::Anti) {
                 let operator = self.build(index, false)?;
                 self.operators.insert(index, operator);
             }
@@ -380,7 +380,7 @@ impl Worker {
                 return Ok(Box::new(Materialize::new(*object, &vertex.node.columns, storage, self.id)));
             }
             Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {}
-            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Window { .. } | Op::Changes | Op::Sink { .. } => {}
+            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Window { .. } | Op::Changes | Op::Sink { .. } | Op::Anti => {}
             Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Final { .. } | Op::Session { .. } => {}
         }
         self.build(index, fresh)

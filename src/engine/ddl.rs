@@ -470,7 +470,7 @@ pub fn inputs_of(plan: &Plan) -> BTreeSet<ObjectId> {
         Op::Input { object, .. } => Some(*object),
         Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union | Op::Negate => None,
         Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Materialize { .. } => None,
-        Op::Window { .. } | Op::Changes | Op::Final { .. } | Op::Session { .. } | Op::Sink { .. } => None,
+        Op::Window { .. } | Op::Changes | Op::Final { .. } | Op::Session { .. } | Op::Sink { .. } | Op::Anti => None,
     };
     plan.nodes.iter().filter_map(|node| input(&node.op)).collect()
 }

@@ -167,6 +167,19 @@ impl Builder {
     /// The rows of two inputs that agree on their keys. Where a pair of columns closes on both sides, it comes first: what has
     /// been closed on both can meet nothing any more.
     pub fn join(&mut self, left: (NodeId, &[usize]), right: (NodeId, &[usize]), null_safe: bool) -> NodeId {
+        let [left, right] = self.arrange_both(left, right, null_safe);
+        self.join_arranged(left, right)
+    }
+
+    /// The rows of the left input whose key is none of the right one's, in which each key is there once.
+    pub fn anti(&mut self, left: (NodeId, &[usize]), right: (NodeId, &[usize]), null_safe: bool) -> NodeId {
+        let [left, right] = self.arrange_both(left, right, null_safe);
+        let columns = self.columns(left).to_vec();
+        self.derived(Op::Anti, vec![left, right], columns)
+    }
+
+    /// Two inputs indexed by keys that are to be equal.
+    fn arrange_both(&mut self, left: (NodeId, &[usize]), right: (NodeId, &[usize]), null_safe: bool) -> [NodeId; 2] {
         let after = |(input, key): (NodeId, &[usize]), at: usize| closes_after(self.node(input), key[at]);
         let both = |at: usize| Some((after(left, at)?.max(after(right, at)?), at));
         let closing = (0..left.1.len()).filter_map(both).min();
@@ -175,8 +188,7 @@ impl Builder {
         let order = order.filter(|&at| at < left.1.len()).collect::<Vec<_>>();
         let key = |key: &[usize]| order.iter().map(|&at| key[at]).collect::<Vec<_>>();
         let closes_after_us = closing.map(|(after_us, _)| after_us);
-        let arranged = [left, right].map(|side| self.arrange(side.0, key(side.1), null_safe, closes_after_us));
-        self.join_arranged(arranged[0], arranged[1])
+        [left, right].map(|side| self.arrange(side.0, key(side.1), null_safe, closes_after_us))
     }
 
     /// The rows of two arrangements that agree on the keys.
@@ -322,6 +334,25 @@ impl Builder {
         (Plan { nodes, allowed_lateness_us: 0 }, next_table)
     }
 
+    /// Whether a node is known to have exactly one row at all times.
+    pub fn always_has_one(&self, id: NodeId) -> bool {
+        let node = self.node(id);
+        match &node.op {
+            Op::Values { rows } => rows.len() == 1,
+            Op::Aggregate { group, .. } => group.is_empty(),
+            Op::Project { .. } => self.always_has_one(node.inputs[0]),
+            Op::Input { .. } | Op::Errors { .. } | Op::Filter { .. } | Op::Union | Op::Negate => false,
+            Op::Arrange { .. }
+            | Op::Join
+            | Op::Anti
+            | Op::Repeat { .. }
+            | Op::Window { .. }
+            | Op::Session { .. }
+            | Op::Final { .. } => false,
+            Op::Changes | Op::Materialize { .. } => false,
+        }
+    }
+
     /// Whether a node never has rows.
     fn is_empty(&self, id: NodeId) -> bool {
         matches!(&self.node(id).op, Op::Values { rows } if rows.is_empty())
@@ -387,6 +418,7 @@ fn number_tables(op: &mut Op, next: &mut TableId) {
         | Op::Negate
         | Op::Repeat { .. }
         | Op::Join
+        | Op::Anti
         | Op::Window { .. }
         | Op::Changes
         | Op::Materialize { .. }

@@ -100,6 +100,7 @@ impl Explainer<'_> {
                 format!("arrange by ({}){nulls} state={table}", names(key))
             }
             Op::Join => String::from("join"),
+            Op::Anti => String::from("anti join"),
             Op::Aggregate { group, calls, table, multisets } => {
                 let by = if group.is_empty() { String::new() } else { format!(" by ({})", names(group)) };
                 let shown = calls
@@ -131,7 +132,7 @@ impl Explainer<'_> {
             Op::Final { column, .. } => Some(column),
             Op::Input { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union => None,
             Op::Negate | Op::Join | Op::Window { .. } | Op::Changes | Op::Materialize { .. } => None,
-            Op::Session { .. } | Op::Errors { .. } | Op::Repeat { .. } | Op::Sink { .. } => None,
+            Op::Session { .. } | Op::Errors { .. } | Op::Repeat { .. } | Op::Sink { .. } | Op::Anti => None,
         };
         match (first, node.closes_after_us) {
             (Some(&column), Some(0)) => format!(" until {}", name(input, column)),

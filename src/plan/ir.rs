@@ -89,9 +89,11 @@ pub enum Op {
     /// NULL are kept (and NULL equals NULL), else they are left out.
     Arrange { key: Vec<usize>, null_safe: bool, table: TableId },
     /// The equi-join of two [`Op::Arrange`] inputs on their keys: all columns of the left, then all of the right. A cross
-    /// join has empty keys. Further conditions are a [`Op::Filter`] above it. Outer, semi and anti joins are composed of
-    /// joins, distincts, unions and negations.
+    /// join has empty keys. Further conditions are a [`Op::Filter`] above it. Outer and semi joins are composed of
+    /// joins, distincts, anti joins and unions.
     Join,
+    /// The rows of the left [`Op::Arrange`] input whose key the right one does not have, in which each key is there once.
+    Anti,
     /// One row for each value of the `group` columns that has rows: the group columns, then the aggregates. Without `group`
     /// columns always one row. Without aggregates this is DISTINCT.
     Aggregate { group: Vec<usize>, calls: Vec<AggregateCall>, table: TableId, multisets: Vec<Multiset> },
@@ -178,7 +180,7 @@ impl Op {
                 calls.iter().any(|call| matches!(call.function, AggregateFunction::Sum | AggregateFunction::Avg))
             }
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Union | Op::Negate => false,
-            Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Materialize { .. } | Op::Sink { .. } => false,
+            Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Materialize { .. } | Op::Sink { .. } | Op::Anti => false,
             // A window that begins or ends out of the range of timestamps.
             Op::Window { .. } | Op::Session { .. } => true,
             Op::Final { .. } | Op::Changes => false,
@@ -190,7 +192,7 @@ impl Op {
         match self {
             Op::Input { object, columns } if *object == of => columns,
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => &[],
-            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => &[],
+            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Anti | Op::Materialize { .. } => &[],
             Op::Arrange { .. } | Op::Aggregate { .. } | Op::Window { .. } | Op::Session { .. } => &[],
             Op::Final { .. } | Op::Changes | Op::Sink { .. } => &[],
         }
@@ -237,7 +239,7 @@ impl Op {
                 Vec::new()
             }
             Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => Vec::new(),
-            Op::Window { .. } | Op::Changes | Op::Sink { .. } => Vec::new(),
+            Op::Window { .. } | Op::Changes | Op::Sink { .. } | Op::Anti => Vec::new(),
         }
     }
 
@@ -252,7 +254,7 @@ impl Op {
             }
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {}
             Op::Union | Op::Negate | Op::Repeat { .. } | Op::Join | Op::Materialize { .. } => {}
-            Op::Window { .. } | Op::Changes | Op::Sink { .. } => {}
+            Op::Window { .. } | Op::Changes | Op::Sink { .. } | Op::Anti => {}
         }
     }
 }

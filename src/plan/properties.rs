@@ -63,6 +63,7 @@ pub fn derive(op: &Op, inputs: &[&Node]) -> Properties {
         Op::Final { .. } => Properties { append_only: true, ..of(inputs[0]) },
         Op::Changes => Properties { append_only: true, ..Properties::default() },
         Op::Join => join(inputs[0], inputs[1]),
+        Op::Anti => anti(inputs[0], inputs[1]),
         Op::Aggregate { group, calls, .. } => aggregate(group, calls.is_empty(), inputs[0]),
     }
 }
@@ -132,6 +133,12 @@ fn join(left: &Node, right: &Node) -> Properties {
     closing.sort_unstable_by_key(|closing| closing.column);
     closing.dedup_by_key(|closing| closing.column);
     Properties { key, append_only: left.append_only && right.append_only, watermarks, closing }
+}
+
+/// A row comes and goes with what has its key on the right, so it is bounded as that of a join is.
+fn anti(left: &Node, right: &Node) -> Properties {
+    let own = (0..left.columns.len()).collect::<Vec<_>>();
+    Properties { key: left.key.clone(), append_only: false, ..join(left, right).select(&own) }
 }
 
 /// How long after this column of a node its rows are final, if it says so.

@@ -91,6 +91,12 @@ impl Scalar {
         Scalar::Call { function: function.into(), arguments, ty: SqlType::Boolean }
     }
 
+    /// Whether one of these columns is NULL; none of none is.
+    pub fn any_null(columns: impl IntoIterator<Item = usize>) -> Option<Scalar> {
+        let is_null = |column| Scalar::predicate("is_null", vec![Scalar::Column(column)]);
+        columns.into_iter().map(is_null).reduce(|a, b| Scalar::predicate("or", vec![a, b]))
+    }
+
     /// The conjunction of these predicates; none is TRUE.
     pub fn all(predicates: impl IntoIterator<Item = Scalar>) -> Scalar {
         let conjunction = predicates.into_iter().reduce(|a, b| Scalar::predicate("and", vec![a, b]));

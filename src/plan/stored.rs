@@ -66,7 +66,7 @@ fn check(plan: &Plan) -> Result<()> {
         let ports = match &node.op {
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } => 0..=0,
             Op::Union => 1..=usize::MAX,
-            Op::Join => 2..=2,
+            Op::Join | Op::Anti => 2..=2,
             Op::Project { .. }
             | Op::Filter { .. }
             | Op::Negate

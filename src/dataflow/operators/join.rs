@@ -2,7 +2,9 @@
 //!
 //! With L and R as they were at the step's start and ΔL and ΔR what the step brings, the answer changes by
 //! `ΔL⋈R + L⋈ΔR + ΔL⋈ΔR`. Both arrangements apply their deltas only after the step, so they are L and R; and as the three
-//! terms never look at which side is which object, a collection may be joined with itself over one arrangement.
+//! terms never look at which side is which object, a collection may be joined with itself over one arrangement. Where a side
+//! takes rows back, the terms may cancel each other; what is put out is consolidated then, so that joins over joins do not
+//! multiply what is not there.
 
 use std::mem;
 
@@ -14,7 +16,7 @@ use hashbrown::HashTable;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
 use crate::dataflow::operators::arrange::SharedArrangement;
-use crate::delta::{Delta, arrow_error};
+use crate::delta::{Delta, arrow_error, consolidate};
 use crate::error::{Error, Result};
 use crate::state::codec;
 use crate::state::codec::ByteRows;
@@ -39,6 +41,12 @@ const ROWS_OUT: usize = 8192;
 struct Side {
     delta: Delta,
     keys: ByteRows,
+}
+
+impl Side {
+    fn takes_back(&self) -> bool {
+        self.delta.weights().iter().any(|weight| *weight < 0)
+    }
 }
 
 /// Pairs found: rows of a delta, by number, and what each was found with.
@@ -131,16 +139,22 @@ impl Operator for Join {
 
     fn on_step(&mut self, cx: &mut Context<'_>) -> Result<()> {
         let (left, right) = (self.side(0)?, self.side(1)?);
+        let before = cx.out.len();
         if let Some(left) = &left {
             self.join_stored(left, true, cx)?;
         }
         if let Some(right) = &right {
             self.join_stored(right, false, cx)?;
         }
-        match (&left, &right) {
-            (Some(left), Some(right)) => self.join_deltas(left, right, cx),
-            _ => Ok(()),
+        let (Some(left), Some(right)) = (&left, &right) else { return Ok(()) };
+        self.join_deltas(left, right, cx)?;
+        if left.takes_back() || right.takes_back() {
+            let put_out = consolidate(&Delta::concat(&self.schemas[2], &cx.out.split_off(before))?)?;
+            cx.out.extend(
+                (0..put_out.len()).step_by(ROWS_OUT).map(|at| put_out.slice(at, ROWS_OUT.min(put_out.len() - at))),
+            );
         }
+        Ok(())
     }
 }
 

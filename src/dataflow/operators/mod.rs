@@ -1,6 +1,7 @@
 //! The operators, one a file. They know neither names nor plans: what they work on is bound when they are made.
 
 pub mod aggregate;
+pub mod anti;
 pub mod arrange;
 mod calendar;
 pub mod changes;

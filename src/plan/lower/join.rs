@@ -1,9 +1,9 @@
-//! Joins of every kind, composed of inner joins, distincts, unions and negations:
+//! Joins of every kind, composed of inner joins, distincts, anti joins with distinct keys, and unions:
 //!
 //! ```text
 //! L semi R   =  L ⋈ distinct(keys of R)                     with further conditions, where J = σ(L ⋈ R):
 //!                                                           L ⋈ distinct(the L rows of J)
-//! L anti R   =  L − (L semi R)
+//! L anti R   =  L ▷ the same distinct rows                  and the L rows whose key holds a NULL
 //! L left R   =  (L inner R) ∪ (L anti R) padded with NULLs    right and full likewise
 //! L mark R   =  (L semi R) × true ∪ (L anti R) × false
 //! ```
@@ -55,6 +55,13 @@ struct View<'a> {
     other: &'a Side,
     /// The first of this side's columns in the inner join.
     offset: usize,
+}
+
+/// Which rows of a side have a partner: those whose `own` columns are a row of `partners`, which has each once.
+struct Partnered {
+    own: Vec<usize>,
+    partners: NodeId,
+    null_safe: bool,
 }
 
 impl Lowering<'_> {
@@ -174,6 +181,18 @@ impl Lowering<'_> {
     /// The rows of one side that have a partner.
     fn semi(&mut self, sides: &Sides, view: View<'_>) -> Result<NodeId> {
         let this = view.this;
+        let Partnered { own, partners, null_safe } = self.partnered(sides, view)?;
+        let theirs = (0..own.len()).collect::<Vec<_>>();
+        let width = self.builder.columns(this.node).len();
+        let joined = self.builder.join((this.node, &own), (partners, &theirs), null_safe);
+        let rows = self.builder.select(joined, &(0..width).collect::<Vec<_>>())?;
+        self.builder.prove_key(rows, self.builder.node(this.node).key.clone());
+        Ok(rows)
+    }
+
+    /// What tells which rows of one side have a partner.
+    fn partnered(&mut self, sides: &Sides, view: View<'_>) -> Result<Partnered> {
+        let this = view.this;
         let (own, partners, null_safe) = match &sides.residual {
             None => (this.key.clone(), self.narrow(view.other.node, &view.other.key)?, sides.null_safe),
             Some(_) => {
@@ -184,12 +203,7 @@ impl Lowering<'_> {
             }
         };
         let partners = self.builder.distinct(partners);
-        let theirs = (0..own.len()).collect::<Vec<_>>();
-        let width = self.builder.columns(this.node).len();
-        let joined = self.builder.join((this.node, &own), (partners, &theirs), null_safe);
-        let rows = self.builder.select(joined, &(0..width).collect::<Vec<_>>())?;
-        self.builder.prove_key(rows, self.builder.node(this.node).key.clone());
-        Ok(rows)
+        Ok(Partnered { own, partners, null_safe })
     }
 
     /// The columns that tell a node's rows apart: its key, else all.
@@ -199,11 +213,16 @@ impl Lowering<'_> {
 
     /// The rows of one side that have no partner.
     fn anti(&mut self, sides: &Sides, view: View<'_>) -> Result<NodeId> {
-        let matched = self.semi(sides, view)?;
-        let negated = self.builder.negate(matched);
-        let rest = self.builder.union(vec![view.this.node, negated]);
-        let key = self.builder.node(view.this.node).key.clone();
-        self.builder.prove_key(rest, key);
+        let this = view.this.node;
+        let Partnered { own, partners, null_safe } = self.partnered(sides, view)?;
+        let theirs = (0..own.len()).collect::<Vec<_>>();
+        let alone = self.builder.anti((this, &own), (partners, &theirs), null_safe);
+        let columns = self.builder.columns(this);
+        let nullable = own.iter().copied().filter(|&c| !null_safe && columns[c].nullable);
+        let Some(unknown) = Scalar::any_null(nullable) else { return Ok(alone) };
+        let unknown = self.builder.filter(this, unknown)?;
+        let rest = self.builder.union(vec![alone, unknown]);
+        self.builder.prove_key(rest, self.builder.node(this).key.clone());
         Ok(rest)
     }
 
@@ -211,16 +230,21 @@ impl Lowering<'_> {
     fn outer(&mut self, sides: &Sides, keep_left: bool, keep_right: bool) -> Result<Relation> {
         let inner = self.inner(sides)?;
         let mut parts = vec![inner];
-        if keep_left {
+        if keep_left && !self.always_meets(sides, self.left(sides)) {
             parts.push(self.padded(sides, self.left(sides))?);
         }
-        if keep_right {
+        if keep_right && !self.always_meets(sides, self.right(sides)) {
             parts.push(self.padded(sides, self.right(sides))?);
         }
         let node = self.builder.union(parts);
         let key = self.outer_key(sides, keep_left, keep_right);
         self.builder.prove_key(node, key);
         Ok(self.both(sides, node))
+    }
+
+    /// Whether every row of one side has a partner, because all pairs are wanted and the other side always has a row.
+    fn always_meets(&self, sides: &Sides, view: View<'_>) -> bool {
+        view.this.key.is_empty() && sides.residual.is_none() && self.builder.always_has_one(view.other.node)
     }
 
     /// The rows of one side that have no partner, with NULLs for the other.

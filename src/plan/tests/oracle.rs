@@ -108,6 +108,7 @@ fn run(plan: &Plan, inputs: &HashMap<u32, Vec<Row>>) -> Rows {
             Op::Negate => below(0).iter().for_each(|(row, w)| add(&mut out, row.clone(), -w)),
             Op::Arrange { .. } | Op::Materialize { .. } | Op::Sink { .. } => out = below(0).clone(),
             Op::Join => join(plan, node, below(0), below(1), &mut out),
+            Op::Anti => anti(plan, node, below(0), below(1), &mut out),
             Op::Aggregate { group, calls, .. } => aggregate(group, calls, below(0), &mut out),
         }
         check(node, &out);
@@ -116,15 +117,28 @@ fn run(plan: &Plan, inputs: &HashMap<u32, Vec<Row>>) -> Rows {
     contents.pop().unwrap()
 }
 
+/// The key of a row by which one input of a node is arranged; `None` if it is left out.
+fn key_of(plan: &Plan, node: &Node, port: usize, row: &Row) -> Option<Row> {
+    let Op::Arrange { key, null_safe, .. } = &plan.nodes[node.inputs[port].0 as usize].op else { panic!() };
+    let key = key.iter().map(|&c| row[c].clone()).collect::<Vec<_>>();
+    (*null_safe || key.iter().all(|v| !v.is_null())).then_some(key)
+}
+
+fn anti(plan: &Plan, node: &Node, left: &Rows, right: &Rows, out: &mut Rows) {
+    for (l, weight) in left {
+        let Some(key) = key_of(plan, node, 0, l) else { continue };
+        let met = right.keys().filter(|r| key_of(plan, node, 1, r).as_ref() == Some(&key)).count();
+        assert!(met <= 1, "the right side of an anti join has each key once");
+        if met == 0 {
+            add(out, l.clone(), *weight);
+        }
+    }
+}
+
 fn join(plan: &Plan, node: &Node, left: &Rows, right: &Rows, out: &mut Rows) {
-    let key_of = |port: usize, row: &Row| {
-        let Op::Arrange { key, null_safe, .. } = &plan.nodes[node.inputs[port].0 as usize].op else { panic!() };
-        let key = key.iter().map(|&c| row[c].clone()).collect::<Vec<_>>();
-        (*null_safe || key.iter().all(|v| !v.is_null())).then_some(key)
-    };
     for (l, lw) in left {
         for (r, rw) in right {
-            if let (Some(lk), Some(rk)) = (key_of(0, l), key_of(1, r))
+            if let (Some(lk), Some(rk)) = (key_of(plan, node, 0, l), key_of(plan, node, 1, r))
                 && lk == rk
             {
                 add(out, [l.clone(), r.clone()].concat(), lw * rw);

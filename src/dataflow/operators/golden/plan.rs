@@ -9,6 +9,7 @@
 //! n: negate u
 //! a: arrange [null_safe] i [0]
 //! j: join a a
+//! x: anti a a
 //! g: aggregate i [1] count(*) n bigint, sum(#0) s numeric, min(#0) m bigint multiset 0 | #0
 //! ```
 //!
@@ -67,6 +68,7 @@ fn node(text: &str, nodes: &[(String, Node)]) -> Node {
             let of = |port: usize| nodes[inputs[port].0 as usize].1.columns.clone();
             (Op::Join, [of(0), of(1)].concat())
         }
+        "anti" => (Op::Anti, of_input()),
         "aggregate" => aggregate(rest, of_input(), table),
         other => panic!("no operator: {other}"),
     };
