@@ -12,7 +12,11 @@ struct Fault {
     left: AtomicU64,
 }
 
-/// Every point there is, for the crash driver to go through.
+/// The points that an epoch larger than memory comes to.
+pub const SPILL_POINTS: &[&str] =
+    &["spill.after_portion", "spill.before_commit", "spill.after_commit", "spill.mid_fold"];
+
+/// Every other point there is, for the crash driver to go through.
 pub const POINTS: &[&str] = &[
     "source.after_read",
     "epoch.mid_step",

@@ -56,6 +56,37 @@ impl Epoch {
     }
 }
 
+/// One of the portions in which an epoch is written: the first is the only one, unless the epoch outgrows memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portion {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Counted from 0.
+    pub number: u32,
+}
+
+impl Portion {
+    /// So many portions an epoch may have.
+    pub const COUNT: u32 = 1 << 12;
+
+    /// The first portion of an epoch.
+    pub fn first(epoch: Epoch) -> Portion {
+        Portion { epoch, number: 0 }
+    }
+
+    /// The portion after this one.
+    pub fn next(self) -> Portion {
+        Portion { number: self.number + 1, ..self }
+    }
+
+    /// The number, among all of the epoch, of a page of this portion.
+    pub fn page(self, page: usize) -> u32 {
+        let pages = u32::MAX / Portion::COUNT + 1;
+        debug_assert!(self.number < Portion::COUNT && page < pages as usize);
+        self.number * pages + page as u32
+    }
+}
+
 impl Shard {
     /// How many shards there are, for ever: it is part of the disk format.
     pub const COUNT: u16 = 1024;

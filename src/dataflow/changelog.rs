@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | epoch (8 bytes), part (2), chunk (4), big-endian | version, time of the epoch (8), rows as a page of a log, one weight (8) a row |
+//! | epoch (8 bytes), part (2), portion and chunk (4), big-endian | version, time of the epoch (8), rows as a page of a log, one weight (8) a row |
 //!
 //! A part is what one worker brought, or the coordinator for a table. Within a part, retractions come before inserts, so
 //! that whoever applies a key's changes one by one never holds two rows for it.
@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
+use crate::ids::Portion;
 use crate::time::Micros;
 use crate::types::Column;
 
@@ -64,7 +65,7 @@ impl ChangelogCodec {
     }
 
     /// The entries of an epoch's consolidated delta; `part` says who brought it.
-    pub fn encode(&self, delta: &Delta, epoch: Epoch, part: u16, time: Micros) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    pub fn encode(&self, delta: &Delta, portion: Portion, part: u16, time: Micros) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let ordered = retractions_first(delta)?;
         let rows = self.rows.values(ordered.batch())?;
         let mut entries = Vec::with_capacity(ordered.len().div_ceil(PAGE_ROWS));
@@ -72,7 +73,7 @@ impl ChangelogCodec {
             let to = rows.len().min(from + PAGE_ROWS);
             let page = self.rows.encode_page(&rows, from, to);
             let value = chunk_of(&page, &ordered.weights()[from..to], time);
-            entries.push((RelationCodec::page_key(epoch, part, chunk as u32).to_vec(), value));
+            entries.push((RelationCodec::page_key(portion, part, chunk).to_vec(), value));
         }
         Ok(entries)
     }
@@ -141,7 +142,7 @@ mod tests {
         let columns = [Column::new("a", SqlType::BigInt), Column::new("b", SqlType::Text)];
         let codec = ChangelogCodec::new(&columns);
         let delta = pretty::parse(&columns, "+ 1 a\n- 1 b\n+3 null null\n-2 5 x").unwrap();
-        let entries = codec.encode(&delta, Epoch(7), 2, 1234).unwrap();
+        let entries = codec.encode(&delta, Portion::first(Epoch(7)), 2, 1234).unwrap();
         assert_eq!(entries.len(), 1);
         let chunk = codec.decode(&entries[0].0, &entries[0].1).unwrap();
         assert_eq!((chunk.epoch, chunk.time), (Epoch(7), 1234));
@@ -152,7 +153,7 @@ mod tests {
     fn rows_without_columns_have_weights() {
         let codec = ChangelogCodec::new(&[]);
         let delta = pretty::parse(&[], "+3").unwrap();
-        let entries = codec.encode(&delta, Epoch(1), 0, 0).unwrap();
+        let entries = codec.encode(&delta, Portion::first(Epoch(1)), 0, 0).unwrap();
         assert_eq!(pretty::print(&codec.decode(&entries[0].0, &entries[0].1).unwrap().delta).unwrap(), "+3\n");
     }
 
@@ -161,7 +162,7 @@ mod tests {
         let columns = [Column::new("a", SqlType::BigInt)];
         let codec = ChangelogCodec::new(&columns);
         let delta = pretty::parse(&columns, "+ 1\n+ 2").unwrap();
-        let (key, value) = codec.encode(&delta, Epoch(1), 0, 0).unwrap().pop().unwrap();
+        let (key, value) = codec.encode(&delta, Portion::first(Epoch(1)), 0, 0).unwrap().pop().unwrap();
         for length in 0..value.len() {
             let error = codec.decode(&key, &value[..length]).unwrap_err();
             assert_eq!(error.kind, crate::error::Kind::Corrupted, "{length} bytes");

@@ -31,6 +31,7 @@ use crate::delta::consolidate;
 use crate::delta::pretty;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
+use crate::ids::Portion;
 use crate::ids::TableId;
 use crate::plan;
 use crate::plan::ir::Plan;
@@ -81,6 +82,8 @@ struct Cut {
     memory_bytes: usize,
     /// A restart after so many epochs.
     restart_every: usize,
+    /// After so many steps a portion of the epoch is spilled.
+    spill_every: usize,
 }
 
 /// The catalog and the plans of all views.
@@ -171,7 +174,7 @@ impl Database {
     fn create(&mut self, cut: &Cut) {
         let views = self.plans.iter().map(|(view, _, _)| *view).collect::<Arc<[ObjectId]>>();
         self.epoch = self.epoch.next();
-        self.runtime.begin(self.epoch, &self.store.reader(None));
+        self.runtime.begin(Portion::first(self.epoch), &self.store.reader(None));
         self.runtime.create(&views);
         self.runtime.join(&views);
         self.work(&[], cut);
@@ -204,22 +207,34 @@ impl Database {
 
     fn epoch(&mut self, changes: &[Change], cut: &Cut) {
         self.epoch = self.epoch.next();
-        self.runtime.begin(self.epoch, &self.store.reader(None));
+        self.runtime.begin(Portion::first(self.epoch), &self.store.reader(None));
         self.work(changes, cut);
     }
 
     /// The steps of the epoch, and its end.
     fn work(&mut self, changes: &[Change], cut: &Cut) {
-        for step in changes.chunks(cut.step_rows) {
+        let mut portion = Portion::first(self.epoch);
+        for (number, step) in changes.chunks(cut.step_rows).enumerate() {
             let of = |table: usize| step.iter().filter(|c| c.0 == table).copied().collect::<Vec<_>>();
             let deltas = (0..2).map(|table| (self.table(table).id, self.delta(table, &of(table)))).collect();
             self.runtime.step(deltas);
+            if number % cut.spill_every == cut.spill_every - 1 {
+                let shares = self.runtime.finish_portion(Recording::default()).unwrap();
+                self.store.spill(&Sealed::new(self.epoch, shares.writes)).unwrap();
+                portion = portion.next();
+                self.runtime.begin(portion, &self.store.spilled_reader());
+            }
         }
         for (table, _, _, _, time, _) in changes {
             self.watermarks[*table] = self.watermarks[*table].max(Some(time - 3));
         }
         let shares = self.runtime.finish(&self.inputs(), Recording::default()).unwrap();
-        self.store.commit(&Sealed::new(self.epoch, shares.writes), false).unwrap();
+        let sealed = Sealed::new(self.epoch, shares.writes);
+        if portion.number == 0 {
+            return self.store.commit(&sealed, false).unwrap();
+        }
+        self.store.spill(&sealed).unwrap();
+        self.store.commit_spilled(self.epoch).unwrap();
     }
 
     /// The rows of every view and relation of late rows, as sorted text.
@@ -332,7 +347,7 @@ fn rows(content: &str) -> Vec<String> {
 fn every_cut_gives_the_views_that_the_definition_says() {
     for seed in 0..6 {
         let history = history(seed, 40);
-        let plain = Cut { workers: 1, step_rows: 1000, memory_bytes: 1 << 26, restart_every: 1000 };
+        let plain = Cut { workers: 1, step_rows: 1000, memory_bytes: 1 << 26, restart_every: 1000, spill_every: 1000 };
         let seen = run(&history, &plain);
         for (epoch, (seen, wanted)) in seen.iter().zip(model(&history)).enumerate() {
             assert_eq!(rows(&seen[0]), rows(&wanted[0]), "seed {seed}, epoch {epoch}, as it stands");
@@ -344,16 +359,18 @@ fn every_cut_gives_the_views_that_the_definition_says() {
             assert_eq!(of(10), rows(&wanted[2]), "seed {seed}, epoch {epoch}, retained");
         }
         let cuts = [
-            Cut { workers: 1, step_rows: 1, memory_bytes: 1, restart_every: 7 },
-            Cut { workers: 3, step_rows: 2, memory_bytes: 1 << 26, restart_every: 1000 },
-            Cut { workers: 4, step_rows: 3, memory_bytes: 1, restart_every: 3 },
+            Cut { workers: 1, step_rows: 1, memory_bytes: 1, restart_every: 7, spill_every: 1000 },
+            Cut { workers: 3, step_rows: 2, memory_bytes: 1 << 26, restart_every: 1000, spill_every: 1000 },
+            Cut { workers: 4, step_rows: 3, memory_bytes: 1, restart_every: 3, spill_every: 1000 },
+            Cut { workers: 2, step_rows: 1, memory_bytes: 1 << 26, restart_every: 1000, spill_every: 2 },
+            Cut { workers: 2, step_rows: 1, memory_bytes: 1, restart_every: 5, spill_every: 1 },
         ];
         for cut in &cuts {
             for (epoch, (other, seen)) in run(&history, cut).iter().zip(&seen).enumerate() {
                 assert_eq!(
                     other, seen,
-                    "seed {seed}, epoch {epoch}: {} workers, steps of {}",
-                    cut.workers, cut.step_rows
+                    "seed {seed}, epoch {epoch}: {} workers, steps of {}, spilled after {}",
+                    cut.workers, cut.step_rows, cut.spill_every
                 );
             }
         }
@@ -363,7 +380,7 @@ fn every_cut_gives_the_views_that_the_definition_says() {
 #[test]
 fn closed_windows_leave_no_state_behind() {
     for (workers, memory_bytes, restart_every) in [(2, 1 << 26, 1000), (2, 1, 1000), (1, 1 << 26, 25)] {
-        let cut = Cut { workers, step_rows: 100, memory_bytes, restart_every };
+        let cut = Cut { workers, step_rows: 100, memory_bytes, restart_every, spill_every: 1000 };
         let mut database = Database::new(&cut);
         let mut sizes = Vec::new();
         for round in 0..100_i64 {

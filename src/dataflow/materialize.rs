@@ -16,8 +16,8 @@ use crate::delta::Delta;
 use crate::delta::consolidate;
 use crate::error::Error;
 use crate::error::Result;
-use crate::ids::Epoch;
 use crate::ids::ObjectId;
+use crate::ids::Portion;
 use crate::ids::WorkerId;
 use crate::state::Space;
 use crate::state::StateReader;
@@ -162,7 +162,7 @@ impl Materialize {
     }
 
     /// An append-only view without a key: pages in order of arrival.
-    fn log(&mut self, delta: &Delta, epoch: Epoch, writes: &mut Writes) -> Result<()> {
+    fn log(&mut self, delta: &Delta, portion: Portion, writes: &mut Writes) -> Result<()> {
         if delta.weights().iter().any(|&w| w < 1) {
             return Err(Error::internal(format!("append-only view {} got a retraction", self.object)));
         }
@@ -174,7 +174,7 @@ impl Materialize {
             let to = rows.len().min(from + PAGE_ROWS - page.len());
             page.extend(&rows, from..to);
             if page.len() == PAGE_ROWS {
-                self.end_page(epoch, writes);
+                self.end_page(portion, writes);
             }
             from = to;
         }
@@ -182,10 +182,10 @@ impl Materialize {
     }
 
     /// Writes the page that grows, and begins the next.
-    fn end_page(&mut self, epoch: Epoch, writes: &mut Writes) {
+    fn end_page(&mut self, portion: Portion, writes: &mut Writes) {
         let Brought::Pages { page, written } = &mut self.brought else { return };
         if !page.is_empty() {
-            let key = RelationCodec::page_key(epoch, self.worker.0, written.len() as u32);
+            let key = RelationCodec::page_key(portion, self.worker.0, written.len());
             written.push(writes.len());
             writes.put(Space::Relation(self.object), &key, &self.codec.encode_page(page, 0, page.len()));
             page.clear();
@@ -202,7 +202,7 @@ impl Materialize {
         for (number, entry) in (0..).zip(written) {
             let Some(page) = cx.writes.value(entry) else { continue };
             let chunk = changelog::chunk_of(page, &vec![1; RelationCodec::rows_of_page(page)], cx.recording.time);
-            let key = RelationCodec::page_key(cx.epoch, self.worker.0, number);
+            let key = RelationCodec::page_key(cx.portion, self.worker.0, number);
             cx.writes.put(Space::Changelog(self.object), &key, &chunk);
         }
     }
@@ -210,7 +210,7 @@ impl Materialize {
     /// Writes the sum of what came, and to the changelog as well, if that is kept.
     fn write_changes(&mut self, delta: &Delta, cx: &mut Context<'_>) -> Result<()> {
         if cx.recording.objects.contains(&self.object) {
-            let chunks = self.changelog.encode(delta, cx.epoch, self.worker.0, cx.recording.time)?;
+            let chunks = self.changelog.encode(delta, cx.portion, self.worker.0, cx.recording.time)?;
             for (key, chunk) in chunks {
                 cx.writes.put(Space::Changelog(self.object), &key, &chunk);
             }
@@ -227,7 +227,7 @@ impl Operator for Materialize {
     fn on_delta(&mut self, _port: usize, delta: Delta, cx: &mut Context<'_>) -> Result<()> {
         match &mut self.brought {
             Brought::Changes(pending) => pending.push(delta.clone(), &self.codec.schema)?,
-            Brought::Pages { .. } => self.log(&delta, cx.epoch, cx.writes)?,
+            Brought::Pages { .. } => self.log(&delta, cx.portion, cx.writes)?,
         }
         cx.out.push(delta);
         Ok(())
@@ -238,7 +238,7 @@ impl Operator for Materialize {
             let delta = pending.take(&self.codec.schema)?;
             return self.write_changes(&delta, cx);
         }
-        self.end_page(cx.epoch, cx.writes);
+        self.end_page(cx.portion, cx.writes);
         self.record_pages(cx);
         Ok(())
     }

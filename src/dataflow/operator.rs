@@ -4,7 +4,7 @@ use crate::dataflow::changelog::Recording;
 use crate::dataflow::row_error::RowError;
 use crate::delta::Delta;
 use crate::error::Result;
-use crate::ids::Epoch;
+use crate::ids::Portion;
 use crate::ids::Shard;
 use crate::state::{StateReader, Writes};
 use crate::time::Micros;
@@ -29,7 +29,7 @@ pub trait Operator {
         Ok(())
     }
 
-    /// The last step of the epoch is through: puts out what was held back until now, and lets go of what the watermark closes.
+    /// The last step of the epoch, or of a portion of it, is through: puts out what was held back until now, and lets go of what the watermark closes.
     fn on_epoch(&mut self, _cx: &mut Context<'_>) -> Result<()> {
         Ok(())
     }
@@ -62,8 +62,8 @@ pub trait Operator {
 
 /// What an operator sees while it is called.
 pub struct Context<'a> {
-    /// The running epoch.
-    pub epoch: Epoch,
+    /// The portion of the running epoch.
+    pub portion: Portion,
     /// The operator's way to its stored state.
     pub state: &'a StateReader,
     /// What of the epoch is recorded in the changelog; nothing before the epoch's end.

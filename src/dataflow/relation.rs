@@ -15,7 +15,7 @@ use crate::catalog::Storage;
 use crate::delta::Delta;
 use crate::error::Error;
 use crate::error::Result;
-use crate::ids::Epoch;
+use crate::ids::Portion;
 use crate::state::Scan;
 use crate::state::codec::ByteRows;
 use crate::state::codec::KeyCodec;
@@ -126,12 +126,12 @@ impl RelationCodec {
         page
     }
 
-    /// The key of a page of a log.
-    pub fn page_key(epoch: Epoch, worker: u16, page: u32) -> [u8; 14] {
+    /// The key of a page of a log: epoch (8 bytes), worker (2), portion and page (4), all big-endian.
+    pub fn page_key(portion: Portion, worker: u16, page: usize) -> [u8; 14] {
         let mut key = [0; 14];
-        key[..8].copy_from_slice(&epoch.0.to_be_bytes());
+        key[..8].copy_from_slice(&portion.epoch.0.to_be_bytes());
         key[8..10].copy_from_slice(&worker.to_be_bytes());
-        key[10..].copy_from_slice(&page.to_be_bytes());
+        key[10..].copy_from_slice(&portion.page(page).to_be_bytes());
         key
     }
 

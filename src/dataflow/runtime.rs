@@ -29,8 +29,8 @@ use crate::dataflow::worker::Worker;
 use crate::delta::Delta;
 use crate::error::Error;
 use crate::error::Result;
-use crate::ids::Epoch;
 use crate::ids::ObjectId;
+use crate::ids::Portion;
 use crate::ids::TableId;
 use crate::ids::WorkerId;
 use crate::plan::ir::Plan;
@@ -236,13 +236,13 @@ impl Runtime {
         self.graph.columns_read(object)
     }
 
-    /// Begins an epoch, which sees this state.
-    pub fn begin(&mut self, epoch: Epoch, state: &StateReader) {
+    /// Begins an epoch, or the next portion of one, which sees this state.
+    pub fn begin(&mut self, portion: Portion, state: &StateReader) {
         self.touched.clear();
         self.filled.clear();
         self.growth.store(0, Ordering::Relaxed);
         self.fill_growth.store(0, Ordering::Relaxed);
-        self.tell(|_| Command::Begin { epoch, state: state.clone() });
+        self.tell(|_| Command::Begin { portion, state: state.clone() });
     }
 
     /// One step with these changes of tables and sources.
@@ -288,15 +288,23 @@ impl Runtime {
     /// Ends the epoch, in which the watermarks of tables and sources have come so far: the last pass, then everything sealed,
     /// with what is recorded. Waits for all workers.
     pub fn finish(&mut self, inputs: &[(ObjectId, Option<Micros>)], recording: Recording) -> Result<SealedShares> {
+        let moved = Arc::new(self.watermarks.advance(inputs.iter().copied()));
+        let watermarks = Arc::new(self.watermarks.views().filter_map(|(view, at)| Some((view, at?))).collect());
+        self.end(Close { moved, watermarks }, recording)
+    }
+
+    /// Ends a portion of the epoch: like [`finish`](Runtime::finish), but watermarks stay where they are, and nothing closes.
+    pub fn finish_portion(&mut self, recording: Recording) -> Result<SealedShares> {
+        self.end(Close::default(), recording)
+    }
+
+    fn end(&mut self, close: Close, recording: Recording) -> Result<SealedShares> {
         let recording = Arc::new(recording);
         let objects = Arc::new(std::mem::take(&mut self.touched));
         let scope = match self.filled.is_empty() {
             true => Scope::Reached(objects),
             false => Scope::Both { objects, views: Arc::new(std::mem::take(&mut self.filled)) },
         };
-        let moved = Arc::new(self.watermarks.advance(inputs.iter().copied()));
-        let watermarks = Arc::new(self.watermarks.views().filter_map(|(view, at)| Some((view, at?))).collect());
-        let close = Close { moved, watermarks };
         self.tell(|_| Command::Finish { scope: scope.clone(), close: close.clone(), recording: recording.clone() });
         let mut shares = SealedShares { writes: Vec::new(), state_bytes: 0 };
         for _ in 0..self.commands.len() {

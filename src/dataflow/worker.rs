@@ -35,8 +35,8 @@ use crate::dataflow::row_error::RowError;
 use crate::delta::Delta;
 use crate::error::Error;
 use crate::error::Result;
-use crate::ids::Epoch;
 use crate::ids::ObjectId;
+use crate::ids::Portion;
 use crate::ids::Shard;
 use crate::ids::WorkerId;
 use crate::plan::ir::Op;
@@ -60,11 +60,11 @@ pub enum Command {
     Remove { view: ObjectId },
     /// Brings some of the stored state into memory, as it is between epochs.
     Warm { state: StateReader },
-    /// Begins an epoch.
-    Begin { epoch: Epoch, state: StateReader },
+    /// Begins an epoch, or the next portion of one.
+    Begin { portion: Portion, state: StateReader },
     /// One step: this worker's share of the changes of tables and sources, and what all workers' shares can reach.
     Step { deltas: Vec<(ObjectId, Delta)>, scope: Scope },
-    /// The last pass of the epoch, over what the epoch reached; then everything is sealed, with the deltas that are recorded.
+    /// The last pass of the epoch, or of a portion of it, over what the epoch reached; then everything is sealed, with the deltas that are recorded.
     Finish { scope: Scope, close: Close, recording: Arc<Recording> },
 }
 
@@ -80,7 +80,7 @@ pub enum Start {
 }
 
 /// How far the views' watermarks have come at an epoch's end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Close {
     /// The views whose watermark has moved.
     pub moved: Arc<BTreeSet<ObjectId>>,
@@ -168,8 +168,8 @@ pub struct Worker {
     arrangements: BTreeMap<Index, SharedArrangement>,
     /// Passes begun.
     pass: u64,
-    /// The running epoch and the state it sees.
-    epoch: Option<(Epoch, StateReader)>,
+    /// The portion of the epoch that runs, and the state it sees.
+    epoch: Option<(Portion, StateReader)>,
     /// What of the epoch is recorded, once it ends.
     recording: Arc<Recording>,
     /// Operators whose stored state is still to be brought into memory, each with its next shard.
@@ -283,9 +283,9 @@ impl Worker {
                 self.forget(&removed);
             }
             Command::Warm { state } => self.warm(&state)?,
-            Command::Begin { epoch, state } => {
+            Command::Begin { portion, state } => {
                 self.warm(&state)?;
-                self.epoch = Some((epoch, state));
+                self.epoch = Some((portion, state));
             }
             Command::Step { deltas, scope } => {
                 let (phase, growth) = match scope {
@@ -499,7 +499,7 @@ impl Worker {
 
     /// Calls one operator for one pass. Returns what it put out, and the rows that it could not compute.
     fn call(&mut self, index: Index, inputs: Vec<Vec<Delta>>, phase: Phase) -> Result<(Vec<Delta>, Vec<RowError>)> {
-        let (epoch, state) = self.epoch.as_ref().expect("passes run inside an epoch");
+        let (portion, state) = self.epoch.as_ref().expect("passes run inside an epoch");
         let operator = self.operators.get_mut(&index).expect("every vertex has its operator");
         let (mut out, mut failed) = (Vec::new(), Vec::new());
         let (begun, rows_in) = (self.share.meters.begin(), rows(inputs.iter().flatten()));
@@ -507,8 +507,8 @@ impl Worker {
         let watermark = self.close.as_ref().and_then(|close| close.watermarks.get(view?).copied());
         let shards = self.shards.clone();
         let (recording, writes) = (&self.recording, &mut self.writes);
-        let (epoch, errors) = (*epoch, &mut failed);
-        let mut cx = Context { epoch, state, recording, writes, out: &mut out, watermark, shards, errors };
+        let (portion, errors) = (*portion, &mut failed);
+        let mut cx = Context { portion, state, recording, writes, out: &mut out, watermark, shards, errors };
         if phase == Phase::Create {
             operator.on_create(self.id.0 == 0, &mut cx)?;
         }

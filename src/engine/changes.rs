@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
+use crate::ids::Portion;
 use crate::sql::bound::Query;
 use crate::state::Snapshot;
 use crate::state::Space;
@@ -140,7 +141,7 @@ impl Coordinator {
     }
 
     /// Records what the epoch has changed in tables. A row that goes carries the watermark of its change, as in the dataflow.
-    pub(super) fn record_tables(&mut self, epoch: Epoch, recording: &Recording) -> Result<()> {
+    pub(super) fn record_tables(&mut self, portion: Portion, recording: &Recording) -> Result<()> {
         for id in self.changes.tables().filter(|id| recording.objects.contains(id)) {
             let (Some(object), Some(shape)) = (self.catalog.get(id), self.shapes.get(&id)) else { continue };
             let (mut old, mut new) = (Vec::new(), Vec::new());
@@ -152,7 +153,7 @@ impl Coordinator {
             let old = Delta::inserts(old).negate();
             let delta = Delta::concat(&shape.codec.schema, &[old, Delta::inserts(shape.codec.decode(&new)?)])?;
             let codec = ChangelogCodec::new(&recorded_columns(object));
-            for (key, value) in codec.encode(&delta, epoch, COORDINATOR, recording.time)? {
+            for (key, value) in codec.encode(&delta, portion, COORDINATOR, recording.time)? {
                 self.writes.put(Space::Changelog(id), &key, &value);
             }
         }
@@ -160,14 +161,14 @@ impl Coordinator {
     }
 
     /// Records what the epoch has brought of sources.
-    pub(super) fn record_sources(&mut self, epoch: Epoch, recording: &Recording) -> Result<()> {
+    pub(super) fn record_sources(&mut self, portion: Portion, recording: &Recording) -> Result<()> {
         for (id, deltas) in std::mem::take(&mut self.changelogs.sources) {
             let Some(object) = self.catalog.get(id).filter(|_| recording.objects.contains(&id)) else { continue };
             let columns = recorded_columns(object);
             let schema = schema_of(&columns);
             let deltas = deltas.iter().map(|delta| with_faults(delta, &schema)).collect::<Result<Vec<_>>>()?;
             let delta = Delta::concat(&schema, &deltas)?;
-            for (key, value) in ChangelogCodec::new(&columns).encode(&delta, epoch, COORDINATOR, recording.time)? {
+            for (key, value) in ChangelogCodec::new(&columns).encode(&delta, portion, COORDINATOR, recording.time)? {
                 self.writes.put(Space::Changelog(id), &key, &value);
             }
         }

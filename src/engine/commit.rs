@@ -26,8 +26,10 @@ pub type Waiter = Box<dyn FnOnce(Result<()>) + Send>;
 pub struct Commit {
     /// Its number.
     pub epoch: Epoch,
-    /// Its writes.
+    /// Its writes, or the last portion of them.
     pub sealed: Arc<Sealed>,
+    /// Whether all of them are spilled already.
+    pub spilled: bool,
     /// Whether it must be on disk before anybody is told.
     pub sync: bool,
     /// The catalog as of it.
@@ -52,7 +54,11 @@ pub fn run(
 ) {
     for commit in commits {
         let begun = metrics.clock.instant();
-        let outcome = store.commit(&commit.sealed, commit.sync).map_err(standstill::hinted);
+        let outcome = match commit.spilled {
+            true => store.commit_spilled(commit.epoch),
+            false => store.commit(&commit.sealed, commit.sync),
+        };
+        let outcome = outcome.map_err(standstill::hinted);
         match &outcome {
             Ok(()) => {
                 let took = metrics.clock.instant() - begun;

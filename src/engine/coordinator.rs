@@ -48,6 +48,7 @@ use crate::engine::records;
 use crate::engine::records::Counters;
 use crate::engine::rows;
 use crate::engine::standstill::Standstill;
+use crate::engine::spill::Pieces;
 use crate::engine::table::Changes;
 use crate::engine::table::TableShape;
 use crate::engine::transient::Transient;
@@ -68,6 +69,8 @@ const WAIT_MAX: Duration = Duration::from_secs(3600);
 pub enum Request {
     /// A write to tables; the flag in the answer says that it must be tried again from its scan.
     Write { write: TableWrite, reply: oneshot::Sender<Result<(Written, bool)>> },
+    /// A statement whose rows do not fit into memory at once.
+    Pieces { pieces: Pieces, reply: oneshot::Sender<Result<Written>> },
     /// All writes of a transaction.
     Commit { changes: Changes, reply: oneshot::Sender<Result<()>> },
     /// A change to the catalog; the flag says that it is not wanted any more.
@@ -88,6 +91,8 @@ pub enum Request {
 pub(super) enum Work {
     /// A statement's.
     Write(TableWrite, Question<(Written, bool)>),
+    /// A statement's that came in pieces, which are gone: it cannot be taken in once more.
+    Pieces(Question<Written>),
     /// A transaction's.
     Commit(Changes, Question<()>),
 }
@@ -278,6 +283,7 @@ impl Coordinator {
         }
         match request {
             Request::Write { write, reply } => self.admit(Work::Write(write, Question::new(reply)))?,
+            Request::Pieces { pieces, reply } => self.take_pieces(pieces, reply)?,
             Request::Commit { changes, reply } => self.admit(Work::Commit(changes, Question::new(reply)))?,
             Request::Ddl { unwanted, reply, .. } if unwanted.load(Ordering::Relaxed) => {
                 drop(reply.send(Err(Error::cancelled("canceling statement before it began"))));
@@ -428,7 +434,7 @@ enum Turn {
 }
 
 impl<T> Question<T> {
-    fn new(reply: oneshot::Sender<Result<T>>) -> Question<T> {
+    pub(super) fn new(reply: oneshot::Sender<Result<T>>) -> Question<T> {
         Question { reply, answer: Err(Error::internal("a write was not answered")) }
     }
 }
@@ -438,6 +444,7 @@ impl Work {
     pub(super) fn tell(self, outcome: Result<()>) {
         match self {
             Work::Write(_, Question { reply, answer }) => drop(reply.send(outcome.and(answer))),
+            Work::Pieces(Question { reply, answer }) => drop(reply.send(outcome.and(answer))),
             Work::Commit(_, Question { reply, answer }) => drop(reply.send(outcome.and(answer))),
         }
     }
@@ -447,6 +454,7 @@ impl Request {
     fn refuse(self, error: Error) {
         match self {
             Request::Write { reply, .. } => drop(reply.send(Err(error))),
+            Request::Pieces { reply, .. } => drop(reply.send(Err(error))),
             Request::Commit { reply, .. } => drop(reply.send(Err(error))),
             Request::Ddl { reply, .. } => drop(reply.send(Err(error))),
             Request::Flush { reply, .. } => drop(reply.send(Err(error))),

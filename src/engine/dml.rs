@@ -9,6 +9,7 @@ use crate::engine::table::Changes;
 use crate::engine::write::Resolved;
 use crate::engine::write::Resolver;
 use crate::engine::write::TableWrite;
+use crate::engine::write::table_gone;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::ObjectId;
@@ -25,6 +26,16 @@ impl Coordinator {
     fn perform(&mut self, work: &mut Work) -> Result<()> {
         self.feed_pending()?;
         match work {
+            Work::Write(TableWrite::Truncate { tables }, question) => {
+                let tables = tables.clone();
+                question.answer = match tables.iter().all(|table| self.shapes.contains_key(table)) {
+                    true => tables
+                        .into_iter()
+                        .try_for_each(|table| self.truncate(table))
+                        .map(|()| Ok(Default::default()))?,
+                    false => Err(table_gone()),
+                };
+            }
             Work::Write(write, question) => {
                 question.answer = match self.resolve(write) {
                     Ok(resolved) => {
@@ -35,6 +46,7 @@ impl Coordinator {
                     Err(error) => Err(error),
                 };
             }
+            Work::Pieces(_) => return Err(Error::internal("a statement in pieces cannot be taken in again")),
             Work::Commit(changes, question) => {
                 question.answer = match self.validate(changes) {
                     Ok(()) => self.apply_transaction(changes).map(Ok)?,
@@ -45,7 +57,22 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Takes all rows of a table out, so many at a time.
+    fn truncate(&mut self, table: ObjectId) -> Result<()> {
+        let mut from = Some(Vec::new());
+        while let Some(key) = from {
+            let (resolved, next) = self.with_resolver(|resolver| resolver.truncate_from(table, &key))?;
+            self.apply(resolved)?;
+            from = next;
+        }
+        Ok(())
+    }
+
     pub(super) fn resolve(&mut self, write: &TableWrite) -> Result<Resolved> {
+        self.with_resolver(|resolver| resolver.resolve(write))
+    }
+
+    pub(super) fn with_resolver<T>(&mut self, resolve: impl FnOnce(&mut Resolver<'_>) -> Result<T>) -> Result<T> {
         self.open()?;
         let base = &self.open.as_ref().expect("just opened").base;
         let inputs = &self.inputs;
@@ -56,21 +83,21 @@ impl Coordinator {
             base,
             row_ids: &self.row_ids,
             watermarks: &watermarks,
+            alone: false,
         };
-        resolver.resolve(write)
+        resolve(&mut resolver)
     }
 
     /// Feeds what a write came to, in steps.
     pub(super) fn apply(&mut self, resolved: Resolved) -> Result<()> {
         self.open()?.sync = true;
-        self.check_memory()?;
         for (table, delta) in resolved.deltas {
             let delta = self.stamped(table, delta)?;
             self.observe(table, &delta)?;
             for from in (0..delta.len()).step_by(STEP_ROWS) {
                 let length = STEP_ROWS.min(delta.len() - from);
                 self.feed(vec![(table, delta.slice(from, length))])?;
-                self.check_memory()?;
+                self.spill_if_large()?;
             }
         }
         Ok(())

@@ -19,12 +19,12 @@ use crate::engine::coordinator::Coordinator;
 use crate::engine::coordinator::Work;
 use crate::engine::filling::Filling;
 use crate::engine::ingest::Moved;
-use crate::engine::query;
 use crate::engine::records;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
+use crate::ids::Portion;
 use crate::state::Sealed;
 use crate::state::StateReader;
 use crate::time::Micros;
@@ -41,6 +41,10 @@ const EPOCHS_RESERVED: u64 = 1 << 20;
 /// The running epoch.
 pub(super) struct Open {
     pub(super) epoch: Epoch,
+    /// The portion of it that runs: the first, unless it has outgrown memory.
+    pub(super) portion: Portion,
+    /// Bytes of the portions before.
+    pub(super) spilled_bytes: u64,
     /// What the epoch sees below its own changes.
     pub(super) base: StateReader,
     pub(super) begun: Instant,
@@ -103,10 +107,13 @@ impl Coordinator {
         if self.open.is_none() {
             self.epoch = self.epoch.next();
             let base = self.store.reader(self.in_flight.as_ref().map(|commit| commit.sealed.clone()));
-            self.runtime.begin(self.epoch, &base);
+            let portion = Portion::first(self.epoch);
+            self.runtime.begin(portion, &base);
             self.counters.time = self.counters.time.max(self.clock.now());
             self.open = Some(Open {
                 epoch: self.epoch,
+                portion,
+                spilled_bytes: 0,
                 base,
                 begun: self.clock.instant(),
                 time: self.counters.time,
@@ -156,36 +163,22 @@ impl Coordinator {
     }
 
     /// What the running epoch has taken of memory so far, without what fills views.
-    fn epoch_bytes(&self) -> usize {
+    pub(super) fn epoch_bytes(&self) -> usize {
         self.runtime.growth_bytes() + self.changes.memory_bytes()
-    }
-
-    /// Refuses an epoch that has outgrown its share of memory.
-    pub(super) fn check_memory(&self) -> Result<()> {
-        if self.epoch_bytes() <= self.limits.epoch_bytes {
-            return Ok(());
-        }
-        Err(query::too_large(self.limits.epoch_bytes))
     }
 
     /// Ends the running epoch: the last pass, everything sealed, handed to the committer.
     pub(super) fn close(&mut self) -> Result<()> {
         self.feed_pending()?;
         self.fill_share()?;
-        if self.open.is_none() {
-            return Ok(());
-        }
+        let Some((portion, time)) = self.open.as_ref().map(|open| (open.portion, open.time)) else { return Ok(()) };
         crate::fault::point("epoch.before_seal");
-        let time = self.open.as_ref().map_or(self.counters.time, |open| open.time);
         let recording = self.recording(time);
-        self.record_tables(self.epoch, &recording)?;
-        self.record_sources(self.epoch, &recording)?;
+        self.record_tables(portion, &recording)?;
+        self.record_sources(portion, &recording)?;
         let moved = self.inputs.end_epoch(self.epoch);
         let shares = self.runtime.finish(&self.inputs.own_watermarks(), recording)?;
         self.fill_steps_done();
-        if self.open.as_ref().is_some_and(|open| !open.work.is_empty()) {
-            self.check_memory()?;
-        }
         let base = self.base()?;
         let sharing = self.record_joined()?;
         let trims = self.trim_changelogs(self.epoch, &base, time)?;
@@ -207,6 +200,10 @@ impl Coordinator {
         let parts = shares.writes.into_iter().chain([std::mem::take(&mut self.writes)]).collect();
         let sealed = Arc::new(Sealed::new(self.epoch, parts));
         self.settle()?;
+        let spilled = self.has_spilled();
+        if spilled {
+            self.store.spill(&sealed)?;
+        }
         let Some(open) = self.open.take() else { return Ok(()) };
         if open.fills {
             self.not_lost();
@@ -217,7 +214,7 @@ impl Coordinator {
             epoch: open.epoch.0,
             time: open.time,
             changes,
-            bytes: sealed.bytes() as u64,
+            bytes: open.spilled_bytes + sealed.bytes() as u64,
             work: self.clock.instant() - open.begun,
             commit: Duration::ZERO,
         };
@@ -228,6 +225,7 @@ impl Coordinator {
         let commit = Commit {
             epoch: open.epoch,
             sealed: sealed.clone(),
+            spilled,
             sync: open.sync,
             catalog: self.catalog.clone(),
             system: self.system_context(open.epoch),
@@ -237,6 +235,10 @@ impl Coordinator {
         };
         self.in_flight = Some(InFlight { sealed, positions });
         self.commits.send(commit).map_err(|_| Error::internal("the committer has died"))?;
+        if spilled {
+            // What follows reads what is in its place.
+            self.settle()?;
+        }
         self.share_joined(sharing)
     }
 

@@ -350,7 +350,7 @@ impl Coordinator {
     /// Whether the running epoch has room for a step of views that stand behind.
     pub(super) fn has_room_to_fill(&self) -> bool {
         let open = self.open.as_ref().is_none_or(|open| open.rows < EPOCH_ROWS_MAX) && !self.is_full();
-        open && self.failed.is_none() && self.runtime.fill_steps_ahead() < STEPS_AHEAD
+        open && !self.has_spilled() && self.failed.is_none() && self.runtime.fill_steps_ahead() < STEPS_AHEAD
     }
 
     /// Whether views that stand behind have something to do although nothing else is waiting.
@@ -365,7 +365,7 @@ impl Coordinator {
         let idle = self.open.as_ref().is_some_and(|open| {
             open.work.is_empty() && self.clock.instant() - open.begun < EPOCH_AGE_MAX && open.rows < EPOCH_ROWS_MAX
         });
-        idle && !self.is_full() && self.behind.working().any(|(_, filled)| filled.has_rows())
+        idle && !self.is_full() && !self.has_spilled() && self.behind.working().any(|(_, filled)| filled.has_rows())
     }
 
     /// Nothing else is waiting: every view takes a step, or joins with the epoch that is begun.
@@ -386,7 +386,7 @@ impl Coordinator {
     /// they have come is written.
     pub(super) fn fill_share(&mut self) -> Result<()> {
         let working = self.behind.working().count() as u32;
-        let Some(open) = self.open.as_ref().filter(|_| working > 0) else { return Ok(()) };
+        let Some(open) = self.open.as_ref().filter(|_| working > 0 && !self.has_spilled()) else { return Ok(()) };
         let share = ((self.clock.instant() - open.begun) / SHARE).max(SHARE_MIN);
         let most = match open.filled > 0 || self.is_full() {
             true => 0,

@@ -19,6 +19,7 @@ use crossbeam_channel::Sender;
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
@@ -34,6 +35,8 @@ use crate::engine::coordinator::Request;
 use crate::engine::ddl::Prepared;
 use crate::engine::metrics::Metrics;
 use crate::engine::query::View;
+use crate::engine::spill::Piece;
+use crate::engine::spill::Pieces;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -73,6 +76,7 @@ mod replay;
 pub mod rows;
 mod schemas;
 mod standstill;
+pub mod spill;
 pub mod statement;
 pub mod subscription;
 pub mod table;
@@ -318,7 +322,12 @@ impl Engine {
     /// Writes and waits until the write is committed and visible.
     pub async fn write(&self, dml: &Dml, parameters: &[Parameter]) -> Result<Written> {
         for _ in 0..ATTEMPTS {
-            let write = statement::evaluate(&self.view(), &self.shared, dml, parameters).await?;
+            let write = match statement::evaluate(&self.view(), &self.shared, dml, parameters).await {
+                Err(error) if error.kind == Kind::OutOfMemory && statement::comes_in_pieces(dml) => {
+                    return self.write_in_pieces(dml, parameters).await;
+                }
+                evaluated => evaluated?,
+            };
             let (written, stale) = self.ask(|reply| Request::Write { write, reply }).await?;
             if !stale {
                 return Ok(written);
@@ -326,6 +335,22 @@ impl Engine {
         }
         Err(Error::serialization("the rows of the statement were changed again and again while it ran")
             .hint("Try again."))
+    }
+
+    /// Writes rows that do not fit into memory at once.
+    async fn write_in_pieces(&self, dml: &Dml, parameters: &[Parameter]) -> Result<Written> {
+        let ((granted, grant), (sender, pieces)) = (oneshot::channel(), mpsc::channel(1));
+        let work = async {
+            // Without the grant the coordinator has answered why.
+            if grant.await.is_ok() {
+                let all = statement::send_pieces(&self.view(), &self.shared, dml, parameters, &sender).await;
+                // A coordinator that takes no more has answered why.
+                let _ = sender.send(all.map_or_else(Piece::Failed, |()| Piece::End)).await;
+            }
+        };
+        let pieces = Pieces { granted, pieces };
+        let ((), answer) = tokio::join!(work, self.ask(|reply| Request::Pieces { pieces, reply }));
+        answer
     }
 
     /// Begins a transaction at the last committed epoch.

@@ -370,21 +370,14 @@ impl RelationScan {
         let snapshot = &self.view.published.snapshot;
         let changed = self.view.changes.as_ref().filter(|changes| changes.of(self.object).next().is_some());
         let space = Space::Relation(self.object);
-        if let Some(changes) = changed {
-            let entries = if self.whole {
-                let found = changes.get_many(snapshot as &dyn Base, self.object, &[&self.prefix])?;
-                found.into_iter().flatten().map(|value| (self.prefix.clone(), value)).collect()
-            } else {
-                let mut entries = changes.entries(snapshot as &dyn Base, self.object)?;
-                entries.retain(|(key, _)| key.starts_with(&self.prefix));
-                entries
-            };
-            let borrowed = entries.iter().map(|(key, value)| (&key[..], &value[..])).collect::<Vec<_>>();
-            let batches = borrowed.chunks(SCAN_ROWS).map(|chunk| self.codec.decode(chunk)).collect::<Vec<_>>();
-            return Ok(Box::new(batches.into_iter()));
+        if let Some(changes) = changed.filter(|_| !self.whole) {
+            return Ok(self.changed_batches(changes));
         }
         if self.whole {
-            let found = snapshot.get(space, &self.prefix)?;
+            let found = match changed {
+                Some(changes) => changes.get_many(snapshot as &dyn Base, self.object, &[&self.prefix])?.pop().flatten(),
+                None => snapshot.get(space, &self.prefix)?,
+            };
             let batch = found.map(|value| self.codec.decode(&[(&self.prefix[..], &value[..])]));
             return Ok(Box::new(batch.into_iter()));
         }
@@ -395,6 +388,23 @@ impl RelationScan {
             let delta = codec.read_chunk(&mut scan, SCAN_ROWS).transpose()?;
             Some(delta.and_then(|delta| delta.expanded()))
         })))
+    }
+
+    /// The same of a table that the transaction has changed.
+    fn changed_batches(&self, changes: &Arc<Changes>) -> Batches {
+        let (changes, snapshot, codec) = (changes.clone(), self.view.published.snapshot.clone(), self.codec.clone());
+        let (object, prefix) = (self.object, self.prefix.clone());
+        let mut next = Some(prefix.clone());
+        Box::new(std::iter::from_fn(move || {
+            let from = next.take().filter(|from| from.starts_with(&prefix))?;
+            let batch =
+                changes.entries(&snapshot as &dyn Base, object, &from, SCAN_ROWS).and_then(|(entries, more)| {
+                    next = more;
+                    let inside = entries.iter().filter(|(key, _)| key.starts_with(&prefix));
+                    codec.decode(&inside.map(|(key, value)| (&key[..], &value[..])).collect::<Vec<_>>())
+                });
+            Some(batch)
+        }))
     }
 }
 

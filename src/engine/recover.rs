@@ -185,6 +185,10 @@ impl Coordinator {
         let work = self.return_to_commit();
         self.behind.paused = true;
         for work in work {
+            if let Work::Pieces(_) = work {
+                work.tell(Err(error.clone()));
+                continue;
+            }
             if let Err(error) = self.admit(work).and_then(|()| self.close()) {
                 self.return_to_commit().into_iter().for_each(|work| work.tell(Err(error.clone())));
             }
@@ -201,6 +205,12 @@ impl Coordinator {
     pub(super) fn return_to_commit(&mut self) -> Vec<Work> {
         // A commit that fails stops the engine, and answers whoever waits.
         if self.failed.is_some() || self.settle().is_err() {
+            return Vec::new();
+        }
+        if self.has_spilled()
+            && let Err(error) = self.store.drop_spilled()
+        {
+            self.stop(error);
             return Vec::new();
         }
         let (work, joined) = self.open.take().map(|open| (open.work, open.joined)).unwrap_or_default();

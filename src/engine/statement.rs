@@ -2,27 +2,38 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
+use futures::TryStreamExt;
+use tokio::sync::mpsc;
 
 use crate::catalog::Object;
+use crate::delta::arrow_error;
 use crate::engine::Shared;
 use crate::engine::errors;
 use crate::engine::query;
 use crate::engine::query::View;
+use crate::engine::spill::Piece;
 use crate::engine::write::Conflict;
 use crate::engine::write::Projection;
 use crate::engine::write::TableWrite;
-use crate::error::Error;
+use crate::engine::write::table_gone;
 use crate::error::Result;
+use crate::functions::from_datafusion;
 use crate::ids::ObjectId;
 use crate::sql::bound::Dml;
 use crate::sql::bound::OnConflict;
 use crate::sql::bound::Query;
 use crate::sql::bound::Returning;
 use crate::types::Column;
+
+/// A statement that comes in pieces has so many, about, in the memory that an epoch may take.
+const PIECES: usize = 8;
 
 /// What evaluating a statement needs.
 struct Evaluation<'a> {
@@ -41,52 +52,59 @@ pub(super) async fn evaluate(
     parameters: &[ScalarValue],
 ) -> Result<TableWrite> {
     let e = Evaluation { view, state: &shared.state, parameters, bytes_max: shared.epoch_bytes };
+    match source(dml) {
+        Some(query) => e.write(dml, &e.rows(query).await?),
+        None => e.write(dml, &RecordBatch::new_empty(Arc::new(Schema::empty()))),
+    }
+}
+
+/// Whether a statement may be taken in piece by piece. What it returns would have to be kept in one, and DO UPDATE has to see
+/// all proposed rows.
+pub(super) fn comes_in_pieces(dml: &Dml) -> bool {
     match dml {
-        Dml::Insert { table, source, conflict, returning } => {
-            let object = e.table(*table)?;
-            let columns = object.columns().to_vec();
-            let rows = query::with_columns(&e.rows(source).await?, &columns)?;
-            let conflict = e.conflict(conflict, &columns)?;
-            Ok(TableWrite::Insert { table: *table, rows, conflict, returning: e.returning(returning, &columns)? })
+        Dml::Insert { conflict, returning, .. } => {
+            returning.is_none() && matches!(conflict, OnConflict::Error | OnConflict::Nothing)
         }
-        Dml::Update { table, scan, predicate, assignments, computed, returning } => {
-            let object = e.table(*table)?;
-            let (stored, columns) = (object.stored_columns(), object.columns().to_vec());
-            let rows = e.rows(scan).await?;
-            let found = query::with_columns(&rows, &stored)?;
-            let computed = if *computed {
-                let new = rows.project(&(stored.len()..rows.num_columns()).collect::<Vec<_>>());
-                Some(query::with_columns(&new.map_err(crate::delta::arrow_error)?, &columns)?)
-            } else {
-                None
-            };
-            Ok(TableWrite::Update {
-                table: *table,
-                found,
-                predicate: e.optional(predicate.as_ref(), &columns)?,
-                assignments: e.assignments(assignments, &columns)?,
-                computed,
-                returning: e.returning(returning, &columns)?,
-            })
+        Dml::Update { returning, .. } | Dml::Delete { returning, .. } => returning.is_none(),
+        Dml::Truncate { .. } => false,
+    }
+}
+
+/// Sends what a statement comes to on what it sees, piece by piece.
+pub(super) async fn send_pieces(
+    view: &View,
+    shared: &Shared,
+    dml: &Dml,
+    parameters: &[ScalarValue],
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<()> {
+    let e = Evaluation { view, state: &shared.state, parameters, bytes_max: shared.epoch_bytes };
+    let Some(query) = source(dml) else { return Ok(()) };
+    let mut rows = e.view.read(e.state, query, e.parameters).await?;
+    let (mut waiting, mut bytes) = (Vec::new(), 0);
+    loop {
+        let batch = rows.stream.try_next().await.map_err(from_datafusion)?;
+        let last = batch.is_none();
+        waiting.extend(batch.inspect(|batch| bytes += batch.get_array_memory_size()));
+        if last || bytes > e.bytes_max / PIECES {
+            let piece = concat_batches(&rows.schema, &waiting).map_err(arrow_error)?;
+            (waiting, bytes) = (Vec::new(), 0);
+            if pieces.send(Piece::Write(e.write(dml, &piece)?)).await.is_err() {
+                return Ok(());
+            }
         }
-        Dml::Delete { table, scan, predicate, returning } => {
-            let object = e.table(*table)?;
-            let columns = object.columns().to_vec();
-            let found = query::with_columns(&e.rows(scan).await?, &object.stored_columns())?;
-            let fixed = predicate.is_none();
-            let predicate = e.optional(predicate.as_ref(), &columns)?;
-            Ok(TableWrite::Delete {
-                table: *table,
-                found,
-                predicate,
-                fixed,
-                returning: e.returning(returning, &columns)?,
-            })
+        if last {
+            return Ok(());
         }
-        Dml::Truncate { tables } => {
-            tables.iter().try_for_each(|&table| e.table(table).map(drop))?;
-            Ok(TableWrite::Truncate { tables: tables.clone() })
-        }
+    }
+}
+
+/// What a statement reads: the rows to insert, or those that it changes.
+fn source(dml: &Dml) -> Option<&Query> {
+    match dml {
+        Dml::Insert { source, .. } => Some(source),
+        Dml::Update { scan, .. } | Dml::Delete { scan, .. } => Some(scan),
+        Dml::Truncate { .. } => None,
     }
 }
 
@@ -105,13 +123,63 @@ pub fn tables(write: &TableWrite) -> Vec<ObjectId> {
 
 impl Evaluation<'_> {
     fn table(&self, id: ObjectId) -> Result<Arc<Object>> {
-        let gone = || Error::undefined_table("the table was dropped while the statement ran");
-        let object = self.view.published.catalog.get(id).cloned().ok_or_else(gone)?;
+        let object = self.view.published.catalog.get(id).cloned().ok_or_else(table_gone)?;
         errors::refuse_write(&object)?;
         Ok(object)
     }
 
-    async fn rows(&self, query: &Query) -> Result<arrow::array::RecordBatch> {
+    /// The write that a statement comes to on these rows of its [`source`].
+    fn write(&self, dml: &Dml, rows: &RecordBatch) -> Result<TableWrite> {
+        match dml {
+            Dml::Insert { table, conflict, returning, .. } => {
+                let object = self.table(*table)?;
+                let columns = object.columns().to_vec();
+                let (rows, conflict) = (query::with_columns(rows, &columns)?, self.conflict(conflict, &columns)?);
+                Ok(TableWrite::Insert {
+                    table: *table,
+                    rows,
+                    conflict,
+                    returning: self.returning(returning, &columns)?,
+                })
+            }
+            Dml::Update { table, predicate, assignments, computed, returning, .. } => {
+                let object = self.table(*table)?;
+                let (stored, columns) = (object.stored_columns(), object.columns().to_vec());
+                let found = query::with_columns(rows, &stored)?;
+                let computed = if *computed {
+                    let new = rows.project(&(stored.len()..rows.num_columns()).collect::<Vec<_>>());
+                    Some(query::with_columns(&new.map_err(arrow_error)?, &columns)?)
+                } else {
+                    None
+                };
+                Ok(TableWrite::Update {
+                    table: *table,
+                    found,
+                    predicate: self.optional(predicate.as_ref(), &columns)?,
+                    assignments: self.assignments(assignments, &columns)?,
+                    computed,
+                    returning: self.returning(returning, &columns)?,
+                })
+            }
+            Dml::Delete { table, predicate, returning, .. } => {
+                let object = self.table(*table)?;
+                let columns = object.columns().to_vec();
+                Ok(TableWrite::Delete {
+                    table: *table,
+                    found: query::with_columns(rows, &object.stored_columns())?,
+                    fixed: predicate.is_none(),
+                    predicate: self.optional(predicate.as_ref(), &columns)?,
+                    returning: self.returning(returning, &columns)?,
+                })
+            }
+            Dml::Truncate { tables } => {
+                tables.iter().try_for_each(|&table| self.table(table).map(drop))?;
+                Ok(TableWrite::Truncate { tables: tables.clone() })
+            }
+        }
+    }
+
+    async fn rows(&self, query: &Query) -> Result<RecordBatch> {
         query::collect(self.view.read(self.state, query, self.parameters).await?, self.bytes_max).await
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -95,8 +96,8 @@ pub trait Base {
     /// The values of these keys, in their order.
     fn get_many(&self, object: ObjectId, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>>;
 
-    /// All entries in key order.
-    fn scan(&self, object: ObjectId) -> Scan;
+    /// The entries from a key on, in key order.
+    fn scan(&self, object: ObjectId, from: &[u8]) -> Scan;
 }
 
 impl Base for Snapshot {
@@ -104,8 +105,8 @@ impl Base for Snapshot {
         Snapshot::get_many(self, Space::Relation(object), keys)
     }
 
-    fn scan(&self, object: ObjectId) -> Scan {
-        Snapshot::scan(self, Space::Relation(object), None, None)
+    fn scan(&self, object: ObjectId, from: &[u8]) -> Scan {
+        Snapshot::scan(self, Space::Relation(object), Some(from), None)
     }
 }
 
@@ -120,8 +121,8 @@ impl Base for StateReader {
         Ok(values)
     }
 
-    fn scan(&self, object: ObjectId) -> Scan {
-        StateReader::scan(self, Space::Relation(object), None, None)
+    fn scan(&self, object: ObjectId, from: &[u8]) -> Scan {
+        StateReader::scan(self, Space::Relation(object), Some(from), None)
     }
 }
 
@@ -160,20 +161,33 @@ impl Changes {
         Ok(values.into_iter().map(Option::flatten).collect())
     }
 
-    /// Every entry of a table as it stands, in key order.
-    pub fn entries(&self, base: &dyn Base, object: ObjectId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut all = BTreeMap::new();
-        let mut scan = base.scan(object);
+    /// Entries of a table as they stand, in key order from this key on: those that come of so many in the base. Also returns
+    /// the key from which on there are more.
+    pub fn entries(
+        &self,
+        base: &dyn Base,
+        object: ObjectId,
+        from: &[u8],
+        most: usize,
+    ) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>)> {
+        let (mut all, mut next) = (BTreeMap::new(), None);
+        let mut scan = base.scan(object, from);
         while let Some((key, value)) = scan.next_entry()? {
+            if all.len() == most {
+                next = Some(key.to_vec());
+                break;
+            }
             all.insert(key.to_vec(), value.to_vec());
         }
-        for (key, change) in self.tables.get(&object).into_iter().flatten() {
+        let to = next.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let changed = self.tables.get(&object).map(|changed| changed.range::<[u8], _>((Bound::Included(from), to)));
+        for (key, change) in changed.into_iter().flatten() {
             match &change.after {
                 Some(value) => all.insert(key.clone(), value.clone()),
                 None => all.remove(key),
             };
         }
-        Ok(all.into_iter().collect())
+        Ok((all.into_iter().collect(), next))
     }
 
     /// Records that a key's value was `before` and is `after` now.

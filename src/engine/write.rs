@@ -110,7 +110,12 @@ pub struct Resolver<'a> {
     pub row_ids: &'a AtomicI64,
     /// The watermark of each table at the end of the epoch before.
     pub watermarks: &'a dyn Fn(ObjectId) -> Option<Micros>,
+    /// Whether nobody but the statement writes, which comes in pieces: a row that is not as it was found, it has changed itself.
+    pub alone: bool,
 }
+
+/// So many rows of a truncated table are taken out at once.
+const TRUNCATED_ROWS: usize = 65_536;
 
 impl Resolver<'_> {
     /// Resolves a write: all of it, or on an error nothing.
@@ -153,8 +158,7 @@ impl Resolver<'_> {
     }
 
     fn shape(&self, table: ObjectId) -> Result<Arc<TableShape>> {
-        let gone = || Error::undefined_table("the table was dropped while the statement ran");
-        self.shapes.get(&table).cloned().ok_or_else(gone)
+        self.shapes.get(&table).cloned().ok_or_else(table_gone)
     }
 
     fn insert(
@@ -261,10 +265,12 @@ impl Resolver<'_> {
         let keys = shape.codec.keys(found)?;
         let then = shape.codec.values(found)?;
         let now = self.changes.get_many(self.base, shape.id, &keys.iter().collect::<Vec<_>>())?;
-        let stale = now.iter().enumerate().any(|(row, value)| value.as_deref() != Some(then.get(row)));
+        let differs = |row: usize| now[row].as_deref() != Some(then.get(row));
+        let stale = !self.alone && (0..keys.len()).any(differs);
         // A join in the statement may find a row more than once; it is changed once, as in Postgres.
         let mut seen = HashSet::new();
-        let there = (0..keys.len()).filter(|&row| now[row].is_some() && seen.insert(keys.get(row))).collect::<Vec<_>>();
+        let stands = |row: &usize| now[*row].is_some() && !(self.alone && differs(*row)) && seen.insert(keys.get(*row));
+        let there = (0..keys.len()).filter(stands).collect::<Vec<_>>();
         let entries =
             there.iter().map(|&row| (keys.get(row), now[row].as_deref().expect("filtered"))).collect::<Vec<_>>();
         let rows = shape.codec.decode(&entries)?;
@@ -353,20 +359,34 @@ impl Resolver<'_> {
     }
 
     fn truncate(&mut self, tables: &[ObjectId]) -> Result<Resolved> {
-        let mut resolved = Resolved::default();
+        let mut all = Resolved::default();
         for &table in tables {
-            let shape = self.shape(table)?;
-            let entries = self.changes.entries(self.base, table)?;
-            for chunk in entries.chunks(crate::dataflow::runtime::STEP_ROWS) {
-                let borrowed = chunk.iter().map(|(key, value)| (&key[..], &value[..])).collect::<Vec<_>>();
-                resolved.deltas.push((table, Delta::inserts(shape.codec.decode(&borrowed)?).negate()));
-            }
-            for (key, value) in entries {
-                self.changes.set(table, &key, Some(value), None);
+            let mut from = Some(Vec::new());
+            while let Some(key) = from {
+                let (some, next) = self.truncate_from(table, &key)?;
+                all.deltas.extend(some.deltas);
+                from = next;
             }
         }
-        Ok(resolved)
+        Ok(all)
     }
+
+    /// Takes rows of a table out from a key on. Also returns the key from which on there may be more.
+    pub fn truncate_from(&mut self, table: ObjectId, from: &[u8]) -> Result<(Resolved, Option<Vec<u8>>)> {
+        let shape = self.shape(table)?;
+        let (entries, next) = self.changes.entries(self.base, table, from, TRUNCATED_ROWS)?;
+        let borrowed = entries.iter().map(|(key, value)| (&key[..], &value[..])).collect::<Vec<_>>();
+        let delta = Delta::inserts(shape.codec.decode(&borrowed)?).negate();
+        for (key, value) in entries {
+            self.changes.set(table, &key, Some(value), None);
+        }
+        Ok((Resolved { deltas: vec![(table, delta)], ..Resolved::default() }, next))
+    }
+}
+
+/// What a statement is told whose table has gone while it ran.
+pub fn table_gone() -> Error {
+    Error::undefined_table("the table was dropped while the statement ran")
 }
 
 /// 23505 for this row of stored columns.

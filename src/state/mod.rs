@@ -3,7 +3,8 @@
 //! Everything lives in few column families by access pattern. An epoch's writes are collected in [`Writes`] (one for each
 //! worker and one for the engine), sealed into a [`Sealed`] batch, and committed in one atomic RocksDB write while the next
 //! epoch computes; until that commit is done, a [`StateReader`] finds them in the sealed batch. Readers of committed rows
-//! hold a [`Snapshot`].
+//! hold a [`Snapshot`]. An epoch that outgrows memory [spills](Store::spill) parts of it, which only its own readers see, and
+//! counts, whole, when it is [committed](Store::commit_spilled).
 //!
 //! ```text
 //!  epoch n+1 computes:   caches ──miss──► StateReader ──► Sealed(n) ──miss──► RocksDB, as n or n−1 left it
@@ -21,6 +22,7 @@ pub mod scan;
 pub mod slots;
 mod blocks;
 mod logs;
+mod spilled;
 mod tuning;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Reads of state as the epoch before left it.
+//! Reads of state as the epoch before left it, or as the running one has spilled it.
 
 use std::sync::Arc;
 
@@ -9,39 +9,51 @@ use crate::state::scan::Scan;
 use crate::state::snapshot::Snapshot;
 use crate::state::space::Family;
 use crate::state::space::Space;
+use crate::state::spilled;
 use crate::state::store::store_error;
 use crate::state::writes::Sealed;
 
-/// A worker's (or the engine's) way to state as the epoch before left it: sealed or committed.
+/// A worker's (or the engine's) way to state as the epoch before left it: sealed or committed. In an epoch that outgrew
+/// memory, what it has spilled so far lies over that.
 ///
 /// What is committed is seen through a snapshot, so the answers stay the same for as long as the reader lives. Whether the
 /// snapshot was taken before or after the commit of the sealed epoch makes no difference: whatever that commit changes is
 /// answered from the sealed batch.
 #[derive(Clone)]
 pub struct StateReader {
-    /// The epoch before, while its commit may still be running.
-    sealed: Option<Arc<Sealed>>,
+    /// What lies over it.
+    over: Over,
     /// What is committed.
     snapshot: Snapshot,
+}
+
+/// What lies over the committed state.
+#[derive(Clone)]
+pub(super) enum Over {
+    Nothing,
+    /// The epoch before, while its commit may still be running.
+    Sealed(Arc<Sealed>),
+    /// What the running epoch has spilled, as of the snapshot.
+    Spilled,
 }
 
 /// Takes the answer for the key of this index; `None`: there is no such key.
 pub type Found<'a> = dyn FnMut(usize, Option<&[u8]>) -> Result<()> + 'a;
 
 impl StateReader {
-    /// A reader of the sealed epoch, if any, over the snapshot.
-    pub(super) fn new(sealed: Option<Arc<Sealed>>, snapshot: Snapshot) -> StateReader {
-        StateReader { sealed, snapshot }
+    /// A reader of what lies over the snapshot.
+    pub(super) fn new(over: Over, snapshot: Snapshot) -> StateReader {
+        StateReader { over, snapshot }
     }
 
     /// The value of a key.
     pub fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        if let Some(sealed) = &self.sealed
-            && let Ok(index) = sealed.find(space.family(), &space.prefix().key(key), 0..sealed.len())
-        {
-            return Ok(sealed.value(index).map(<[u8]>::to_vec));
-        }
-        self.snapshot.get(space, key)
+        let mut value = None;
+        self.get_many(&[(space, key)], &mut |_, found| {
+            value = found.map(<[u8]>::to_vec);
+            Ok(())
+        })?;
+        Ok(value)
     }
 
     /// Calls `found(index, value)` for each key, in any order; spaces differ by key only in their shard.
@@ -60,7 +72,11 @@ impl StateReader {
         if !full_keys.iter().is_sorted() {
             order.sort_unstable_by_key(|&index| full_keys.get(index));
         }
-        self.take_sealed(family, &full_keys, &mut order, found)?;
+        match &self.over {
+            Over::Nothing => {}
+            Over::Sealed(sealed) => take_sealed(sealed, family, &full_keys, &mut order, found)?,
+            Over::Spilled => self.take_spilled(family, &full_keys, &mut order, found)?,
+        }
         let store = self.snapshot.store();
         let sorted = order.iter().map(|&index| full_keys.get(index));
         let options = self.snapshot.read_options();
@@ -71,45 +87,65 @@ impl StateReader {
         Ok(())
     }
 
-    /// Entries with `from <= key < to` in key order, sealed over committed.
+    /// Entries with `from <= key < to` in key order, what is sealed or spilled over what is committed.
     pub fn scan(&self, space: Space, from: Option<&[u8]>, to: Option<&[u8]>) -> Scan {
-        Scan::new(self.snapshot.clone(), self.sealed.clone(), space, (from, to), Direction::Forward)
+        Scan::new(self.snapshot.clone(), &self.over, space, (from, to), Direction::Forward)
     }
 
     /// The same entries as [`StateReader::scan`], the last first.
     pub fn scan_reverse(&self, space: Space, from: Option<&[u8]>, to: Option<&[u8]>) -> Scan {
-        Scan::new(self.snapshot.clone(), self.sealed.clone(), space, (from, to), Direction::Backward)
+        Scan::new(self.snapshot.clone(), &self.over, space, (from, to), Direction::Backward)
     }
 
-    /// Answers those keys that the sealed epoch wrote, and leaves in `order`, which is sorted by key, the others.
-    fn take_sealed(
+    /// Answers those keys that the running epoch has spilled, and leaves the others in `order`, which is sorted by key.
+    fn take_spilled(
         &self,
         family: Family,
         full_keys: &ByteRows,
         order: &mut Vec<usize>,
         found: &mut Found<'_>,
     ) -> Result<()> {
-        let Some(sealed) = &self.sealed else {
-            return Ok(());
-        };
-        let Some(&first) = order.first() else {
-            return Ok(());
-        };
-        let mut range = sealed.range(family, full_keys.get(first), None);
+        let store = self.snapshot.store();
+        let keys = order.iter().map(|&index| spilled::key(family, full_keys.get(index))).collect::<Vec<_>>();
+        let (pending, options) = (store.family(Family::Pending), self.snapshot.read_options());
+        let values = store.db().batched_multi_get_cf_opt(pending, &keys, true, &options);
         let mut left = Vec::with_capacity(order.len());
-        for &index in order.iter() {
-            match sealed.find(family, full_keys.get(index), range.clone()) {
-                Ok(at) => {
-                    range.start = at;
-                    found(index, sealed.value(at))?;
-                }
-                Err(at) => {
-                    range.start = at;
-                    left.push(index);
-                }
+        for (&index, value) in order.iter().zip(values) {
+            match value.map_err(store_error)? {
+                Some(value) => found(index, spilled::value(&value))?,
+                None => left.push(index),
             }
         }
         *order = left;
         Ok(())
     }
+}
+
+/// Answers those keys that the sealed epoch wrote, and leaves the others in `order`, which is sorted by key.
+fn take_sealed(
+    sealed: &Sealed,
+    family: Family,
+    full_keys: &ByteRows,
+    order: &mut Vec<usize>,
+    found: &mut Found<'_>,
+) -> Result<()> {
+    let Some(&first) = order.first() else {
+        return Ok(());
+    };
+    let mut range = sealed.range(family, full_keys.get(first), None);
+    let mut left = Vec::with_capacity(order.len());
+    for &index in order.iter() {
+        match sealed.find(family, full_keys.get(index), range.clone()) {
+            Ok(at) => {
+                range.start = at;
+                found(index, sealed.value(at))?;
+            }
+            Err(at) => {
+                range.start = at;
+                left.push(index);
+            }
+        }
+    }
+    *order = left;
+    Ok(())
 }

@@ -6,6 +6,7 @@ use rocksdb::ReadOptions;
 use rocksdb::SnapshotWithThreadMode;
 
 use crate::error::Result;
+use crate::state::reader::Over;
 use crate::state::scan::Direction;
 use crate::state::scan::Scan;
 use crate::state::space::Space;
@@ -51,7 +52,7 @@ impl Snapshot {
 
     /// Entries with `from <= key < to` (`None`: no bound) in key order; the key comes without the space's prefix.
     pub fn scan(&self, space: Space, from: Option<&[u8]>, to: Option<&[u8]>) -> Scan {
-        Scan::new(self.clone(), None, space, (from, to), Direction::Forward)
+        Scan::new(self.clone(), &Over::Nothing, space, (from, to), Direction::Forward)
     }
 
     /// The store.

@@ -80,7 +80,7 @@ impl AsRef<[u8]> for Prefix {
     }
 }
 
-/// The column families. (`Pending` is for epochs larger than memory; nothing writes it yet, but it is part of the format.)
+/// The column families. `Pending` holds what epochs larger than memory write ahead: see [`super::spilled`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub(super) enum Family {

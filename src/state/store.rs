@@ -26,10 +26,12 @@ use crate::ids::ObjectId;
 use crate::ids::TableId;
 use crate::state::codec::prefix_end;
 use crate::state::logs;
+use crate::state::reader::Over;
 use crate::state::reader::StateReader;
 use crate::state::snapshot::Snapshot;
 use crate::state::space::Family;
 use crate::state::space::Space;
+use crate::state::spilled;
 use crate::state::tuning;
 use crate::state::writes::Sealed;
 
@@ -51,6 +53,12 @@ const EPOCH_KEY: &[u8] = b"epoch";
 
 /// The key, in [`Family::Meta`], of the epoch up to which numbers are reserved (8 bytes, big-endian).
 const RESERVED_KEY: &[u8] = b"reserved";
+
+/// The key, in [`Family::Meta`], of an epoch that is committed while its writes still lie among the spilled ones.
+const SPILLED_KEY: &[u8] = b"spilled";
+
+/// So much is folded into place at once.
+const FOLD_BYTES: usize = 4 << 20;
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -105,7 +113,9 @@ impl Store {
         logs::check(&path.join(ROCKS_FOLDER))?;
         let db = Rocks::open_cf_descriptors(&rocks, path.join(ROCKS_FOLDER), families)
             .map_err(|error| open_error(path, error))?;
-        Ok(Arc::new(Store { db, cache, path: path.to_path_buf() }))
+        let store = Store { db, cache, path: path.to_path_buf() };
+        store.settle_spilled()?;
+        Ok(Arc::new(store))
     }
 
     /// Writes a sealed epoch, atomically; with `sync` it is on disk when this returns.
@@ -170,7 +180,89 @@ impl Store {
 
     /// A reader over the last commit and, before it, the sealed epoch whose commit may still be running.
     pub fn reader(self: &Arc<Self>, sealed: Option<Arc<Sealed>>) -> StateReader {
-        StateReader::new(sealed, self.snapshot())
+        StateReader::new(sealed.map_or(Over::Nothing, Over::Sealed), self.snapshot())
+    }
+
+    /// A reader of what the running epoch has spilled so far, over the last commit.
+    pub fn spilled_reader(self: &Arc<Self>) -> StateReader {
+        StateReader::new(Over::Spilled, self.snapshot())
+    }
+
+    /// Writes a portion of the running epoch ahead. Nobody else sees it, and it is gone after a restart unless the epoch is
+    /// committed.
+    pub fn spill(&self, portion: &Sealed) -> Result<()> {
+        let mut batch = WriteBatch::with_capacity_bytes(portion.bytes());
+        for (family, key, value) in portion.iter() {
+            batch.put_cf(self.family(Family::Pending), spilled::key(family, key), spilled::stored(value));
+        }
+        self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)?;
+        fault::point("spill.after_portion");
+        Ok(())
+    }
+
+    /// Commits an epoch of which everything is spilled: synced, it counts from here on, whatever happens. Then folds it
+    /// into place. Until that is done no reader may look but those of snapshots taken before.
+    pub fn commit_spilled(&self, epoch: Epoch) -> Result<()> {
+        let mut batch = WriteBatch::default();
+        for key in [SPILLED_KEY, EPOCH_KEY] {
+            batch.put_cf(self.family(Family::Meta), key, epoch.0.to_be_bytes());
+        }
+        fault::point("spill.before_commit");
+        self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)?;
+        self.db.flush_wal(true).map_err(store_error)?;
+        fault::point("spill.after_commit");
+        self.fold_spilled()
+    }
+
+    /// Drops what was spilled by an epoch that is given up.
+    pub fn drop_spilled(&self) -> Result<()> {
+        let (pending, end) = (self.family(Family::Pending), spilled::end_of_all());
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(pending, &[][..], &end[..]);
+        batch.delete_cf(self.family(Family::Meta), SPILLED_KEY);
+        self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)?;
+        // Files go at once, so what was brought into place from them must be on disk before.
+        self.db.flush_wal(true).map_err(store_error)?;
+        self.db.delete_file_in_range_cf(pending, &[][..], &end[..]).map_err(store_error)
+    }
+
+    /// Brings the writes of a spilled epoch that is committed into place, in batches of bounded size. Cut off, it begins anew:
+    /// a write that comes twice is the same as once.
+    fn fold_spilled(&self) -> Result<()> {
+        let mut options = ReadOptions::default();
+        options.set_total_order_seek(true);
+        options.fill_cache(false);
+        options.set_readahead_size(FOLD_BYTES);
+        let mut entries = self.db.raw_iterator_cf_opt(self.family(Family::Pending), options);
+        entries.seek_to_first();
+        let mut batch = WriteBatch::default();
+        while let Some((key, stored)) = entries.item() {
+            let (family, key) = (self.family(spilled::family(key)?), spilled::full_key(key));
+            match spilled::value(stored) {
+                Some(value) => batch.put_cf(family, key, value),
+                None => batch.delete_cf(family, key),
+            }
+            if batch.size_in_bytes() >= FOLD_BYTES {
+                self.db.write_opt(std::mem::take(&mut batch), &WriteOptions::default()).map_err(store_error)?;
+                fault::point("spill.mid_fold");
+            }
+            entries.next();
+        }
+        entries.status().map_err(store_error)?;
+        self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)?;
+        drop(entries);
+        self.drop_spilled()
+    }
+
+    /// What an epoch larger than memory left when the process ended: folded into place if it was committed, else dropped.
+    fn settle_spilled(&self) -> Result<()> {
+        match self.epoch_record(SPILLED_KEY)? {
+            Some(epoch) => {
+                tracing::info!(epoch = epoch.0, "what a large epoch wrote ahead is brought into place");
+                self.fold_spilled()
+            }
+            None => self.drop_spilled(),
+        }
     }
 
     /// Drops everything under these prefixes (of a dropped object). Snapshots taken before still see it; the room is given

@@ -176,7 +176,7 @@ fn snapshots_stand_still_and_outlive_the_handle() {
 
 /// Random epochs against a map, read before, while and after each is committed.
 #[test]
-fn readers_see_sealed_over_committed() {
+fn readers_see_what_is_sealed_or_spilled_over_what_is_committed() {
     let mut rng = StdRng::seed_from_u64(1);
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).unwrap();
@@ -194,10 +194,28 @@ fn readers_see_sealed_over_committed() {
                 model.insert((shard, key), format!("{epoch} {n}").into_bytes());
             }
         }
-        let sealed = Arc::new(Sealed::new(Epoch(epoch), parts));
-        let before = store.reader(Some(sealed.clone()));
-        store.commit(&sealed, epoch % 5 == 0).unwrap();
-        for reader in [before, store.reader(Some(sealed)), store.reader(None)] {
+        // Each of them sees all of the epoch.
+        let mut readers = Vec::new();
+        if epoch % 3 == 0 {
+            // Later portions replace what earlier ones say.
+            let mut first = Writes::default();
+            for n in 0..rng.random_range(0..100) {
+                first.put(Space::State(TableId(1), Shard(n % 3)), &[b'x'; 3], b"replaced");
+                parts[1].delete(Space::State(TableId(1), Shard(n % 3)), &[b'x'; 3]);
+            }
+            store.spill(&Sealed::new(Epoch(epoch), vec![first])).unwrap();
+            store.spill(&Sealed::new(Epoch(epoch), parts)).unwrap();
+            readers.push(store.spilled_reader());
+            store.commit_spilled(Epoch(epoch)).unwrap();
+        } else {
+            let sealed = Arc::new(Sealed::new(Epoch(epoch), parts));
+            readers.push(store.reader(Some(sealed.clone())));
+            store.commit(&sealed, epoch % 5 == 0).unwrap();
+            readers.push(store.reader(Some(sealed)));
+        }
+        readers.push(store.reader(None));
+        assert_eq!(store.committed_epoch().unwrap(), Some(Epoch(epoch)));
+        for reader in readers {
             let keys = (0..100)
                 .map(|_| (Shard(rng.random_range(0..4)), vec![b'k'; rng.random_range(0..45)]))
                 .collect::<Vec<_>>();
@@ -220,6 +238,26 @@ fn readers_see_sealed_over_committed() {
         }
     }
     assert!(many(&store.reader(None), &[]).is_empty());
+}
+
+#[test]
+fn a_spilled_epoch_that_is_not_committed_is_gone_after_reopening() {
+    let dir = TempDir::new().unwrap();
+    let before = {
+        let store = open(dir.path()).unwrap();
+        store.commit(&sealed(1, &[(SPACE, "a", Some("1")), (SPACE, "b", Some("1"))]), true).unwrap();
+        store.spill(&sealed(2, &[(SPACE, "a", None), (SPACE, "b", Some("2")), (SPACE, "c", Some("2"))])).unwrap();
+        let reader = store.spilled_reader();
+        assert_eq!(all(reader.scan(SPACE, None, None)), "b=2 c=2");
+        assert_eq!(all(reader.scan_reverse(SPACE, Some(b"b"), Some(b"c"))), "b=2");
+        all(store.snapshot().scan(SPACE, None, None))
+    };
+    let store = open(dir.path()).unwrap();
+    assert_eq!((all(store.snapshot().scan(SPACE, None, None)), before), ("a=1 b=1".to_string(), "a=1 b=1".to_string()));
+    store.spill(&sealed(3, &[(SPACE, "d", Some("3"))])).unwrap();
+    assert_eq!(all(store.spilled_reader().scan(SPACE, None, None)), "a=1 b=1 d=3");
+    store.drop_spilled().unwrap();
+    assert_eq!(all(store.spilled_reader().scan(SPACE, None, None)), "a=1 b=1");
 }
 
 #[test]

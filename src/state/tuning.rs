@@ -1,5 +1,6 @@
 //! How RocksDB is set up, for each column family by its access pattern.
 
+use rocksdb::BlockBasedIndexType;
 use rocksdb::BlockBasedOptions;
 use rocksdb::Cache;
 use rocksdb::ColumnFamilyDescriptor;
@@ -84,6 +85,7 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
             table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
             table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
             table.set_whole_key_filtering(true);
+            read_in_parts(&mut table);
             rocks.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
             rocks.set_memtable_whole_key_filtering(true);
             rocks.set_write_buffer_size(large_memtable_bytes(options));
@@ -92,6 +94,7 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
             table.set_block_size(RANGE_BLOCK_BYTES);
             table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
             table.set_whole_key_filtering(true);
+            read_in_parts(&mut table);
             rocks.set_write_buffer_size(large_memtable_bytes(options));
         }
         Family::Changelog | Family::Pending => {
@@ -101,6 +104,15 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
     }
     rocks.set_block_based_table_factory(&table);
     rocks
+}
+
+/// Splits the index and the filter of a file into blocks, of which a lookup reads one each. In one piece they take a megabyte
+/// and more, which is read anew for every lookup once the data is so much larger than the cache that they do not stay there.
+fn read_in_parts(table: &mut BlockBasedOptions) {
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(LOOKUP_BLOCK_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
 }
 
 /// One memtable of a column family that holds much: two of them fit into the budget.

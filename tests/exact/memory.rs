@@ -1,5 +1,5 @@
-//! A statement that changes more than memory holds is refused, and nothing else suffers: neither what other sessions write
-//! at the same moment, nor the sources that are read, nor any view.
+//! A statement that changes more than memory holds is spilled, whole or not at all, and nothing else suffers: neither what other
+//! sessions write at the same moment, nor the sources that are read, nor any view.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -30,6 +30,9 @@ const OBJECTS: &str = "
     CREATE SOURCE bid WITH (connector = 'generator', generator = 'nexmark', nexmark.table = 'bid', rate = 5000, rows = 30000);
     CREATE MATERIALIZED VIEW bids AS SELECT count(*) AS n, count(DISTINCT auction) AS auctions FROM bid;";
 
+/// Rows with numbers from 0 on.
+const TWENTY_THOUSAND: &str = "(SELECT a.n + 1000 * b.n AS n FROM thousand a, thousand b WHERE b.n < 20) AS many";
+
 /// The bids among the generator's events: 46 of 50.
 const BIDS: i64 = 30_000 * 46 / 50;
 
@@ -44,7 +47,7 @@ async fn count_up(client: Client, stop: Arc<AtomicBool>) -> i64 {
 }
 
 #[test]
-fn a_statement_that_outgrows_memory_fails_alone() {
+fn a_statement_that_outgrows_memory_is_spilled() {
     crate::runtime().block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let arguments = ["--workers", "2", "--memory-limit", "64MB", "--fill-rows", "2"];
@@ -61,26 +64,52 @@ fn a_statement_that_outgrows_memory_fails_alone() {
         execute(&filler, "CREATE TABLE many (id INTEGER PRIMARY KEY, k INTEGER)").await;
         execute(&filler, &format!("INSERT INTO many {many}")).await;
         let filled = tokio::spawn(async move {
-            execute(&filler, "CREATE MATERIALIZED VIEW filled AS SELECT k, count(*) AS n, sum(id) AS s FROM many GROUP BY k").await;
+            execute(
+                &filler,
+                "CREATE MATERIALIZED VIEW filled AS SELECT k, count(*) AS n, sum(id) AS s FROM many GROUP BY k",
+            )
+            .await;
         });
 
-        for too_large in [
-            // Twenty thousand wide pairs from 150 rows.
-            "UPDATE r SET k = 1",
-            // Many rows at once.
-            "INSERT INTO l SELECT 1000 + a.n + 1000 * b.n, 3, repeat('x', 1500) FROM thousand a, thousand b WHERE b.n < 20",
-            "BEGIN; UPDATE r SET k = 1; COMMIT",
+        // Twenty thousand wide pairs from 150 rows, in a statement and in a transaction.
+        execute(&client, "UPDATE r SET k = 1").await;
+        assert_eq!(value(&client, "SELECT n FROM pairs").await, "22500");
+        execute(&client, "BEGIN; UPDATE r SET k = 2; COMMIT").await;
+        assert_eq!(value(&client, "SELECT n FROM pairs").await, "0");
+        // Many rows at once, which do not fit in themselves.
+        execute(&client, &format!("INSERT INTO l SELECT 1000 + n, 3, repeat('x', 1500) FROM {TWENTY_THOUSAND}")).await;
+        let marks =
+            client.execute("UPDATE l SET note = note || id WHERE id >= 1000", &[]).await.expect("it is spilled");
+        assert_eq!(marks, 20_000);
+        let wrong =
+            "SELECT count(*) FROM l WHERE note <> repeat('x', 1500) || CASE WHEN id < 1000 THEN '' ELSE id::text END";
+        assert_eq!(value(&client, wrong).await, "0");
+        // One that fails in the end leaves nothing behind, and one whose answer does not fit is refused.
+        let twice = "SELECT 100000 + n AS id, 3, repeat('x', 1500) FROM {} UNION ALL SELECT 7, 3, ''";
+        for (sql, code) in [
+            (format!("INSERT INTO l {}", twice.replace("{}", TWENTY_THOUSAND)), "23505"),
+            (String::from("UPDATE l SET note = note || '!' WHERE id >= 1000 RETURNING note"), "53200"),
+            (String::from("BEGIN; UPDATE l SET note = note || '!' WHERE id >= 1000"), "53200"),
         ] {
-            let error = client.batch_execute(too_large).await.expect_err(too_large);
-            assert_eq!(error.code().map(|c| c.code()), Some("53200"), "{too_large}: {error:?}");
+            let error = client.batch_execute(&sql).await.expect_err(&sql);
+            assert_eq!(error.code().map(|c| c.code()), Some(code), "{sql}: {error:?}");
             client.batch_execute("ROLLBACK").await.unwrap();
         }
+        assert_eq!(value(&client, "SELECT count(*) FROM l").await, "20150");
+        assert_eq!(value(&client, wrong).await, "0");
         execute(&client, "UPDATE r SET k = 1 WHERE id < 3").await;
         assert_eq!(value(&client, "SELECT n FROM pairs").await, "450");
-        assert_eq!(value(&client, "SELECT count(*) FROM r WHERE k = 2").await, "147");
+        execute(&client, "DELETE FROM l WHERE id >= 1000 AND note LIKE 'x%'").await;
+        assert_eq!(value(&client, "SELECT count(*), max(id) FROM l").await, "150|149");
+        execute(&client, "UPDATE r SET k = 1").await;
+        execute(&client, "TRUNCATE l").await;
+        assert_eq!(value(&client, "SELECT n FROM pairs").await, "0");
 
         filled.await.expect("the view is filled");
-        assert_eq!(value(&client, "SELECT count(*), min(n), max(n), sum(s) FROM filled").await, "10|1000|1000|49995000");
+        assert_eq!(
+            value(&client, "SELECT count(*), min(n), max(n), sum(s) FROM filled").await,
+            "10|1000|1000|49995000"
+        );
         stop.store(true, Ordering::SeqCst);
         let mut done = 0;
         for counter in counters {
@@ -90,10 +119,60 @@ fn a_statement_that_outgrows_memory_fails_alone() {
         while value(&client, "SELECT n FROM bids").await != BIDS.to_string() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let fresh = "CREATE MATERIALIZED VIEW again AS SELECT count(*) AS n, count(DISTINCT auction) AS auctions FROM bid";
+        let fresh =
+            "CREATE MATERIALIZED VIEW again AS SELECT count(*) AS n, count(DISTINCT auction) AS auctions FROM bid";
         execute(&client, fresh).await;
         execute(&client, "FLUSH").await;
         let both = "SELECT bids.n = again.n AND bids.auctions = again.auctions FROM bids, again";
         assert_eq!(value(&client, both).await, "t");
     });
+}
+
+/// The rows of `big`, and the copy of them that a view keeps, as one answer tells them.
+const BIG: &str = "SELECT min(x), max(x), (SELECT min(s) FROM summed), (SELECT sum(n) FROM summed) FROM big";
+
+#[test]
+fn a_spilled_epoch_is_whole_or_absent_after_a_kill() {
+    crate::runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = Server::start(directory.path(), &["--workers", "2", "--memory-limit", "64MB"]);
+        let client = server.connect().await;
+        execute(
+            &client,
+            "CREATE TABLE big (id INTEGER PRIMARY KEY, x INTEGER NOT NULL, note TEXT);
+             CREATE MATERIALIZED VIEW summed AS SELECT id % 100 AS r, count(*) AS n, sum(x) AS s FROM big GROUP BY id % 100;
+             CREATE MATERIALIZED VIEW copied AS SELECT id, x, note FROM big WHERE id % 2 = 0",
+        )
+        .await;
+        execute(&client, "INSERT INTO big SELECT n, 0, repeat('x', 1000) FROM generate_series(1, 20000) AS many(n)").await;
+        let mut x = 0;
+        for (point, count) in millstream::fault::SPILL_POINTS.iter().flat_map(|point| [(point, 1), (point, 2)]) {
+            let fault = format!("{point}:{count}");
+            server.kill();
+            assert!(server.launch(&[("MILLSTREAM_FAULT", &fault)]), "the server starts");
+            let client = server.connect().await;
+            // The second time that a commit comes to a point it is another statement's.
+            for _ in 0..2 {
+                let answer = client.batch_execute("UPDATE big SET x = x + 1").await;
+                x += i32::from(answer.is_ok());
+            }
+            assert!(server.wait_for(std::time::Duration::from_secs(60)).await, "{fault} was not reached");
+            server.restart();
+            let client = server.connect().await;
+            let (before, after) = (state_of(x), state_of(x + 1));
+            let there = value(&client, BIG).await;
+            assert!(there == before || there == after, "after {fault}: {there}, neither {before} nor {after}");
+            let committed = !matches!(*point, "spill.after_portion" | "spill.before_commit");
+            assert_eq!(there == after, committed, "after {fault}: {there}");
+            x += i32::from(committed);
+            let differ = "SELECT count(*) FROM big LEFT JOIN copied ON big.id = copied.id
+                          WHERE big.id % 2 = 0 AND copied.x IS DISTINCT FROM big.x";
+            assert_eq!(value(&client, differ).await, "0", "after {fault}");
+        }
+    });
+}
+
+/// What [`BIG`] answers when every row has this `x`.
+fn state_of(x: i32) -> String {
+    format!("{x}|{x}|{}|20000", x * 200)
 }

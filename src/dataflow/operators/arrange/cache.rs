@@ -44,6 +44,8 @@ pub(super) struct Entry {
     pub rows: u32,
     /// So many of these have a negative weight.
     pub loose: u32,
+    /// So many of those were left when they were consolidated last: their insertions lie on disk.
+    pub settled: u32,
     /// Where it lies on disk.
     pub shard: Shard,
     /// How much of its content on disk is known.
@@ -64,6 +66,7 @@ impl Entry {
             dirty: 0,
             rows: 0,
             loose: 0,
+            settled: 0,
             shard,
             known,
             listed: false,
@@ -138,7 +141,8 @@ impl Cache {
         entry.dirty += 1;
         if weight < 0 {
             entry.loose += 1;
-            if entry.loose as usize > NEAR && entry.loose > entry.rows / 4 {
+            let new = entry.loose.saturating_sub(entry.settled);
+            if new as usize > NEAR && new > entry.rows / 4 {
                 self.consolidate(slot);
             }
         }
@@ -231,7 +235,8 @@ impl Cache {
             self.rows.release(at);
         }
         let entry = self.entry(slot);
-        (entry.first, entry.rows, entry.dirty, entry.loose) = (RowRef::NONE, 0, 0, 0);
+        (entry.first, entry.rows, entry.dirty) = (RowRef::NONE, 0, 0);
+        (entry.loose, entry.settled) = (0, 0);
     }
 
     /// Adds rows as they lie on disk to a key of which nothing but this epoch's changes was in memory.
@@ -315,6 +320,7 @@ impl Cache {
             }
         }
         let entry = self.entry(slot);
-        (entry.first, entry.rows, entry.dirty, entry.loose) = (first, rows, dirty, loose);
+        (entry.first, entry.rows, entry.dirty) = (first, rows, dirty);
+        (entry.loose, entry.settled) = (loose, loose);
     }
 }

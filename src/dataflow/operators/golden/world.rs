@@ -19,6 +19,7 @@ use crate::delta::consolidate;
 use crate::delta::pretty;
 use crate::error::Result;
 use crate::ids::Epoch;
+use crate::ids::Portion;
 use crate::ids::Shard;
 use crate::plan::ir::Node;
 use crate::state::{Sealed, StateReader, Store, StoreOptions, Writes};
@@ -175,10 +176,11 @@ impl World {
             match self.built[at].operator.as_mut() {
                 None => out.extend(queue.into_iter().map(|(_, delta)| delta)),
                 Some(operator) => {
-                    let (epoch, state, errors) = (self.epoch, &self.state, &mut self.errors);
+                    let (portion, state, errors) = (Portion::first(self.epoch), &self.state, &mut self.errors);
                     let (watermark, shards) = (self.watermark, 0..crate::ids::Shard::COUNT);
                     let (recording, writes) = (&Recording::default(), &mut self.writes);
-                    let mut cx = Context { epoch, state, recording, writes, out: &mut out, watermark, shards, errors };
+                    let mut cx =
+                        Context { portion, state, recording, writes, out: &mut out, watermark, shards, errors };
                     for (port, delta) in queue {
                         operator.on_delta(port, delta, &mut cx)?;
                     }
