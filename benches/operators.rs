@@ -11,7 +11,7 @@ use millstream::dataflow::operator::{Context, Operator};
 use millstream::dataflow::operators::arrange::Arrange;
 use millstream::dataflow::operators::join::Join;
 use millstream::delta::Delta;
-use millstream::ids::{Epoch, TableId};
+use millstream::ids::{Epoch, Portion, TableId};
 use millstream::state::{Sealed, Store, StoreOptions, Writes};
 use millstream::time::{Clock, SystemClock};
 use millstream::types::{Column, SqlType, schema_of};
@@ -50,7 +50,7 @@ fn main() {
             let mut passed = [Vec::new(), Vec::new()];
             for (side, (arrange, delta)) in [(&mut left, auctions), (&mut right, bids)].into_iter().enumerate() {
                 let mut cx = Context {
-                    epoch: Epoch(epoch as u64),
+                    portion: Portion::first(Epoch(epoch as u64)),
                     state,
                     recording,
                     writes: &mut writes,
@@ -63,7 +63,7 @@ fn main() {
                 arrange.on_step(&mut cx).expect("rows are taken");
             }
             let mut cx = Context {
-                epoch: Epoch(epoch as u64),
+                portion: Portion::first(Epoch(epoch as u64)),
                 state,
                 recording,
                 writes: &mut writes,

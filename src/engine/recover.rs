@@ -207,9 +207,7 @@ impl Coordinator {
         if self.failed.is_some() || self.settle().is_err() {
             return Vec::new();
         }
-        if self.has_spilled()
-            && let Err(error) = self.store.drop_spilled()
-        {
+        if let Err(error) = self.store.settle_spilled() {
             self.stop(error);
             return Vec::new();
         }

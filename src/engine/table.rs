@@ -126,6 +126,9 @@ impl Base for StateReader {
     }
 }
 
+/// A stored row: key and value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// One key's change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -169,7 +172,7 @@ impl Changes {
         object: ObjectId,
         from: &[u8],
         most: usize,
-    ) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>)> {
+    ) -> Result<(Vec<Entry>, Option<Vec<u8>>)> {
         let (mut all, mut next) = (BTreeMap::new(), None);
         let mut scan = base.scan(object, from);
         while let Some((key, value)) = scan.next_entry()? {

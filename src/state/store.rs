@@ -211,11 +211,15 @@ impl Store {
         self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)?;
         self.db.flush_wal(true).map_err(store_error)?;
         fault::point("spill.after_commit");
-        self.fold_spilled()
+        self.fold_spilled().map_err(|error| {
+            let kind = if error.kind == Kind::DiskFull { Kind::Io } else { error.kind };
+            Error { kind, ..error }
+                .detail("The epoch counts; what it has written is brought into place after a restart.")
+        })
     }
 
-    /// Drops what was spilled by an epoch that is given up.
-    pub fn drop_spilled(&self) -> Result<()> {
+    /// Drops what was spilled.
+    fn drop_spilled(&self) -> Result<()> {
         let (pending, end) = (self.family(Family::Pending), spilled::end_of_all());
         let mut batch = WriteBatch::default();
         batch.delete_range_cf(pending, &[][..], &end[..]);
@@ -254,14 +258,18 @@ impl Store {
         self.drop_spilled()
     }
 
-    /// What an epoch larger than memory left when the process ended: folded into place if it was committed, else dropped.
-    fn settle_spilled(&self) -> Result<()> {
+    /// What an epoch larger than memory has left that is not to go on: folded into place if it was committed, else dropped.
+    pub fn settle_spilled(&self) -> Result<()> {
+        let mut entries = self.db.raw_iterator_cf(self.family(Family::Pending));
+        entries.seek_to_first();
+        entries.status().map_err(store_error)?;
         match self.epoch_record(SPILLED_KEY)? {
             Some(epoch) => {
                 tracing::info!(epoch = epoch.0, "what a large epoch wrote ahead is brought into place");
                 self.fold_spilled()
             }
-            None => self.drop_spilled(),
+            None if entries.valid() => self.drop_spilled(),
+            None => Ok(()),
         }
     }
 

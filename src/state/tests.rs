@@ -256,7 +256,7 @@ fn a_spilled_epoch_that_is_not_committed_is_gone_after_reopening() {
     assert_eq!((all(store.snapshot().scan(SPACE, None, None)), before), ("a=1 b=1".to_string(), "a=1 b=1".to_string()));
     store.spill(&sealed(3, &[(SPACE, "d", Some("3"))])).unwrap();
     assert_eq!(all(store.spilled_reader().scan(SPACE, None, None)), "a=1 b=1 d=3");
-    store.drop_spilled().unwrap();
+    store.settle_spilled().unwrap();
     assert_eq!(all(store.spilled_reader().scan(SPACE, None, None)), "a=1 b=1");
 }
 
