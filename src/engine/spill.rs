@@ -16,6 +16,7 @@ use crate::engine::coordinator::Coordinator;
 use crate::engine::coordinator::Question;
 use crate::engine::coordinator::Work;
 use crate::engine::query;
+use crate::engine::standstill::Standstill;
 use crate::engine::write::TableWrite;
 use crate::error::Error;
 use crate::error::Result;
@@ -93,7 +94,13 @@ impl Coordinator {
 
     /// Takes a statement in that comes in pieces, in an epoch of its own.
     pub(super) fn take_pieces(&mut self, pieces: Pieces, reply: oneshot::Sender<Result<Written>>) -> Result<()> {
-        self.end_epochs()?;
+        if let Err(error) = self.end_epochs() {
+            self.lose_epoch(error);
+        }
+        if let Some(Standstill { error, .. }) = &self.failed {
+            drop(reply.send(Err(error.clone())));
+            return Ok(());
+        }
         self.open()?;
         let mut question = Question::new(reply);
         let outcome = match pieces.granted.send(()) {

@@ -209,7 +209,7 @@ impl Store {
         }
         fault::point("spill.before_commit");
         self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)?;
-        self.db.flush_wal(true).map_err(store_error)?;
+        self.sync()?;
         fault::point("spill.after_commit");
         self.fold_spilled().map_err(|error| {
             let kind = if error.kind == Kind::DiskFull { Kind::Io } else { error.kind };
@@ -226,7 +226,7 @@ impl Store {
         batch.delete_cf(self.family(Family::Meta), SPILLED_KEY);
         self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)?;
         // Files go at once, so what was brought into place from them must be on disk before.
-        self.db.flush_wal(true).map_err(store_error)?;
+        self.sync()?;
         self.db.delete_file_in_range_cf(pending, &[][..], &end[..]).map_err(store_error)
     }
 
