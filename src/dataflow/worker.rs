@@ -380,7 +380,13 @@ impl Worker {
                 return Ok(Box::new(Materialize::new(*object, &vertex.node.columns, storage, self.id)));
             }
             Op::Errors { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } => {}
-            Op::Union | Op::Negate | Op::Repeat { .. } | Op::Window { .. } | Op::Changes | Op::Sink { .. } | Op::Anti => {}
+            Op::Union
+            | Op::Negate
+            | Op::Repeat { .. }
+            | Op::Window { .. }
+            | Op::Changes
+            | Op::Sink { .. }
+            | Op::Anti => {}
             Op::Arrange { .. } | Op::Join | Op::Aggregate { .. } | Op::Final { .. } | Op::Session { .. } => {}
         }
         self.build(index, fresh)

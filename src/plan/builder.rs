@@ -349,7 +349,7 @@ impl Builder {
             | Op::Window { .. }
             | Op::Session { .. }
             | Op::Final { .. } => false,
-            Op::Changes | Op::Materialize { .. } => false,
+            Op::Changes | Op::Materialize { .. } | Op::Sink { .. } => false,
         }
     }
 

@@ -180,7 +180,9 @@ impl Op {
                 calls.iter().any(|call| matches!(call.function, AggregateFunction::Sum | AggregateFunction::Avg))
             }
             Op::Input { .. } | Op::Errors { .. } | Op::Values { .. } | Op::Union | Op::Negate => false,
-            Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Materialize { .. } | Op::Sink { .. } | Op::Anti => false,
+            Op::Repeat { .. } | Op::Arrange { .. } | Op::Join | Op::Materialize { .. } | Op::Sink { .. } | Op::Anti => {
+                false
+            }
             // A window that begins or ends out of the range of timestamps.
             Op::Window { .. } | Op::Session { .. } => true,
             Op::Final { .. } | Op::Changes => false,
