@@ -72,6 +72,7 @@ const STATEMENTS: &[&str] = &[
     "CREATE SOURCE orders (id BIGINT, customer TEXT, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '1 second')
        WITH (connector = 'file', path = 'orders.jsonl') FORMAT PLAIN ENCODE JSON",
     "CREATE MATERIALIZED VIEW customers AS SELECT customer, count(*) AS n, max(id) AS last FROM orders GROUP BY customer",
+    "CREATE SINK owners AS SELECT owner, count(*) AS n FROM account GROUP BY owner WITH (connector = 'blackhole')",
 ];
 
 /// What brings rows by itself, with how many rows are there when all of them are: the next statement waits for them, so that
@@ -100,6 +101,7 @@ const QUERIES: &[&str] = &[
     "SELECT * FROM account ORDER BY id",
     "SELECT \"column\", reason FROM account$errors ORDER BY \"offset\"",
     "SELECT * FROM customers ORDER BY customer",
+    "SELECT name, connector, options FROM ms_catalog.sinks",
     "SELECT name, \"partition\", start_offset, next_offset FROM ms_catalog.offsets ORDER BY name",
     "SELECT name, \"partition\", watermark FROM ms_catalog.watermarks ORDER BY name, \"partition\"",
 ];
