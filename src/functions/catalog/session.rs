@@ -33,6 +33,7 @@ pub(super) fn definitions() -> Vec<Definition> {
         nullary("current_schema", DataType::Utf8, |context, _| utf8(context.search_path.first().cloned())),
         Definition { name: "current_schemas", arguments: 1..=1, returns: text_list_type(), body: current_schemas },
         Definition { name: "current_setting", arguments: 1..=2, returns: DataType::Utf8, body: current_setting },
+        Definition { name: "set_config", arguments: 3..=3, returns: DataType::Utf8, body: set_config },
         nullary("pg_backend_pid", DataType::Int32, |context, _| Ok(ScalarValue::Int32(Some(context.pid)))),
         nullary("pg_is_in_recovery", DataType::Boolean, |_, _| boolean(Some(false))),
         nullary("pg_client_encoding", DataType::Utf8, |_, _| utf8(Some("UTF8"))),
@@ -49,6 +50,16 @@ fn current_schemas(context: &CatalogContext, a: &[Value]) -> Result<Value> {
     let first = (implicit && !listed).then(|| "pg_catalog".to_string());
     let schemas: Vec<String> = first.into_iter().chain(context.search_path.iter().cloned()).collect();
     Ok(text_list(&schemas))
+}
+
+/// Drivers set what is set already, to be sure. A function cannot change its session, or not before the next statement.
+fn set_config(context: &CatalogContext, a: &[Value]) -> Result<Value> {
+    let Some(name) = text(a, 0) else { return Ok(ScalarValue::Null) };
+    let value = current_setting(context, &a[..1])?;
+    if text(a, 1).is_some_and(|wanted| value.to_string().eq_ignore_ascii_case(wanted)) {
+        return Ok(value);
+    }
+    Err(raise(Error::unsupported("set_config cannot change a setting").hint(format!("Write SET {name} = ..."))))
 }
 
 fn current_setting(context: &CatalogContext, a: &[Value]) -> Result<Value> {

@@ -61,6 +61,9 @@ fn relations_are_named_as_they_can_be_found() {
 fn settings_are_found_without_regard_to_case() {
     assert_eq!(call(&[], "current_setting", &[Value::from("timezone")]).unwrap(), Value::from("UTC"));
     assert!(call(&[], "current_setting", &[Value::from("none")]).is_err());
+    let set = |value: &str| call(&[], "set_config", &[Value::from("timezone"), Value::from(value), Value::from(false)]);
+    assert_eq!(set("utc").unwrap(), Value::from("UTC"));
+    assert!(set("CET").is_err());
     let lenient = [Value::from("none"), Value::from(true)];
     assert!(call(&[], "current_setting", &lenient).unwrap().is_null());
 }

@@ -4,12 +4,16 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Query, Select, SelectItem, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, CaseWhen, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, Value,
+    Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use crate::catalog::system;
 use crate::sql::bind::names::parts;
+use crate::sql::parse::ast::Statement;
+use crate::sql::parse::grammar::folded;
+use crate::sql::parse::parse;
 
 /// A cast to one of the types that show an OID as a name. A literal becomes the OID, since it is compared with one;
 /// anything else becomes the name, since it is shown.
@@ -77,6 +81,85 @@ pub fn skip_unread(select: &mut Select) {
             // The visitor never breaks.
             let _ = expr.visit(&mut WithoutSubqueries);
         }
+    }
+}
+
+/// In a query of `pg_type`: what it asks of kinds of types that there are none of.
+pub fn skip_missing_kinds(select: &mut Select) {
+    let is_types = |factor: &TableFactor| match factor {
+        TableFactor::Table { name, .. } => match parts(name).as_slice() {
+            [name] => name == "pg_type",
+            [schema, name] => schema == system::PG_CATALOG && name == "pg_type",
+            _ => false,
+        },
+        _ => false,
+    };
+    if select.from.iter().any(|table| is_types(&table.relation)) {
+        let _ = VisitMut::visit(&mut select.projection, &mut Kinds);
+    }
+}
+
+struct Kinds;
+
+impl VisitorMut for Kinds {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        skip_missing_kind(expr);
+        ControlFlow::Continue(())
+    }
+}
+
+/// `CASE WHEN t.typtype = 'c' THEN (SELECT ...) END` is NULL where no type is of such a kind: drivers ask so about domains, composite
+/// types and ranges, in subqueries that DataFusion may not be able to plan.
+fn skip_missing_kind(expr: &mut Expr) {
+    let Expr::Case { operand: None, conditions, else_result, .. } = &*expr else { return };
+    let [CaseWhen { condition, result: Expr::Subquery(query) }] = conditions.as_slice() else { return };
+    let is_null = |other: &Expr| matches!(other, Expr::Value(value) if value.value == Value::Null);
+    if !is_missing_kind(condition) || !else_result.as_deref().is_none_or(is_null) {
+        return;
+    }
+    // Of the types that such subqueries have in the catalogs.
+    let null = match array_aggregated(query) {
+        Some(Expr::Cast { .. }) => "SELECT NULL::text[]",
+        Some(_) => "SELECT NULL::oid[]",
+        None => "SELECT NULL::oid",
+    };
+    let parsed = parse(null).ok().and_then(|mut statements| statements.pop());
+    if let Some(Statement::Query(query)) = parsed.map(|parsed| parsed.ast)
+        && let SetExpr::Select(select) = *query.body
+        && let Some(SelectItem::UnnamedExpr(null)) = select.projection.into_iter().next()
+    {
+        *expr = null;
+    }
+}
+
+/// `typtype = 'c'` and the like, of the kinds of types that there are none of here.
+fn is_missing_kind(condition: &Expr) -> bool {
+    let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = condition else { return false };
+    let column = match left.as_ref() {
+        Expr::Identifier(column) => Some(column),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    };
+    let kind = match right.as_ref() {
+        Expr::Value(value) => value.value.clone().into_string(),
+        _ => None,
+    };
+    column.is_some_and(|column| folded(column) == "typtype")
+        && kind.is_some_and(|kind| ["c", "d", "e", "m", "r"].contains(&kind.as_str()))
+}
+
+/// The argument of `array_agg` where that is all that a query selects.
+fn array_aggregated(query: &Query) -> Option<&Expr> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let [SelectItem::UnnamedExpr(Expr::Function(function))] = select.projection.as_slice() else { return None };
+    match &function.args {
+        FunctionArguments::List(list) if parts(&function.name) == ["array_agg"] => match list.args.first()? {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => Some(argument),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -54,6 +54,7 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Box<Error>> {
         name_items(&mut select.projection, self.around_wildcards);
         catalog_queries::skip_unread(select);
+        catalog_queries::skip_missing_kinds(select);
         match set_returning::expand(select) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(Box::new(error)),

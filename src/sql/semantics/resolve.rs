@@ -130,6 +130,15 @@ fn output_type(plan: &LogicalPlan, column: usize) -> Option<SqlType> {
     }
 }
 
+/// The type of the items of an array of unknown type that a value is looked for in: they need not be as short as it is.
+fn items_beside(item: Option<SqlType>) -> SqlType {
+    match item {
+        None | Some(SqlType::Varchar(_)) => SqlType::Text,
+        Some(SqlType::Numeric { scale: ..=9, .. }) => SqlType::NUMERIC,
+        Some(other) => other,
+    }
+}
+
 /// Resolves expressions over one schema.
 struct Resolver<'a> {
     schema: &'a DFSchema,
@@ -405,6 +414,7 @@ impl Resolver<'_> {
             "coalesce" | "greatest" | "least" => self.unify(&func.name().to_uppercase(), args)?,
             "nullif" => self.unify("NULLIF", args)?,
             "encode" => self.unknown_as(&SqlType::Bytea, args)?,
+            "array_has" if args.len() == 2 && self.type_of(&args[0])?.is_none() => self.any_of_unknown(args)?,
             "concat" | "concat_ws" => args.into_iter().map(|arg| self.short_boolean(arg)).collect::<Result<_>>()?,
             _ => functions::moments::with_zone(func.name(), args, self.schema, self.zone)?,
         };
@@ -416,6 +426,14 @@ impl Resolver<'_> {
             }
             _ => Ok(call),
         }
+    }
+
+    /// `x = ANY (array)`, where only `x` says the type: an array of the like.
+    fn any_of_unknown(&self, mut args: Vec<Expr>) -> Result<Vec<Expr>> {
+        let item = items_beside(self.type_of(&args[1])?);
+        args[0] = self.to(std::mem::take(&mut args[0]), &SqlType::Array(Box::new(item.clone())))?;
+        args[1] = self.to(std::mem::take(&mut args[1]), &item)?;
+        Ok(args)
     }
 
     /// The first argument, if nothing else says its type, as one of this type.

@@ -39,6 +39,12 @@ async def types(conn):
     assert [attribute.type.name for attribute in statement.get_attributes()] == ["text", "int4"]
     assert tuple(await statement.fetchrow(1, 7, 1)) == ("日本", 7)
     assert await conn.fetchval("SELECT $1::text[]", ["a", None, "b,c"]) == ["a", None, "b,c"]
+    # Arrays of other items: asyncpg asks the catalogs what they are.
+    assert await conn.fetchval("SELECT $1::int[]", [1, None, -3]) == [1, None, -3]
+    found = await conn.fetch("SELECT id FROM a_types WHERE id = ANY($1)", [1, 7])
+    assert [row["id"] for row in found] == [1]
+    for array, values in [("bigint[]", [1 << 40]), ("float8[]", [0.5]), ("timestamptz[]", [ROW[12]]), ("numeric[]", [Decimal("1.5")])]:
+        assert await conn.fetchval(f"SELECT $1::{array}", values) == values, array
 
 
 async def cursors(conn):
