@@ -1,13 +1,12 @@
 //! What the definition of a view must not hold.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Expr, Volatility};
 
 use crate::error::{Error, Result};
 use crate::sql::bind::error::convert;
 use crate::sql::bind::query::{Purpose, relations};
 use crate::sql::bound::{Query, RelationRef};
-use crate::sql::semantics::existence::COUNT;
 
 /// Functions that ask what time it is.
 const CLOCKS: [&str; 11] = [
@@ -38,12 +37,6 @@ pub fn check(query: &Query, purpose: Purpose) -> Result<()> {
             return Err(Error::unsupported(message).hint("Use a plain view."));
         }
     }
-    if uses_tests_as_values(&query.plan)? {
-        return Err(Error::unsupported(
-            "EXISTS and IN (subquery) are supported in a materialized view as conditions only",
-        )
-        .hint("Use them in WHERE or HAVING, join with the subquery, or use them in the query that reads the view."));
-    }
     let mut refused = None;
     query
         .plan
@@ -57,16 +50,6 @@ pub fn check(query: &Query, purpose: Purpose) -> Result<()> {
         })
         .map_err(convert)?;
     refused.map_or(Ok(()), Err)
-}
-
-/// Whether a test with a subquery is used as a value.
-fn uses_tests_as_values(plan: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    let looked = plan.apply_with_subqueries(|node| {
-        found |= node.schema().has_column_with_unqualified_name(COUNT);
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    looked.map(|_| found).map_err(convert)
 }
 
 fn refusal(expr: &Expr) -> Option<Error> {

@@ -34,9 +34,6 @@ use datafusion::optimizer::AnalyzerRule;
 use crate::error::Error;
 use crate::functions::raise::raise;
 
-/// What the count of a subquery's rows is called, where it stands for a test.
-pub const COUNT: &str = "ms_rows_of_test";
-
 /// The rule that runs before types are resolved.
 #[derive(Debug)]
 pub struct Existence;
@@ -136,7 +133,7 @@ fn rows(subquery: &Subquery, condition: Option<Expr>, references: Vec<Expr>) -> 
     if let Some(condition) = condition {
         plan = plan.filter(condition)?;
     }
-    let plan = plan.aggregate(Vec::<Expr>::new(), vec![count(lit(1i64)).alias(COUNT)])?.build()?;
+    let plan = plan.aggregate(Vec::<Expr>::new(), vec![count(lit(1i64))])?.build()?;
     let outer_ref_columns = [subquery.outer_ref_columns.as_slice(), &references].concat();
     Ok(Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), outer_ref_columns, ..subquery.clone() }))
 }
