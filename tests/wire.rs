@@ -7,6 +7,8 @@ mod support;
 mod copy;
 #[path = "wire/cursors.rs"]
 mod cursors;
+#[path = "wire/hostile.rs"]
+mod hostile;
 #[path = "wire/outside.rs"]
 mod outside;
 #[path = "wire/raw.rs"]

@@ -21,6 +21,7 @@ use datafusion::logical_expr::ScalarFunctionArgs;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::functions::bounded;
 use crate::functions::columns::arrays;
 use crate::functions::columns::binary;
 use crate::functions::columns::finish;
@@ -279,6 +280,7 @@ fn concat(ty: &SqlType, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         SqlType::Array(_) => return Err(Error::unsupported("joining arrays with || is not supported")),
         _ => {
             let (left, right) = (columns[0].as_string::<i32>(), columns[1].as_string::<i32>());
+            bounded::check_joined([left, right].into_iter())?;
             let mut builder = StringBuilder::with_capacity(rows, left.value_data().len() + right.value_data().len());
             let mut text = String::new();
             for row in 0..rows {

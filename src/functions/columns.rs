@@ -15,6 +15,7 @@ use datafusion::logical_expr::ScalarFunctionArgs;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::functions::bounded;
 use crate::functions::raise::from_datafusion;
 use crate::types::SqlType;
 use crate::types::cast::unwrap_arrow;
@@ -46,6 +47,9 @@ pub fn array(value: &ColumnarValue) -> Result<ArrayRef> {
 
 /// An argument as an array of all rows.
 pub fn full_array(value: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
+    if let ColumnarValue::Scalar(constant) = value {
+        bounded::check(0, (constant.size() * rows) as u64)?;
+    }
     value.to_array(rows).map_err(from_datafusion)
 }
 

@@ -15,6 +15,7 @@ use crate::types::cast::Mode;
 pub mod accumulators;
 pub mod aggregates;
 pub mod arithmetic;
+pub mod bounded;
 pub mod cast;
 pub mod catalog;
 pub mod columns;
@@ -41,6 +42,7 @@ pub fn scalars() -> Vec<Arc<ScalarUDF>> {
         math::functions(),
         moments::functions(),
         strings::functions(),
+        bounded::functions(),
         patterns::functions(),
         subqueries::functions(),
         now::functions(),

@@ -14,6 +14,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::functions::bounded;
 use crate::functions::columns::arrays;
 use crate::functions::columns::result;
 use crate::functions::define::call;
@@ -73,6 +74,7 @@ fn join(args: &ScalarFunctionArgs, from: usize) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
     let texts: Vec<&StringArray> = columns.iter().map(|column| column.as_string::<i32>()).collect();
     let rows = texts.first().map_or(0, |first| first.len());
+    bounded::check_joined(texts.iter().copied())?;
     let mut builder = StringBuilder::new();
     let mut text = String::new();
     for row in 0..rows {

@@ -4,9 +4,11 @@
 //! and the connection goes on; in the extended protocol it first skips to Sync. See [`super::extended`] for that protocol.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use pgwire::messages::PgWireBackendMessage as Message;
 use pgwire::messages::response::EmptyQueryResponse;
 
@@ -98,10 +100,10 @@ impl Connection {
             }
             Frontend::Broken { error, is_query: true } => return self.end_query(Err(error)).await,
             Frontend::Broken { error, is_query: false } => Err(error),
-            Frontend::Parse { name, query, types } => self.parse(&name, &query, &types),
-            Frontend::Bind(bind) => self.bind(bind),
-            Frontend::Describe { target, name } => self.describe(target, &name),
-            Frontend::Execute { portal, rows_max } => self.execute(&portal, rows_max).await,
+            Frontend::Parse { name, query, types } => caught(async { self.parse(&name, &query, &types) }).await,
+            Frontend::Bind(bind) => caught(async { self.bind(bind) }).await,
+            Frontend::Describe { target, name } => caught(async { self.describe(target, &name) }).await,
+            Frontend::Execute { portal, rows_max } => caught(self.execute(&portal, rows_max)).await,
             Frontend::Close { target, name } => self.close(target, &name),
         };
         if let Err(error) = done {
@@ -142,7 +144,7 @@ impl Connection {
     /// The simple protocol: a text of statements, which share one transaction.
     async fn query(&mut self, text: &str) -> Result<Next> {
         self.portals.remove("");
-        let done = self.statements(text).await;
+        let done = caught(self.statements(text)).await;
         self.end_query(done).await
     }
 
@@ -256,6 +258,14 @@ impl Connection {
     pub(super) fn zone(&self) -> Result<Zone> {
         Zone::parse(self.session.settings().get("TimeZone"))
     }
+}
+
+/// A defect that a statement meets ends that statement, not its connection. What it was in the middle of is dropped, as for any error.
+async fn caught<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        Err(Error::internal("the statement met a defect of the server")
+            .hint("The server's log says where it is; please report it."))
+    })
 }
 
 /// Waits for a statement, and asks meanwhile whether its client is still there.

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -67,6 +68,15 @@ pub async fn serve(listener: TcpListener, engine: Engine, metrics: Arc<Metrics>,
     let all_gone = async { while clients.join_next().await.is_some() {} };
     if tokio::time::timeout(GOODBYE_LIMIT, all_gone).await.is_err() {
         tracing::warn!("clients that did not take leave are disconnected");
+    }
+}
+
+/// Decodes everything that a client might send, until it is refused or a message is not there in full: what fuzzing goes through.
+pub fn decode_all(bytes: &[u8], started: bool) {
+    let mut input = BytesMut::from(bytes);
+    match started {
+        true => while let Ok(Some(_)) = frontend::message(&mut input) {},
+        false => while let Ok(Some(_)) = frontend::first(&mut input) {},
     }
 }
 

@@ -22,7 +22,7 @@ const SUBQUERIES_MAX: usize = 8;
 /// Chains of AND or OR up to this length stay as written.
 const CHAIN_LENGTH: usize = 16;
 
-/// Refuses parentheses nested too deep and set operations chained too long, before the parser meets them.
+/// Refuses parentheses and CASE nested too deep and set operations chained too long, before the parser meets them.
 pub fn check_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
     let (mut depth, mut sets) = (0usize, 0usize);
     for token in tokens {
@@ -30,6 +30,8 @@ pub fn check_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
             Token::LParen | Token::LBracket => depth += 1,
             Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
             Token::SemiColon => (depth, sets) = (0, 0),
+            token if keyword(token) == Keyword::CASE => depth += 1,
+            token if keyword(token) == Keyword::END => depth = depth.saturating_sub(1),
             token if matches!(keyword(token), Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT) => sets += 1,
             _ => {}
         }
