@@ -159,7 +159,8 @@ impl Coordinator {
     /// Whether the running epoch has used half of the memory that one may take: sources end it then. Only writes of
     /// sessions, which go into one epoch whole, use more.
     pub(super) fn is_full(&self) -> bool {
-        self.epoch_bytes() + self.runtime.fill_growth_bytes() > self.limits.epoch_bytes / 2
+        // What the last epoch took is known until the next begins.
+        self.open.is_some() && self.epoch_bytes() + self.runtime.fill_growth_bytes() > self.limits.epoch_bytes / 2
     }
 
     /// What the running epoch has taken of memory so far, without what fills views.
