@@ -2,9 +2,10 @@
 # make test     every test, closing with a count
 # make bench    Nexmark, in events per second and per CPU-second; latency of writes and reads by key
 # make crash    a thousand kills of the server, each followed by a check of every number
+# make fuzz     every fuzz target for a minute; needs cargo-fuzz and a nightly toolchain
 # make check    what must hold before a change lands
 
-.PHONY: run test bench crash check cargo
+.PHONY: run test bench crash fuzz check cargo
 
 run: cargo
 	@.ci/packages build demo
@@ -22,6 +23,14 @@ bench: cargo
 crash: cargo
 	@.ci/packages build
 	CRASH_RUNS=1000 cargo test --test exact crashes -- --nocapture
+
+# What is found of new inputs stays below fuzz/target; of what fails, below fuzz/artifacts.
+fuzz: cargo
+	@.ci/packages build
+	cd fuzz && for target in sql wire json codec records; do \
+	  mkdir -p target/corpus/$$target && cargo +nightly fuzz run --fuzz-dir . --dev --sanitizer none $$target \
+	    target/corpus/$$target corpus/$$target -- -max_total_time=60 || exit 1; \
+	done
 
 check: cargo
 	@.ci/run
