@@ -23,6 +23,10 @@ use crate::error::Result;
 use crate::ids::Portion;
 use crate::state::Sealed;
 
+/// So many portions, about, would fit into an epoch's share of memory: what ends one brings as much again and more, since groups
+/// and what is above them put out then what they have gathered, and all of it is copied on its way to the store.
+const PORTIONS: usize = 4;
+
 /// A statement in pieces.
 pub struct Pieces {
     /// Told when the statement may begin to read: nothing will be committed before it is through.
@@ -42,9 +46,9 @@ pub enum Piece {
 }
 
 impl Coordinator {
-    /// Spills the running epoch if it has outgrown its share of memory.
+    /// Spills the running epoch if it has come near its share of memory.
     pub(super) fn spill_if_large(&mut self) -> Result<()> {
-        if self.epoch_bytes() <= self.limits.epoch_bytes { Ok(()) } else { self.spill() }
+        if self.epoch_bytes() <= self.limits.epoch_bytes / PORTIONS { Ok(()) } else { self.spill() }
     }
 
     /// Whether the running epoch has spilled.
