@@ -170,7 +170,7 @@ async fn memory(rows: u64) {
         let changes = (rows / 10).max(1);
         let sql = |part: u64| {
             let keys = format!(
-                "SELECT 1 + (n * 7919) % {rows} FROM generate_series({}, {}) AS g(n)",
+                "SELECT 1 + (n::bigint * 7919) % {rows} FROM generate_series({}, {}) AS g(n)",
                 part * 10_000,
                 part * 10_000 + 9_999
             );
