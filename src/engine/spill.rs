@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Portion;
 use crate::state::Sealed;
+use crate::time::Micros;
 
 /// So many portions, about, would fit into an epoch's share of memory: what ends one brings as much again and more, since groups
 /// and what is above them put out then what they have gathered, and all of it is copied on its way to the store.
@@ -83,7 +84,7 @@ impl Coordinator {
     }
 
     /// Ends the portion in the dataflow and spills all writes there are. Returns how many bytes these were.
-    fn write_portion(&mut self, portion: Portion, time: crate::time::Micros) -> Result<u64> {
+    fn write_portion(&mut self, portion: Portion, time: Micros) -> Result<u64> {
         let recording = self.recording(time);
         self.record_tables(portion, &recording)?;
         self.record_sources(portion, &recording)?;
