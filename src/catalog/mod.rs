@@ -1,4 +1,4 @@
-//! What exists, as plain data: tables, sources, views, sinks. Immutable snapshots, one writer (the engine).
+//! What exists, as plain data: tables, sources, views, sinks, subscriptions. Immutable snapshots, one writer (the engine).
 //!
 //! A snapshot is what one statement sees from beginning to end; it belongs to an epoch, as the rows do.
 
@@ -62,6 +62,7 @@ pub enum ObjectKind {
     View(View),
     MaterializedView(MaterializedView),
     Sink(Sink),
+    Subscription(Subscription),
 }
 
 /// A stored relation that takes DML.
@@ -177,6 +178,16 @@ pub struct Sink {
     pub plan: String,
 }
 
+/// A reader of a table's or view's changes that is known by name, whether it is connected or not. How far it has come is no part
+/// of it: that moves with each acknowledgement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Whose changes.
+    pub of: ObjectId,
+    /// Changes are kept for it so long at most, in milliseconds; `None`: until it has acknowledged them.
+    pub retention_ms: Option<u64>,
+}
+
 /// How a relation's rows lie in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -198,6 +209,7 @@ impl Object {
             ObjectKind::View(v) => &v.columns,
             ObjectKind::MaterializedView(v) => &v.columns,
             ObjectKind::Sink(s) => &s.columns,
+            ObjectKind::Subscription(_) => &[],
         }
     }
 
@@ -222,7 +234,7 @@ impl Object {
             ObjectKind::Table(t) if t.primary_key.is_empty() => Some(Storage::Keyed(vec![t.columns.len()])),
             ObjectKind::Table(t) => Some(Storage::Keyed(t.primary_key.clone())),
             ObjectKind::MaterializedView(v) => Some(v.storage.clone()),
-            ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::Sink(_) => None,
+            ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::Sink(_) | ObjectKind::Subscription(_) => None,
         }
     }
 
@@ -231,7 +243,7 @@ impl Object {
         match &self.kind {
             ObjectKind::MaterializedView(v) => Some(&v.plan),
             ObjectKind::Sink(s) => Some(&s.plan),
-            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) => None,
+            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::Subscription(_) => None,
         }
     }
 
@@ -241,7 +253,7 @@ impl Object {
         match &mut object.kind {
             ObjectKind::MaterializedView(view) => view.plan = plan,
             ObjectKind::Sink(sink) => sink.plan = plan,
-            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) => {}
+            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::Subscription(_) => {}
         }
         object
     }
@@ -251,7 +263,17 @@ impl Object {
         match &self.kind {
             ObjectKind::Table(t) => t.feed.as_ref(),
             ObjectKind::Source(s) => Some(&s.feed),
-            ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => None,
+            ObjectKind::View(_) | ObjectKind::MaterializedView(_) => None,
+            ObjectKind::Sink(_) | ObjectKind::Subscription(_) => None,
+        }
+    }
+
+    /// The named subscription that it is.
+    pub fn subscription(&self) -> Option<&Subscription> {
+        match &self.kind {
+            ObjectKind::Subscription(s) => Some(s),
+            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) => None,
+            ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => None,
         }
     }
 
@@ -260,7 +282,8 @@ impl Object {
         match &self.kind {
             ObjectKind::Table(t) => t.watermark.as_ref(),
             ObjectKind::Source(s) => s.watermark.as_ref(),
-            ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => None,
+            ObjectKind::View(_) | ObjectKind::MaterializedView(_) => None,
+            ObjectKind::Sink(_) | ObjectKind::Subscription(_) => None,
         }
     }
 
@@ -277,6 +300,7 @@ impl Object {
             ObjectKind::View(_) => "view",
             ObjectKind::MaterializedView(_) => "materialized view",
             ObjectKind::Sink(_) => "sink",
+            ObjectKind::Subscription(_) => "subscription",
         }
     }
 }
@@ -307,9 +331,9 @@ impl Catalog {
         self.objects.values()
     }
 
-    /// Those that have rows to be read, oldest first: all but sinks.
+    /// Those that have rows to be read, oldest first: all but sinks and subscriptions.
     pub fn relations(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.objects().filter(|object| !matches!(object.kind, ObjectKind::Sink(_)))
+        self.objects().filter(|object| !matches!(object.kind, ObjectKind::Sink(_) | ObjectKind::Subscription(_)))
     }
 
     /// Those that read `id` directly.

@@ -19,7 +19,9 @@ use crate::dataflow::input::FAULTS_COLUMN;
 use crate::delta::Delta;
 use crate::delta::arrow_error;
 use crate::engine::coordinator::Coordinator;
+use crate::engine::named::Named;
 use crate::engine::needs::Cursor;
+use crate::engine::needs::Expired;
 use crate::engine::needs::Needs;
 use crate::engine::needs::Trim;
 use crate::engine::records;
@@ -52,6 +54,8 @@ const LOOK_CHUNKS: usize = 1024;
 pub enum Target {
     /// A table or materialized view.
     Object(ObjectId),
+    /// What a named subscription follows; whether the rows as they are come first, if that is said.
+    Named(ObjectId, Option<bool>),
     /// A query, for which a view is installed that nobody else sees.
     Query(Box<Query>),
 }
@@ -66,12 +70,16 @@ pub struct Followed {
     pub cursor: Arc<Cursor>,
     /// The changelog is there after this epoch.
     pub from: Epoch,
+    /// Where it goes on; `None`: it begins with the rows as they are.
+    pub as_of: Option<Epoch>,
 }
 
 /// Changelogs as the coordinator keeps them.
 pub struct Changelogs {
     /// Who needs which.
     pub needs: Needs,
+    /// Named subscriptions, which hold needs of their own.
+    pub named: BTreeMap<ObjectId, Named>,
     /// The last epoch that was sealed.
     pub sealed: Epoch,
     /// What the running epoch has brought of sources whose changes are needed.
@@ -83,7 +91,7 @@ pub struct Changelogs {
 impl Changelogs {
     /// The changelogs of a database that has come to this epoch.
     pub fn new(sealed: Epoch) -> Changelogs {
-        Changelogs { needs: Needs::default(), sealed, sources: BTreeMap::new(), looked: None }
+        Changelogs { needs: Needs::default(), named: BTreeMap::new(), sealed, sources: BTreeMap::new(), looked: None }
     }
 
     /// Forgets an epoch that was not committed: this one is the last.
@@ -115,11 +123,11 @@ impl Coordinator {
                 (resumed.ok_or_else(|| no_longer_kept(&object, from))?, from)
             }
         };
-        Ok(Followed { object, lives_by: BTreeSet::from([id]), cursor, from })
+        Ok(Followed { object, lives_by: BTreeSet::from([id]), cursor, from, as_of })
     }
 
     /// Refuses an epoch that was not committed: one that is to come, or one that did not survive.
-    fn must_have_been(&self, epoch: Epoch) -> Result<()> {
+    pub(super) fn must_have_been(&self, epoch: Epoch) -> Result<()> {
         let Counters { first_epoch, runs, .. } = &self.counters;
         if epoch > self.changelogs.sealed {
             let message = format!("epoch {epoch} is not committed yet");
@@ -179,16 +187,17 @@ impl Coordinator {
     pub(super) fn trim_changelogs(&mut self, epoch: Epoch, base: &StateReader, time: Micros) -> Result<Vec<Trim>> {
         self.changelogs.sealed = epoch;
         let now = self.clock.instant();
-        let mut expired = BTreeMap::new();
-        if self.changelogs.looked.is_none_or(|looked| now - looked >= LOOK_EVERY) {
+        let look = self.changelogs.looked.is_none_or(|looked| now - looked >= LOOK_EVERY);
+        let mut expired = look.then(Expired::new);
+        if let Some(expired) = &mut expired {
             self.changelogs.looked = Some(now);
             for (object, since, retention_ms) in self.changelogs.needs.retained() {
                 let limit = time.saturating_sub_unsigned(retention_ms.saturating_mul(1000));
-                expired.insert(object, older_than(base, object, since, limit)?);
+                expired.insert((object, retention_ms), older_than(base, object, since, limit)?);
             }
         }
-        let trims = self.changelogs.needs.trim(epoch, &expired);
-        for trim in trims.iter().filter(|trim| !trim.whole && expired.contains_key(&trim.object)) {
+        let trims = self.changelogs.needs.trim(epoch, expired.as_ref());
+        for trim in trims.iter().filter(|trim| trim.lasting) {
             records::put_kept(&mut self.writes, trim.object, trim.up_to);
         }
         Ok(trims)

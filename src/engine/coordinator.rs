@@ -58,6 +58,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
 use crate::ids::ObjectId;
+use crate::sql::bound::Advance;
 use crate::state::Store;
 use crate::state::Writes;
 use crate::time::Clock;
@@ -81,6 +82,8 @@ pub enum Request {
     Ends { reply: oneshot::Sender<Result<Vec<(ObjectId, EndQuestion)>>> },
     /// Follow changes, from now on or after an epoch.
     Subscribe { target: Target, as_of: Option<Epoch>, reply: oneshot::Sender<Result<Followed>> },
+    /// Move a named subscription on.
+    Advance { advance: Advance, reply: oneshot::Sender<Result<()>> },
     /// A client has left that subscribed to a query, or does not want any more the view that it waits for.
     Left,
     /// Commit what is open and end.
@@ -95,6 +98,8 @@ pub(super) enum Work {
     Pieces(Question<Written>),
     /// A transaction's.
     Commit(Changes, Question<()>),
+    /// An acknowledgement of changes.
+    Advance(Advance, Question<()>),
 }
 
 /// What a session asked, with the answer it gets when the epoch is committed.
@@ -318,8 +323,10 @@ impl Coordinator {
             Request::Ends { reply } => drop(reply.send(Ok(self.inputs.ends()))),
             Request::Subscribe { target, as_of, reply } => match target {
                 Target::Object(id) => drop(reply.send(self.follow(id, as_of))),
+                Target::Named(id, snapshot) => drop(reply.send(self.follow_named(id, as_of, snapshot))),
                 Target::Query(query) => self.follow_query(*query, reply)?,
             },
+            Request::Advance { advance, reply } => self.admit(Work::Advance(advance, Question::new(reply)))?,
             Request::Left => self.drop_abandoned()?,
             Request::Shutdown { reply } => {
                 let _ = reply.send(Ok(()));
@@ -446,6 +453,7 @@ impl Work {
             Work::Write(_, Question { reply, answer }) => drop(reply.send(outcome.and(answer))),
             Work::Pieces(Question { reply, answer }) => drop(reply.send(outcome.and(answer))),
             Work::Commit(_, Question { reply, answer }) => drop(reply.send(outcome.and(answer))),
+            Work::Advance(_, Question { reply, answer }) => drop(reply.send(outcome.and(answer))),
         }
     }
 }
@@ -460,6 +468,7 @@ impl Request {
             Request::Flush { reply, .. } => drop(reply.send(Err(error))),
             Request::Ends { reply } => drop(reply.send(Err(error))),
             Request::Subscribe { reply, .. } => drop(reply.send(Err(error))),
+            Request::Advance { reply, .. } => drop(reply.send(Err(error))),
             Request::Left => {}
             Request::Shutdown { reply } => drop(reply.send(Ok(()))),
         }

@@ -132,6 +132,12 @@ impl Coordinator {
                 let head = Head { name, if_not_exists, retain_history_ms: None, sql };
                 return self.create_maintained(head, bound, view_options, Maintained::Sink { connector, options });
             }
+            Ddl::CreateSubscription { name, if_not_exists, subscription, sql } => {
+                let head = Head { name, if_not_exists, retain_history_ms: None, sql };
+                let reads = BTreeSet::from([subscription.of]);
+                self.must_have_joined(&reads)?;
+                self.create("CREATE SUBSCRIPTION", head, reads, ObjectKind::Subscription(subscription))
+            }
             Ddl::Drop { objects, cascade, missing, tag } => self.drop_objects(&objects, cascade, &missing, tag),
             Ddl::CreateSchema { name, if_not_exists } => self.create_schema(name, if_not_exists),
             Ddl::DropSchema { names, cascade, missing } => self.drop_schemas(&names, cascade, &missing),
@@ -205,9 +211,10 @@ impl Coordinator {
         self.counters.next_table = catalog.next_table;
         self.catalog = Arc::new(catalog);
         self.must_sync();
+        let changed = changed.iter().filter_map(|id| self.catalog.get(*id).cloned()).collect::<Vec<_>>();
+        self.begin_named(&changed)?;
         // A view's begins when it is filled.
-        let tables = changed.iter().filter_map(|id| self.catalog.get(*id));
-        let tables = tables.filter(|object| matches!(object.kind, ObjectKind::Table(_)));
+        let tables = changed.iter().filter(|object| matches!(object.kind, ObjectKind::Table(_)));
         let kept = tables.filter_map(|object| Some((object.id, object.retain_history_ms?))).collect::<Vec<_>>();
         let epoch = self.epoch;
         kept.iter().for_each(|(id, _)| records::put_kept(&mut self.writes, *id, epoch));
@@ -388,6 +395,7 @@ impl Coordinator {
                 unfilled.push((object, filling));
             }
         }
+        self.forget_named(&doomed);
         let transients = self.take_transients_over(&doomed);
         self.stop_unread(&catalog)?;
         let doomed = doomed.into_iter().collect::<Vec<_>>();

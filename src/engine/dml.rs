@@ -46,6 +46,7 @@ impl Coordinator {
                     Err(error) => Err(error),
                 };
             }
+            Work::Advance(advance, question) => question.answer = self.advance(advance)?,
             Work::Pieces(_) => return Err(Error::internal("a statement in pieces cannot be taken in again")),
             Work::Commit(changes, question) => {
                 question.answer = match self.validate(changes) {

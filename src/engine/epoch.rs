@@ -271,6 +271,7 @@ impl Coordinator {
             offsets: self.inputs.offsets(),
             ends: self.inputs.ends_seen(),
             jobs: self.jobs(),
+            subscriptions: self.named_facts(),
             troubles: self.inputs.troubles().map(|(id, error)| (id, error.to_string())).collect(),
             live: Some(self.metrics.clone()),
             ..SystemContext::default()

@@ -204,9 +204,11 @@ impl Coordinator {
             let object = self.catalog.get(id).expect("checked to be there");
             let place = match &object.kind {
                 ObjectKind::Source(source) => self.start_in_source(id, &source.feed),
-                ObjectKind::Table(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => {
-                    Place::start(id, &self.open.as_ref().expect("just opened").base)?
-                }
+                ObjectKind::Table(_)
+                | ObjectKind::View(_)
+                | ObjectKind::MaterializedView(_)
+                | ObjectKind::Sink(_)
+                | ObjectKind::Subscription(_) => Place::start(id, &self.open.as_ref().expect("just opened").base)?,
             };
             filled.inputs.insert(id, place);
         }

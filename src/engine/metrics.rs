@@ -13,8 +13,10 @@ use crate::catalog::Catalog;
 use crate::catalog::Object;
 use crate::catalog::ObjectKind;
 use crate::catalog::system::EpochFacts;
+use crate::catalog::system::KeptFacts;
 use crate::catalog::system::Live;
 use crate::catalog::system::OperatorFacts;
+use crate::dataflow::changelog;
 use crate::dataflow::meters::Meters;
 use crate::dataflow::meters::Reading;
 use crate::engine::Engine;
@@ -22,10 +24,12 @@ use crate::engine::Published;
 use crate::engine::errors;
 use crate::error::Error;
 use crate::error::Result;
+use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::plan;
 use crate::plan::ir::Node;
 use crate::plan::ir::Plan;
+use crate::state::Space;
 use crate::state::Store;
 use crate::telemetry::Counter;
 use crate::telemetry::Family;
@@ -35,6 +39,9 @@ use crate::time::Clock;
 use crate::time::Micros;
 use crate::types::datetime::write_timestamptz;
 use crate::types::zone::Zone;
+
+/// So many chunks of a changelog are counted one by one.
+const KEPT_CHUNKS: usize = 4096;
 
 /// What the engine counts, from its start.
 pub struct Metrics {
@@ -192,6 +199,20 @@ impl Live for Metrics {
         self.meters.rows_out(object)
     }
 
+    fn kept(&self, object: ObjectId, after: Epoch) -> Result<KeptFacts> {
+        let (space, from) = (Space::Changelog(object), changelog::key_of(after.next()));
+        let mut scan = self.store.reader(None).scan(space, Some(&from), None);
+        let mut kept = KeptFacts::default();
+        for _ in 0..KEPT_CHUNKS {
+            let Some((key, value)) = scan.next_entry()? else { return Ok(kept) };
+            let (_, time) = changelog::head(key, value)?;
+            kept.since.get_or_insert(time);
+            kept.bytes += (key.len() + value.len()) as u64;
+        }
+        // So many are not counted, but measured.
+        Ok(KeptFacts { bytes: kept.bytes.max(self.store.changelog_bytes_after(object, &from)), ..kept })
+    }
+
     fn epochs(&self) -> Vec<EpochFacts> {
         self.last_epochs.lock().iter().rev().cloned().collect()
     }
@@ -243,7 +264,8 @@ fn moment(micros: Micros) -> String {
 fn takes_rows(object: &Object) -> bool {
     match &object.kind {
         ObjectKind::Table(_) | ObjectKind::Source(_) => true,
-        ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => false,
+        ObjectKind::View(_) | ObjectKind::MaterializedView(_) => false,
+        ObjectKind::Sink(_) | ObjectKind::Subscription(_) => false,
     }
 }
 

@@ -66,6 +66,7 @@ pub mod ingest;
 pub mod joining;
 pub mod late;
 mod lookup;
+pub mod named;
 pub mod metrics;
 pub mod needs;
 mod past;
@@ -287,6 +288,7 @@ impl Engine {
             | Ddl::CreateView { .. }
             | Ddl::CreateMaterializedView { .. }
             | Ddl::CreateSink { .. }
+            | Ddl::CreateSubscription { .. }
             | Ddl::Drop { .. }
             | Ddl::CreateSchema { .. }
             | Ddl::DropSchema { .. } => Ok(Positions::new()),

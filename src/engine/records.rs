@@ -12,6 +12,7 @@ use crate::catalog::Object;
 use crate::engine::behind::Filled;
 use crate::engine::history::History;
 use crate::engine::history::Moment;
+use crate::engine::named::Stand;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
@@ -77,6 +78,7 @@ pub fn delete_object(writes: &mut Writes, id: ObjectId) {
     writes.delete(Space::Catalog, &id.0.to_be_bytes());
     writes.delete(Space::Progress, &id.0.to_be_bytes());
     delete_filled(writes, id);
+    writes.delete(Space::Progress, &stand_key(id));
 }
 
 /// Sets the schemas that users created.
@@ -152,6 +154,24 @@ pub fn delete_filled(writes: &mut Writes, view: ObjectId) {
 pub fn filled(snapshot: &Snapshot, view: ObjectId) -> Result<Option<Filled>> {
     let value = snapshot.get(Space::Progress, &filled_key(view))?;
     value.map(|value| decode(&value, "how far a view has come")).transpose()
+}
+
+/// The key of where a named subscription stands.
+fn stand_key(subscription: ObjectId) -> Vec<u8> {
+    [&subscription.0.to_be_bytes()[..], b"s"].concat()
+}
+
+/// Sets where a named subscription stands.
+pub fn put_stand(writes: &mut Writes, subscription: ObjectId, stand: &Stand) -> Result<()> {
+    writes.put(Space::Progress, &stand_key(subscription), &encode(stand)?);
+    Ok(())
+}
+
+/// Where a named subscription stands.
+pub fn stand(snapshot: &Snapshot, subscription: ObjectId) -> Result<Stand> {
+    let value = snapshot.get(Space::Progress, &stand_key(subscription))?;
+    let value = value.ok_or_else(|| Error::corrupted("a subscription stands nowhere"))?;
+    decode(&value, "where a subscription stands")
 }
 
 /// The key of the last hidden row id given out; shorter than any object's key.

@@ -136,6 +136,7 @@ impl Coordinator {
         if before.first_epoch > self.counters.first_epoch {
             (self.counters.first_epoch, self.counters.runs) = (before.first_epoch, before.runs);
         }
+        self.load_named(&snapshot)?;
         let (mut read, mut behind) = (BTreeSet::new(), BTreeSet::new());
         for object in self.catalog.clone().objects() {
             self.adopt(object.id, progress.remove(&object.id))?;
@@ -274,11 +275,13 @@ fn take_out_the_dead(coordinator: &mut Coordinator, snapshot: &Snapshot) -> Resu
             && let Some((retention_ms, since)) = changes::kept_since(snapshot, object)?
         {
             coordinator.changelogs.needs.retain(object.id, Some(retention_ms), since);
-            store.drop_changes(object.id, &changelog::key_of(Epoch(0)), since)?;
         }
     }
-    for object in alive.iter().filter(|object| !coordinator.changelogs.needs.is_needed(object.id)) {
-        store.drop_changes(object.id, records::KEPT, coordinator.changelogs.sealed)?;
+    for object in alive {
+        match coordinator.changelogs.needs.since(object.id) {
+            Some(since) => store.drop_changes(object.id, &changelog::key_of(Epoch(0)), since)?,
+            None => store.drop_changes(object.id, records::KEPT, coordinator.changelogs.sealed)?,
+        }
     }
     store.drop_spaces(&tables.into_iter().collect::<Vec<_>>(), &dead)
 }

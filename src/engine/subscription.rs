@@ -49,11 +49,12 @@ impl Engine {
     pub async fn subscribe(&self, subscribe: &Subscribe) -> Result<Rows> {
         let target = match &subscribe.target {
             SubscribeTarget::Object(id) => Target::Object(*id),
+            SubscribeTarget::Named(id) => Target::Named(*id, subscribe.snapshot),
             SubscribeTarget::Query(query) => Target::Query(query.clone()),
         };
         // Dropped last, whatever becomes of this: by then the cursor is gone.
         let left = match &target {
-            Target::Object(_) => None,
+            Target::Object(_) | Target::Named(..) => None,
             Target::Query(_) => Some(Left::new(&self.shared)),
         };
         let as_of = subscribe.as_of;
@@ -106,11 +107,12 @@ impl Reader {
         left: Option<Left>,
     ) -> Result<Reader> {
         let object: &Object = &followed.object;
-        let through = subscribe.as_of.unwrap_or(start.epoch);
-        let beginning = subscribe.snapshot.then(|| {
-            let rows = PastRows::new(object, &start.snapshot, subscribe.as_of, bytes_max);
+        let as_of = followed.as_of;
+        let through = as_of.unwrap_or(start.epoch);
+        let beginning = subscribe.snapshot.unwrap_or(as_of.is_none()).then(|| {
+            let rows = PastRows::new(object, &start.snapshot, as_of, bytes_max);
             let rows = rows.expect("what is not stored is followed through a view");
-            (rows, through, subscribe.as_of.is_none().then(|| time_of(start)))
+            (rows, through, as_of.is_none().then(|| time_of(start)))
         });
         followed.cursor.advance(through);
         Ok(Reader {

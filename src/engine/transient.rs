@@ -102,7 +102,7 @@ impl Coordinator {
         let cursor = self.changelogs.needs.follow(id, epoch);
         transient.cursor = Some(Arc::downgrade(&cursor));
         let object = transient.object.clone();
-        Ok(Followed { lives_by: object.depends_on.clone(), object, cursor, from: epoch })
+        Ok(Followed { lives_by: object.depends_on.clone(), object, cursor, from: epoch, as_of: None })
     }
 
     /// Drops the views that nobody follows any more.

@@ -39,7 +39,9 @@ pub fn object_properties(object: &Object) -> Result<(Vec<Column>, Properties)> {
             properties::of(last)
         }
         ObjectKind::View(_) => return Err(Error::internal(format!("view {} was not put in", object.name))),
-        ObjectKind::Sink(_) => return Err(Error::internal(format!("sink {} is read", object.name))),
+        ObjectKind::Sink(_) | ObjectKind::Subscription(_) => {
+            return Err(Error::internal(format!("{} {} is read", object.noun(), object.name)));
+        }
     };
     Ok((columns, properties))
 }

@@ -38,6 +38,7 @@ pub(super) fn ends_failure(bound: &Bound) -> bool {
         | Bound::Ddl(_)
         | Bound::Setting(_)
         | Bound::Flush
+        | Bound::Advance(_)
         | Bound::Explain { .. }
         | Bound::ExplainView { .. }
         | Bound::Prepare { .. }
@@ -78,6 +79,12 @@ impl Session {
                 self.outside_block("FLUSH").await?;
                 self.interrupt.guard(self.engine.flush()).await?;
                 Ok(Outcome::Command("FLUSH".into()))
+            }
+            Bound::Advance(advance) => {
+                self.outside_block("ALTER SUBSCRIPTION").await?;
+                self.refuse_read_only("ALTER SUBSCRIPTION")?;
+                self.interrupt.guard(self.engine.advance(*advance)).await?;
+                Ok(Outcome::Command("ALTER SUBSCRIPTION".into()))
             }
             Bound::Explain { query, analyze } => {
                 self.share(alone);
@@ -317,6 +324,7 @@ fn ddl_name(ddl: &Ddl) -> &'static str {
         Ddl::CreateView { .. } => "CREATE VIEW",
         Ddl::CreateMaterializedView { .. } => "CREATE MATERIALIZED VIEW",
         Ddl::CreateSink { .. } => "CREATE SINK",
+        Ddl::CreateSubscription { .. } => "CREATE SUBSCRIPTION",
         Ddl::Drop { tag, .. } => tag,
         Ddl::CreateSchema { .. } => "CREATE SCHEMA",
         Ddl::DropSchema { .. } => "DROP SCHEMA",

@@ -126,18 +126,20 @@ fn parameters(bound: &Bound) -> Vec<SqlType> {
             | Ddl::CreateSink { bound, .. } => Some(bound),
             Ddl::CreateTable { .. }
             | Ddl::CreateSource { .. }
+            | Ddl::CreateSubscription { .. }
             | Ddl::Drop { .. }
             | Ddl::CreateSchema { .. }
             | Ddl::DropSchema { .. } => None,
         },
         Bound::Subscribe(subscribe) => match &subscribe.target {
             SubscribeTarget::Query(query) => Some(query),
-            SubscribeTarget::Object(_) => None,
+            SubscribeTarget::Object(_) | SubscribeTarget::Named(_) => None,
         },
         Bound::Empty
         | Bound::Transaction(_)
         | Bound::Setting(_)
         | Bound::Flush
+        | Bound::Advance(_)
         | Bound::ExplainView { .. }
         | Bound::Prepare { .. }
         | Bound::Execute { .. }

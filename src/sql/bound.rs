@@ -15,7 +15,7 @@ use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, TableProviderFi
 use datafusion::physical_expr::create_physical_expr;
 
 use crate::catalog::system;
-use crate::catalog::{Feed, Watermark};
+use crate::catalog::{Feed, Subscription, Watermark};
 use crate::error::{Error, Result};
 use crate::formats::copy;
 use crate::functions::from_datafusion;
@@ -35,6 +35,8 @@ pub enum Bound {
     Setting(SettingStatement),
     /// `FLUSH`: wait until all input that had arrived is visible.
     Flush,
+    /// `ALTER SUBSCRIPTION ... ADVANCE TO`.
+    Advance(Advance),
     /// `EXPLAIN` of a read.
     Explain {
         query: Box<Query>,
@@ -106,6 +108,7 @@ impl Bound {
             | Bound::Transaction(_)
             | Bound::Setting(_)
             | Bound::Flush
+            | Bound::Advance(_)
             | Bound::Explain { .. }
             | Bound::ExplainView { .. }
             | Bound::Prepare { .. }
@@ -199,8 +202,8 @@ pub struct Subscribe {
     pub target: SubscribeTarget,
     /// The columns of a change, those of the system first.
     pub columns: Vec<Column>,
-    /// Whether the rows as they are come first.
-    pub snapshot: bool,
+    /// Whether the rows as they are come first; `None`: unless it goes on from somewhere.
+    pub snapshot: Option<bool>,
     /// Whether the end of epochs is told.
     pub progress: bool,
     /// The epoch after which to go on.
@@ -212,8 +215,18 @@ pub struct Subscribe {
 pub enum SubscribeTarget {
     /// A table or materialized view.
     Object(ObjectId),
+    /// What a named subscription follows, from where that stands.
+    Named(ObjectId),
     /// A query, or what is not stored.
     Query(Box<Query>),
+}
+
+/// `ALTER SUBSCRIPTION ... ADVANCE TO`: what it was told up to an epoch is no longer needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advance {
+    pub subscription: ObjectId,
+    /// `None`: up to the last committed one, read or not.
+    pub to: Option<Epoch>,
 }
 
 /// A change to a table.
@@ -319,6 +332,12 @@ pub enum Ddl {
         connector: String,
         /// Those of the connector.
         options: BTreeMap<String, String>,
+        sql: String,
+    },
+    CreateSubscription {
+        name: Name,
+        if_not_exists: bool,
+        subscription: Subscription,
         sql: String,
     },
     /// Resolved ids, in the order named; what did not exist under IF EXISTS is in `missing` for the NOTICE.

@@ -341,6 +341,13 @@ impl Store {
         self.db.get_approximate_sizes_cf(self.family(Family::Relations), &[Range::new(&from, &to)]).iter().sum()
     }
 
+    /// About how many bytes of disk an object's changelog takes from a key on.
+    pub fn changelog_bytes_after(&self, object: ObjectId, from: &[u8]) -> u64 {
+        let prefix = Space::Changelog(object).prefix();
+        let (from, to) = (prefix.key(from), prefix.key(&[u8::MAX; 9]));
+        self.db.get_approximate_sizes_cf(self.family(Family::Changelog), &[Range::new(&from, &to)]).iter().sum()
+    }
+
     /// How much memory the block cache and the memtables take.
     pub fn memory_bytes(&self) -> usize {
         self.cache.get_usage()

@@ -73,6 +73,9 @@ const STATEMENTS: &[&str] = &[
        WITH (connector = 'file', path = 'orders.jsonl') FORMAT PLAIN ENCODE JSON",
     "CREATE MATERIALIZED VIEW customers AS SELECT customer, count(*) AS n, max(id) AS last FROM orders GROUP BY customer",
     "CREATE SINK owners AS SELECT owner, count(*) AS n FROM account GROUP BY owner WITH (connector = 'blackhole')",
+    "CREATE SUBSCRIPTION groups FROM grouped",
+    "CREATE SUBSCRIPTION stocked FROM warehouse.stock WITH (retention = '100000 days')",
+    "ALTER SUBSCRIPTION stocked ADVANCE TO LATEST",
 ];
 
 /// What brings rows by itself, with how many rows are there when all of them are: the next statement waits for them, so that
@@ -102,6 +105,7 @@ const QUERIES: &[&str] = &[
     "SELECT \"column\", reason FROM account$errors ORDER BY \"offset\"",
     "SELECT * FROM customers ORDER BY customer",
     "SELECT name, connector, options FROM ms_catalog.sinks",
+    "SELECT name, relation, epoch, acknowledged, overtaken, retention_ms FROM ms_catalog.subscriptions ORDER BY name",
     "SELECT name, \"partition\", start_offset, next_offset FROM ms_catalog.offsets ORDER BY name",
     "SELECT name, \"partition\", watermark FROM ms_catalog.watermarks ORDER BY name, \"partition\"",
 ];

@@ -1,6 +1,7 @@
 //! Whether every number is exact: random views under random histories against a real PostgreSQL ([`oracle`]), under
 //! `kill -9` at any moment ([`crashes`]), on a damaged disk ([`damage`]), on one that fails ([`disk`]), in views created over what is there ([`filling`]), beside statements larger than memory
-//! ([`memory`]), for every reader at every moment ([`bank`]), change by change ([`subscriptions`]), and in what a directory of
+//! ([`memory`]), for every reader at every moment ([`bank`]), change by change ([`subscriptions`]), for clients that
+//! die with it ([`named`]), and in what a directory of
 //! yesterday holds ([`format`]).
 
 #[path = "../support/mod.rs"]
@@ -13,6 +14,7 @@ mod disk;
 mod filling;
 mod format;
 mod memory;
+mod named;
 mod oracle;
 mod subscriptions;
 

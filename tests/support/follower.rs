@@ -38,8 +38,13 @@ pub struct Follower {
 impl Follower {
     /// Begins a subscription.
     pub async fn start(client: Client, sql: &str) -> Follower {
-        let stream = client.simple_query_raw(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-        Follower { stream: Box::pin(stream), rows: BTreeMap::new(), through: 0, _client: client }
+        Follower::try_start(client, sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
+    /// Begins a subscription, unless the server is gone.
+    pub async fn try_start(client: Client, sql: &str) -> Result<Follower, tokio_postgres::Error> {
+        let stream = client.simple_query_raw(sql).await?;
+        Ok(Follower { stream: Box::pin(stream), rows: BTreeMap::new(), through: 0, _client: client })
     }
 
     /// Goes on with rows that were folded before.

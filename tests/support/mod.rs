@@ -132,10 +132,7 @@ impl Server {
 
     /// A client of it, unless the server is gone.
     pub async fn try_connect(&self) -> Result<Client, tokio_postgres::Error> {
-        let config = format!("host=127.0.0.1 port={} user=millstream dbname=millstream", self.port);
-        let (client, connection) = tokio_postgres::connect(&config, NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        connect(self.port).await
     }
 }
 
@@ -143,6 +140,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A client of the server on this port, unless it is gone.
+pub async fn connect(port: u16) -> Result<Client, tokio_postgres::Error> {
+    let config = format!("host=127.0.0.1 port={port} user=millstream dbname=millstream");
+    let (client, connection) = tokio_postgres::connect(&config, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 /// The rows of a query through the simple protocol, values as text, columns joined by `|`.

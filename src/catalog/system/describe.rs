@@ -60,7 +60,7 @@ impl Names for CatalogNames {
         match &self.0.get(crate::ids::ObjectId(oid))?.kind {
             ObjectKind::View(view) => Some(query(&view.query)),
             ObjectKind::MaterializedView(view) => Some(query(&view.query)),
-            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::Sink(_) => None,
+            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::Sink(_) | ObjectKind::Subscription(_) => None,
         }
     }
 
@@ -81,7 +81,8 @@ impl CatalogNames {
         let object = self.0.get(id)?;
         match &object.kind {
             ObjectKind::Table(table) => Some(answer(object, table)),
-            ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => None,
+            ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) => None,
+            ObjectKind::Sink(_) | ObjectKind::Subscription(_) => None,
         }
     }
 }

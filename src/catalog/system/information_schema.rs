@@ -53,7 +53,8 @@ fn all_tables(catalog: &Catalog, database: &str, rows: &mut Rows) {
             ObjectKind::Table(_) => "BASE TABLE",
             ObjectKind::Source(_) => "FOREIGN",
             // The standard knows no materialized views and Postgres leaves them out; tools find ours only when they are views.
-            ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => "VIEW",
+            ObjectKind::View(_) | ObjectKind::MaterializedView(_) => "VIEW",
+            ObjectKind::Sink(_) | ObjectKind::Subscription(_) => "VIEW",
         };
         (object.schema.as_str(), object.name.as_str(), kind)
     });
@@ -79,7 +80,7 @@ fn all_columns(catalog: &Catalog, database: &str, rows: &mut Rows) {
         let (defaults, writable): (&[Option<String>], bool) = match &object.kind {
             ObjectKind::Table(table) => (&table.defaults, true),
             ObjectKind::Source(_) | ObjectKind::View(_) => (&[], false),
-            ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => (&[], false),
+            ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) | ObjectKind::Subscription(_) => (&[], false),
         };
         for (i, column) in object.columns().iter().enumerate() {
             let default = defaults.get(i).cloned().flatten();
@@ -173,7 +174,9 @@ fn views(catalog: &Catalog, database: &str, rows: &mut Rows) {
         let query = match &object.kind {
             ObjectKind::View(view) => &view.query,
             ObjectKind::MaterializedView(view) => &view.query,
-            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::Sink(_) => continue,
+            ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::Sink(_) | ObjectKind::Subscription(_) => {
+                continue;
+            }
         };
         rows.push([
             ("table_catalog", database.into()),

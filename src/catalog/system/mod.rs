@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 use crate::catalog::Catalog;
 use crate::connectors::Ends;
 use crate::error::Result;
+use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::time::Micros;
 
@@ -80,6 +81,8 @@ pub struct SystemContext {
     pub ends: Vec<(ObjectId, Ends)>,
     /// Views that are being filled.
     pub jobs: Vec<Job>,
+    /// Where named subscriptions stand.
+    pub subscriptions: Vec<SubscriptionFacts>,
     /// What a source's connector complains about at the moment.
     pub troubles: Vec<(ObjectId, String)>,
     /// What is asked when a relation is read.
@@ -116,8 +119,33 @@ pub trait Live: fmt::Debug + Send + Sync {
     /// The operators of the views.
     fn operators(&self, catalog: &Catalog) -> Result<Vec<OperatorFacts>>;
 
+    /// What is kept of an object's changes after an epoch.
+    fn kept(&self, object: ObjectId, after: Epoch) -> Result<KeptFacts>;
+
     /// The changes that a view or sink has put out since it was installed in this process.
     fn rows_out(&self, object: ObjectId) -> Option<u64>;
+}
+
+/// Where a named subscription stands.
+#[derive(Clone, Debug)]
+pub struct SubscriptionFacts {
+    /// The subscription.
+    pub subscription: ObjectId,
+    /// The changes after this epoch are kept for it.
+    pub epoch: Epoch,
+    /// Whether anything was acknowledged yet.
+    pub acknowledged: bool,
+    /// Whether its retention is over for some that were not acknowledged.
+    pub overtaken: bool,
+}
+
+/// What is kept of an object's changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeptFacts {
+    /// When the first of them was.
+    pub since: Option<Micros>,
+    /// About how much they take.
+    pub bytes: u64,
 }
 
 /// What a committed epoch was.

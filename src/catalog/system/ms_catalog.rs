@@ -1,4 +1,4 @@
-//! `ms_catalog`: objects, sources, sinks, watermarks, offsets, epochs and operators, as they stand.
+//! `ms_catalog`: objects, sources, sinks, subscriptions, watermarks, offsets, epochs and operators, as they stand.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +23,7 @@ pub(super) fn fill(name: &str, catalog: &Catalog, context: &SystemContext, rows:
         "objects" => objects(catalog, rows),
         "sources" => sources(catalog, context, rows),
         "sinks" => sinks(catalog, context, rows),
+        "subscriptions" => subscriptions(catalog, context, rows)?,
         "watermarks" => watermarks(catalog, context, rows),
         "offsets" => offsets(catalog, context, rows),
         "epochs" => epochs(context, rows),
@@ -88,6 +89,29 @@ fn sinks(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) {
             ("rows_out", context.live.as_ref().and_then(|live| live.rows_out(object.id)).into()),
         ]);
     }
+}
+
+fn subscriptions(catalog: &Catalog, context: &SystemContext, rows: &mut Rows) -> Result<()> {
+    for facts in &context.subscriptions {
+        let Some(object) = catalog.get(facts.subscription) else { continue };
+        let Some(subscription) = object.subscription() else { continue };
+        let live = context.live.as_ref().map(|live| live.kept(subscription.of, facts.epoch)).transpose()?;
+        let kept = live.unwrap_or_default();
+        let relation = catalog.get(subscription.of).map(|of| format!("{}.{}", of.schema, of.name));
+        rows.push([
+            ("id", object.id.0.into()),
+            ("schema_name", object.schema.as_str().into()),
+            ("name", object.name.as_str().into()),
+            ("relation", relation.into()),
+            ("epoch", facts.epoch.0.into()),
+            ("acknowledged", facts.acknowledged.into()),
+            ("overtaken", facts.overtaken.into()),
+            ("retention_ms", subscription.retention_ms.into()),
+            ("kept_since", kept.since.into()),
+            ("kept_bytes", kept.bytes.into()),
+        ]);
+    }
+    Ok(())
 }
 
 /// Messages of a source that are there and not yet taken in, where all of its partitions tell.

@@ -41,7 +41,7 @@ pub(super) fn kind(object: &Object) -> &'static str {
         ObjectKind::View(_) => "v",
         ObjectKind::MaterializedView(_) => "m",
         // Shown nowhere: what is listed here can be read.
-        ObjectKind::Sink(_) => "",
+        ObjectKind::Sink(_) | ObjectKind::Subscription(_) => "",
     }
 }
 
@@ -54,7 +54,8 @@ pub(super) fn key_name(object: &Object) -> String {
 pub(super) fn tables(catalog: &Catalog) -> impl Iterator<Item = (&Object, &Table)> {
     catalog.objects().filter_map(|object| match &object.kind {
         ObjectKind::Table(table) => Some((object.as_ref(), table)),
-        ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => None,
+        ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) => None,
+        ObjectKind::Sink(_) | ObjectKind::Subscription(_) => None,
     })
 }
 
@@ -134,7 +135,8 @@ fn attributes(catalog: &Catalog, rows: &mut Rows) {
     for object in catalog.relations() {
         let defaults: &[Option<String>] = match &object.kind {
             ObjectKind::Table(table) => &table.defaults,
-            ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => &[],
+            ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::MaterializedView(_) => &[],
+            ObjectKind::Sink(_) | ObjectKind::Subscription(_) => &[],
         };
         // NOT NULL is a constraint, and only tables have them; that a view's column holds no NULL is a conclusion.
         let constrained = matches!(object.kind, ObjectKind::Table(_) | ObjectKind::Source(_));

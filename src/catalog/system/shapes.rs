@@ -195,5 +195,11 @@ const MS: &[(&str, u32, &str)] = &[
         13516,
         "id oid, schema_name text, name text, job text, begun timestamptz, rows int8, rows_total int8, trouble text",
     ),
+    (
+        "subscriptions",
+        13518,
+        "id oid, schema_name text, name text, relation text, epoch int8, acknowledged bool, overtaken bool, \
+         retention_ms int8, kept_since timestamptz, kept_bytes int8",
+    ),
     ("sinks", 13517, "id oid, schema_name text, name text, connector text, options text, rows_out int8"),
 ];

@@ -114,6 +114,9 @@ pub fn target_table<'a>(object: &'a Object, verb: &str) -> Result<&'a Table> {
         ObjectKind::Source(_) => "Rows of a source come from its connector. Create a table for rows of your own.",
         ObjectKind::View(_) | ObjectKind::MaterializedView(_) => "Change the tables that the view reads.",
         ObjectKind::Sink(_) => "Change the tables that the sink reads.",
+        ObjectKind::Subscription(_) => {
+            "Change the table that it follows; ALTER SUBSCRIPTION ... ADVANCE TO moves it on."
+        }
     };
     let message = format!("cannot {verb} {} \"{}\"", object.noun(), object.name);
     Err(Error::wrong_object_type(message).hint(hint))

@@ -45,6 +45,7 @@ fn matches(said: DropKind, is: &ObjectKind) -> bool {
         ObjectKind::View(_) => said == DropKind::View,
         ObjectKind::MaterializedView(_) => said == DropKind::MaterializedView,
         ObjectKind::Sink(_) => said == DropKind::Sink,
+        ObjectKind::Subscription(_) => said == DropKind::Subscription,
     }
 }
 
@@ -55,6 +56,7 @@ fn noun_of(kind: DropKind) -> &'static str {
         DropKind::View => "view",
         DropKind::MaterializedView => "materialized view",
         DropKind::Sink => "sink",
+        DropKind::Subscription => "subscription",
     }
 }
 
@@ -65,5 +67,6 @@ fn tag(kind: DropKind) -> &'static str {
         DropKind::View => "DROP VIEW",
         DropKind::MaterializedView => "DROP MATERIALIZED VIEW",
         DropKind::Sink => "DROP SINK",
+        DropKind::Subscription => "DROP SUBSCRIPTION",
     }
 }

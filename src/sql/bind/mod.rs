@@ -44,6 +44,7 @@ mod sink;
 mod set_returning;
 mod state;
 mod subscribe;
+mod subscription;
 mod types;
 mod view;
 mod windows;
@@ -86,6 +87,8 @@ fn bind_statement(statement: &Statement, text: &str, provider: &Provider) -> Res
         Statement::CreateView(view) => Bound::Ddl(ddl::bind_view(provider, view, text, false)?),
         Statement::CreateMaterializedView(view) => Bound::Ddl(ddl::bind_view(provider, view, text, true)?),
         Statement::CreateSink(sink) => Bound::Ddl(sink::bind_sink(provider, sink, text)?),
+        Statement::CreateSubscription(create) => Bound::Ddl(subscription::bind_create(context, create, text)?),
+        Statement::Advance(advance) => Bound::Advance(subscription::bind_advance(context, advance)?),
         Statement::Drop(drop) => Bound::Ddl(drop::bind_drop(context, drop)?),
         Statement::CreateSchema { name, if_not_exists } => {
             Bound::Ddl(schema::bind_create(provider, name, *if_not_exists)?)
@@ -102,7 +105,7 @@ fn bind_statement(statement: &Statement, text: &str, provider: &Provider) -> Res
                 ObjectKind::MaterializedView(_) | ObjectKind::Sink(_) => {
                     Bound::ExplainView { view: object.id, analyze: *analyze }
                 }
-                ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) => {
+                ObjectKind::Table(_) | ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::Subscription(_) => {
                     let message = format!("\"{}\" is neither a materialized view nor a sink", object.name);
                     return Err(Error::wrong_object_type(message));
                 }
@@ -162,6 +165,8 @@ fn place(error: Error, statement: &Statement, text: &Text) -> Error {
         Statement::Delete(delete) => error::locate(error, delete.as_ref(), text),
         Statement::Execute { arguments, .. } => error::locate(error, arguments, text),
         Statement::Truncate(names) => error::locate_name(error, names, text),
+        Statement::CreateSubscription(create) => error::locate_name(error, std::slice::from_ref(&create.from), text),
+        Statement::Advance(advance) => error::locate_name(error, std::slice::from_ref(&advance.name), text),
         Statement::Drop(drop) => error::locate_name(error, &drop.names, text),
         Statement::ExplainView { name, .. } => error::locate_name(error, std::slice::from_ref(name), text),
         Statement::Declare(declare) => place(error, &declare.query, text),

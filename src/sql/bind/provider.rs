@@ -96,6 +96,10 @@ impl<'a> Provider<'a> {
             self.views.borrow_mut().append(&mut views);
             return Ok(Arc::new(ViewSource { schema: Arc::new(plan.schema().as_arrow().clone()), plan }));
         }
+        if let ObjectKind::Subscription(_) = object.kind {
+            return Err(Error::wrong_object_type(format!("cannot read subscription \"{}\"", object.name))
+                .hint(format!("Follow it with SUBSCRIBE {}, or read what it follows.", object.name)));
+        }
         if let ObjectKind::Sink(_) = object.kind {
             return Err(Error::wrong_object_type(format!("cannot read sink \"{}\"", object.name))
                 .hint("A sink keeps no rows. Create a materialized view of its query."));

@@ -28,7 +28,7 @@ pub fn bind_subscribe(provider: &Provider, subscribe: &parsed::Subscribe) -> Res
     Ok(Subscribe {
         target,
         columns: columns_of_changes(columns),
-        snapshot: snapshot.unwrap_or(subscribe.as_of.is_none()),
+        snapshot,
         progress,
         as_of: subscribe.as_of.as_ref().map(|as_of| Epoch(as_of.epoch)),
     })
@@ -44,6 +44,11 @@ fn target(provider: &Provider, target: &parsed::SubscribeTarget) -> Result<(Subs
     match &object.kind {
         ObjectKind::Table(_) | ObjectKind::MaterializedView(_) => {
             Ok((SubscribeTarget::Object(object.id), object.columns().to_vec()))
+        }
+        ObjectKind::Subscription(subscription) => {
+            let followed = provider.context.catalog.get(subscription.of);
+            let followed = followed.ok_or_else(|| Error::internal("a subscription follows nothing"))?;
+            Ok((SubscribeTarget::Named(object.id), followed.columns().to_vec()))
         }
         ObjectKind::Source(_) | ObjectKind::View(_) | ObjectKind::Sink(_) => of_query(provider, all_of(name)?.as_ref()),
     }
@@ -65,7 +70,7 @@ fn of_query(provider: &Provider, query: &ast::Query) -> Result<(SubscribeTarget,
 
 fn check_as_of(target: &SubscribeTarget) -> Result<()> {
     match target {
-        SubscribeTarget::Object(_) => Ok(()),
+        SubscribeTarget::Object(_) | SubscribeTarget::Named(_) => Ok(()),
         SubscribeTarget::Query(_) => {
             Err(Error::unsupported("only a table or a materialized view can be subscribed to AS OF an epoch")
                 .hint("Create a materialized view WITH (retain_history = '1 hour'), say: its changes are kept."))

@@ -20,6 +20,8 @@ pub enum Statement {
     CreateView(Box<CreateView>),
     CreateMaterializedView(Box<CreateView>),
     CreateSink(Box<CreateSink>),
+    CreateSubscription(Box<CreateSubscription>),
+    Advance(Advance),
     Drop(Drop),
     CreateSchema {
         name: Ident,
@@ -253,6 +255,24 @@ pub struct CreateSink {
     pub emit_final: bool,
 }
 
+/// `CREATE SUBSCRIPTION name FROM relation [WITH (...)]`.
+#[derive(Clone, Debug)]
+pub struct CreateSubscription {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    /// Whose changes.
+    pub from: ObjectName,
+    pub options: Vec<OptionValue>,
+}
+
+/// `ALTER SUBSCRIPTION name ADVANCE TO epoch | LATEST`.
+#[derive(Clone, Debug)]
+pub struct Advance {
+    pub name: ObjectName,
+    /// `None`: the last committed epoch.
+    pub to: Option<AsOf>,
+}
+
 /// `DROP`.
 #[derive(Clone, Debug)]
 pub struct Drop {
@@ -270,4 +290,5 @@ pub enum DropKind {
     View,
     MaterializedView,
     Sink,
+    Subscription,
 }

@@ -1,4 +1,4 @@
-//! `CREATE TABLE | SOURCE | VIEW | MATERIALIZED VIEW | SINK`.
+//! `CREATE TABLE | SOURCE | VIEW | MATERIALIZED VIEW | SINK`; [`super::subscription`] has the rest of them.
 
 use sqlparser::ast::{ColumnOption, Ident};
 use sqlparser::keywords::Keyword;
@@ -77,13 +77,16 @@ impl Grammar<'_> {
         if self.word("sink") {
             return self.create_sink();
         }
+        if self.word("subscription") {
+            return self.create_subscription();
+        }
         for what in UNSUPPORTED {
             if is_word(&self.parser.peek_token_ref().token, what) {
                 let message = format!("CREATE {} is not supported", what.to_uppercase());
                 return Err(Error::unsupported(message).at(position).into());
             }
         }
-        self.unexpected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW or SINK")
+        self.unexpected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK or SUBSCRIPTION")
     }
 
     fn create_table(&mut self) -> Parse<Statement> {

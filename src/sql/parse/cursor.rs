@@ -22,6 +22,11 @@ impl Grammar<'_> {
                 break;
             }
         }
+        let position = self.position();
+        if self.words(&["subscription", "cursor"]) {
+            let error = Error::unsupported("DECLARE ... SUBSCRIPTION CURSOR is not supported").at(position);
+            return Err(error.hint("Write DECLARE name CURSOR WITH HOLD FOR SUBSCRIBE subscription.").into());
+        }
         self.expect("cursor")?;
         let hold = self.words(&["with", "hold"]);
         if !hold {

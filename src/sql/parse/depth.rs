@@ -71,6 +71,8 @@ pub fn balance(statement: &mut Statement) -> Result<()> {
         | Statement::Truncate(_)
         | Statement::CreateTable(_)
         | Statement::CreateSource(_)
+        | Statement::CreateSubscription(_)
+        | Statement::Advance(_)
         | Statement::Drop(_)
         | Statement::CreateSchema { .. }
         | Statement::DropSchema { .. }

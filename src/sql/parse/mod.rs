@@ -30,6 +30,7 @@ mod settings;
 mod show;
 mod statement;
 mod subscribe;
+mod subscription;
 #[cfg(test)]
 mod tests;
 

@@ -6,21 +6,23 @@ use crate::sql::parse::grammar::{Grammar, Parse, folded};
 use crate::sql::parse::parse;
 
 /// What can be listed: the words, and the kind in `ms_catalog.objects`.
-const LISTED: [(&[&str], &str); 5] = [
+const LISTED: [(&[&str], &str); 6] = [
     (&["tables"], "table"),
     (&["sources"], "source"),
     (&["views"], "view"),
     (&["materialized", "views"], "materialized view"),
     (&["sinks"], "sink"),
+    (&["subscriptions"], "subscription"),
 ];
 
 /// What can be shown as it was created.
-const CREATED: [(&[&str], &str); 5] = [
+const CREATED: [(&[&str], &str); 6] = [
     (&["table"], "table"),
     (&["source"], "source"),
     (&["view"], "view"),
     (&["materialized", "view"], "materialized view"),
     (&["sink"], "sink"),
+    (&["subscription"], "subscription"),
 ];
 
 impl Grammar<'_> {
@@ -51,7 +53,7 @@ impl Grammar<'_> {
                     return self.created(kind).map(Some);
                 }
             }
-            return self.unexpected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW or SINK");
+            return self.unexpected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK or SUBSCRIPTION");
         }
         Ok(None)
     }

@@ -12,8 +12,7 @@ use crate::sql::parse::ast::{Drop, DropKind, Statement};
 use crate::sql::parse::grammar::{Grammar, Parse};
 
 /// The first words of Postgres' statements that there are none of here.
-const UNSUPPORTED: [&str; 19] = [
-    "alter",
+const UNSUPPORTED: [&str; 18] = [
     "analyze",
     "call",
     "checkpoint",
@@ -53,6 +52,7 @@ impl Grammar<'_> {
         match word.as_str() {
             "create" => self.create(),
             "drop" => self.drop(),
+            "alter" => self.alter(position),
             "truncate" => self.truncate(),
             "subscribe" => self.subscribe(),
             "flush" => Ok(Statement::Flush),
@@ -148,6 +148,8 @@ impl Grammar<'_> {
             DropKind::Source
         } else if self.word("sink") {
             DropKind::Sink
+        } else if self.word("subscription") {
+            DropKind::Subscription
         } else {
             let token = self.parser.peek_token();
             return match &token.token {
@@ -155,7 +157,7 @@ impl Grammar<'_> {
                     let message = format!("DROP {} is not supported", word.value.to_uppercase());
                     Err(Error::unsupported(message).at(position).into())
                 }
-                _ => self.unexpected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW or SINK"),
+                _ => self.unexpected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK or SUBSCRIPTION"),
             };
         };
         let if_exists = self.if_exists();

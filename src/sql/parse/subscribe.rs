@@ -33,13 +33,17 @@ impl Grammar<'_> {
     }
 
     fn as_of(&mut self) -> Parse<AsOf> {
+        self.epoch("AS OF takes the number of an epoch")
+    }
+
+    /// The number of an epoch; what else there is fails with this message.
+    pub(super) fn epoch(&mut self, message: &str) -> Parse<AsOf> {
         let position = self.position();
         let token = self.parser.next_token();
         let epoch = match &token.token {
             Token::Number(number, _) | Token::SingleQuotedString(number) => number.parse().ok(),
             _ => None,
         };
-        let message = "AS OF takes the number of an epoch";
         let wrong = || Error::syntax(message).at(position).hint("It is the column ms_epoch of the changes received.");
         Ok(AsOf { epoch: epoch.ok_or_else(wrong)?, position })
     }
