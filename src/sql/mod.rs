@@ -10,6 +10,7 @@ use crate::types::SqlType;
 pub mod bound;
 pub mod window;
 mod stack;
+mod walk;
 pub mod semantics;
 pub mod dialect;
 pub mod parse;

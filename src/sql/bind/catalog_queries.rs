@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, Value,
-    Visit, VisitMut, Visitor, VisitorMut,
+    Visitor, VisitorMut,
 };
 
 use crate::catalog::system;
@@ -14,6 +14,7 @@ use crate::sql::bind::names::parts;
 use crate::sql::parse::ast::Statement;
 use crate::sql::parse::grammar::folded;
 use crate::sql::parse::parse;
+use crate::sql::walk;
 
 /// A cast to one of the types that show an OID as a name. A literal becomes the OID, since it is compared with one;
 /// anything else becomes the name, since it is shown.
@@ -79,7 +80,7 @@ pub fn skip_unread(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
             // The visitor never breaks.
-            let _ = expr.visit(&mut WithoutSubqueries);
+            let _ = walk::change(expr, &mut WithoutSubqueries);
         }
     }
 }
@@ -95,7 +96,7 @@ pub fn skip_missing_kinds(select: &mut Select) {
         _ => false,
     };
     if select.from.iter().any(|table| is_types(&table.relation)) {
-        let _ = VisitMut::visit(&mut select.projection, &mut Kinds);
+        let _ = walk::change(&mut select.projection, &mut Kinds);
     }
 }
 
@@ -174,7 +175,7 @@ pub fn is_unread(name: &ObjectName) -> bool {
 
 /// Whether a SELECT list could have aggregates.
 pub fn calls_aggregate(items: &Vec<SelectItem>) -> bool {
-    items.visit(&mut Aggregates { depth: 0 }).is_break()
+    walk::read(items, &mut Aggregates { depth: 0 }).is_break()
 }
 
 /// Finds calls that could be aggregates, not looking into subqueries.

@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
-    GroupByExpr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, Value, Visit, Visitor,
+    GroupByExpr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, Value, Visitor,
 };
 
 use crate::catalog::system;
@@ -24,6 +24,7 @@ use crate::functions::only::ONLY;
 use crate::sql::bind::catalog_queries::{call, calls_aggregate, is_unread};
 use crate::sql::bind::names::parts;
 use crate::sql::parse::grammar::folded;
+use crate::sql::walk;
 
 /// The expression for a scalar subquery that DataFusion could not plan; `None` where it is left as it is.
 pub fn single_row(query: &Query) -> Option<Expr> {
@@ -145,7 +146,7 @@ enum Side {
 fn side(expr: &Expr, inner: &[String]) -> Side {
     let mut found = Found { inner, has_inner: false, has_outer: false };
     // The visitor never breaks.
-    let _ = expr.visit(&mut found);
+    let _ = walk::read(expr, &mut found);
     match (found.has_inner, found.has_outer) {
         (false, true) => Side::Outer,
         (true, true) => Side::Both,

@@ -12,7 +12,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use sqlparser::ast::{
     self, Assignment, AssignmentTarget, Delete, FromTable, Ident, ObjectName, SelectItem, SetExpr, Spanned, TableAlias,
-    TableFactor, TableWithJoins, Update, UpdateTableFromKind, VisitMut, VisitorMut,
+    TableFactor, TableWithJoins, Update, UpdateTableFromKind, VisitorMut,
 };
 
 use crate::catalog::{Object, ObjectKind, Table};
@@ -29,6 +29,7 @@ use crate::sql::bind::query::{analyze, columns as plan_columns, normalized, plan
 use crate::sql::bound::{Dml, Query, RelationRef, RelationSource, Returning};
 use crate::sql::parse::ast::Statement;
 use crate::sql::parse::grammar::folded;
+use crate::sql::walk;
 use crate::types::{Column, SqlType, schema_of};
 
 /// The name of the target, with its hidden columns, in the query made of an UPDATE or DELETE.
@@ -387,7 +388,7 @@ pub fn values_of_target(tree: &mut ast::Expr, columns: &[Column], alias: &str) {
             ControlFlow::Continue(())
         }
     }
-    let _ = tree.visit(&mut Qualify(columns, alias));
+    let _ = walk::change(tree, &mut Qualify(columns, alias));
 }
 
 /// Adds the parameters of more expressions to those of a query.

@@ -13,6 +13,7 @@ use crate::sql::bind::output::shown;
 use crate::sql::options::nearest;
 use crate::sql::parse::grammar::folded;
 use crate::sql::parse::text::Text;
+use crate::sql::walk;
 
 /// An error of the planner or of our own hooks in it.
 pub fn convert(error: DataFusionError) -> Error {
@@ -132,7 +133,7 @@ pub fn locate<T: Visit>(mut error: Error, tree: &T, text: &Text) -> Error {
     }
     let Some(name) = subject(&error) else { return error };
     let mut search = Search { kind: error.kind, name, found: None };
-    let _ = tree.visit(&mut search);
+    let _ = walk::read(tree, &mut search);
     error.position = search.found.and_then(|span| text.position(span));
     error
 }

@@ -6,8 +6,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, Ident, LimitClause, ObjectName,
-    ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Table, Value, Visit, VisitMut, Visitor,
-    VisitorMut,
+    ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Table, Value, Visitor, VisitorMut,
 };
 
 use crate::error::{Error, Result};
@@ -21,24 +20,23 @@ use crate::sql::bind::types::sql_type;
 use crate::sql::parse::ast::Statement;
 use crate::sql::parse::parse;
 use crate::sql::semantics::prepare::prepare;
+use crate::sql::walk;
 use crate::types::SqlType;
 
 /// Rewrites a query in place.
 pub fn rewrite(query: &mut Query, context: &BindContext, around_wildcards: bool) -> Result<()> {
     prepare(query)?;
-    match query.visit(&mut Rewriter { context, around_wildcards }) {
-        ControlFlow::Break(error) => Err(*error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
+    let mut rewriter = Rewriter { context, around_wildcards, failed: None };
+    let _ = walk::change(query, &mut rewriter);
+    rewriter.failed.map_or(Ok(()), Err)
 }
 
 /// Rewrites an expression in place.
 pub fn rewrite_expression(expr: &mut Expr, context: &BindContext) -> Result<()> {
     prepare(expr)?;
-    match expr.visit(&mut Rewriter { context, around_wildcards: false }) {
-        ControlFlow::Break(error) => Err(*error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
+    let mut rewriter = Rewriter { context, around_wildcards: false, failed: None };
+    let _ = walk::change(expr, &mut rewriter);
+    rewriter.failed.map_or(Ok(()), Err)
 }
 
 struct Rewriter<'a> {
@@ -46,39 +44,37 @@ struct Rewriter<'a> {
     context: &'a BindContext,
     /// See [`name_items`].
     around_wildcards: bool,
+    /// Why it broke off.
+    failed: Option<Error>,
+}
+
+impl Rewriter<'_> {
+    fn told(&mut self, outcome: Result<()>) -> ControlFlow<()> {
+        self.failed = outcome.err();
+        if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 impl VisitorMut for Rewriter<'_> {
-    type Break = Box<Error>;
+    type Break = ();
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Box<Error>> {
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         name_items(&mut select.projection, self.around_wildcards);
         catalog_queries::skip_unread(select);
         catalog_queries::skip_missing_kinds(select);
-        match set_returning::expand(select) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(Box::new(error)),
-        }
+        self.told(set_returning::expand(select))
     }
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Box<Error>> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         order_by_positions(query);
-        if let SetExpr::Table(table) = query.body.as_ref() {
-            match select_all(table) {
-                Ok(select) => *query.body = select,
-                Err(error) => return ControlFlow::Break(Box::new(error)),
-            }
-        }
-        ControlFlow::Continue(())
+        let SetExpr::Table(table) = query.body.as_ref() else { return ControlFlow::Continue(()) };
+        let selected = select_all(table).map(|select| *query.body = select);
+        self.told(selected)
     }
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Box<Error>> {
-        match rewritten(expr, self.context) {
-            Ok(Some(new)) => *expr = new,
-            Ok(None) => {}
-            Err(error) => return ControlFlow::Break(Box::new(error)),
-        }
-        ControlFlow::Continue(())
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let new = rewritten(expr, self.context);
+        self.told(new.map(|new| new.into_iter().for_each(|new| *expr = new)))
     }
 }
 
@@ -191,7 +187,7 @@ pub fn counting_parameters(query: &Query) -> BTreeSet<String> {
         }
     }
     let mut counts = Counts(BTreeSet::new());
-    let _ = query.visit(&mut counts);
+    let _ = walk::read(query, &mut counts);
     counts.0
 }
 
@@ -215,7 +211,7 @@ pub fn cast_parameters(query: &Query) -> BTreeMap<String, Option<SqlType>> {
         }
     }
     let mut casts = Casts(BTreeMap::new());
-    let _ = query.visit(&mut casts);
+    let _ = walk::read(query, &mut casts);
     casts.0
 }
 

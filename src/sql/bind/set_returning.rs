@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Select,
-    SelectItem, Subscript, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
+    SelectItem, Subscript, TableAlias, TableFactor, Value, VisitorMut,
 };
 
 use crate::catalog::system;
@@ -17,6 +17,7 @@ use crate::sql::bind::names::parts;
 use crate::sql::parse::ast::Statement;
 use crate::sql::parse::grammar::folded;
 use crate::sql::parse::parse;
+use crate::sql::walk;
 
 /// Columns of the catalogs whose items Postgres counts from 0.
 const VECTORS: [&str; 4] = ["indkey", "indclass", "indoption", "indcollation"];
@@ -228,7 +229,7 @@ fn name_oids(select: &mut Select) {
         }
     }
     // The visitor never breaks.
-    let _ = select.visit(&mut TableOids { oids });
+    let _ = walk::change(select, &mut TableOids { oids });
 }
 
 struct TableOids {

@@ -11,6 +11,7 @@ use crate::sql::dialect::keyword;
 use crate::sql::parse::DEPTH_MAX;
 use crate::sql::parse::ast::{Copied, Statement, SubscribeTarget};
 use crate::sql::parse::error::too_complex;
+use crate::sql::walk;
 
 /// How many set operations (UNION and the like) a text may have in one statement.
 const SET_OPERATIONS_MAX: usize = 500;
@@ -89,8 +90,8 @@ pub fn balance(statement: &mut Statement) -> Result<()> {
 }
 
 fn balanced<T: Visit + VisitMut>(tree: &mut T) -> ControlFlow<()> {
-    let _ = VisitMut::visit(tree, &mut Balance);
-    Visit::visit(tree, &mut Depth { all: 0, subqueries: 0 })
+    let _ = walk::change(tree, &mut Balance);
+    walk::read(tree, &mut Depth { all: 0, subqueries: 0 })
 }
 
 /// Turns each chain of one of AND and OR into a balanced tree. Both are associative, so the meaning is the same.

@@ -14,6 +14,7 @@ use sqlparser::ast::VisitorMut;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::sql::walk;
 use crate::types::interval::Interval;
 use crate::types::numeric::PRECISION_MAX;
 
@@ -21,24 +22,30 @@ use crate::types::numeric::PRECISION_MAX;
 /// than a `numeric` has become `double precision`, comparisons of rows become those of their parts, and a sign binds more
 /// tightly than a power. An interval that cannot be read is an error.
 pub fn prepare(tree: &mut impl VisitMut) -> Result<()> {
-    match tree.visit(&mut Preparation) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
+    let mut preparation = Preparation { failed: None };
+    let _ = walk::change(tree, &mut preparation);
+    preparation.failed.map_or(Ok(()), Err)
 }
 
-struct Preparation;
+struct Preparation {
+    /// Why it broke off.
+    failed: Option<Error>,
+}
 
 impl VisitorMut for Preparation {
-    type Break = Box<Error>;
+    type Break = ();
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Box<Error>> {
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match replacement(expr) {
-            Ok(Some(replacement)) => *expr = replacement,
-            Ok(None) => {}
-            Err(error) => return ControlFlow::Break(Box::new(error)),
+            Ok(replacement) => {
+                replacement.into_iter().for_each(|replacement| *expr = replacement);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                self.failed = Some(error);
+                ControlFlow::Break(())
+            }
         }
-        ControlFlow::Continue(())
     }
 }
 
