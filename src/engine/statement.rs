@@ -32,8 +32,11 @@ use crate::sql::bound::Query;
 use crate::sql::bound::Returning;
 use crate::types::Column;
 
-/// A statement that comes in pieces has so many, about, in the memory that an epoch may take.
-const PIECES: usize = 8;
+/// A statement whose rows take more than this part of an epoch's memory comes in pieces.
+const WHOLE_PART: usize = 8;
+
+/// A piece takes about this part of it: what is made of its rows on their way takes many times their room.
+const PIECE_PART: usize = 32;
 
 /// What evaluating a statement needs.
 struct Evaluation<'a> {
@@ -51,7 +54,8 @@ pub(super) async fn evaluate(
     dml: &Dml,
     parameters: &[ScalarValue],
 ) -> Result<TableWrite> {
-    let e = Evaluation { view, state: &shared.state, parameters, bytes_max: shared.epoch_bytes };
+    let bytes_max = if comes_in_pieces(dml) { shared.epoch_bytes / WHOLE_PART } else { shared.epoch_bytes };
+    let e = Evaluation { view, state: &shared.state, parameters, bytes_max };
     match source(dml) {
         Some(query) => e.write(dml, &e.rows(query).await?),
         None => e.write(dml, &RecordBatch::new_empty(Arc::new(Schema::empty()))),
@@ -78,7 +82,7 @@ pub(super) async fn send_pieces(
     parameters: &[ScalarValue],
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<()> {
-    let e = Evaluation { view, state: &shared.state, parameters, bytes_max: shared.epoch_bytes };
+    let e = Evaluation { view, state: &shared.state, parameters, bytes_max: shared.epoch_bytes / PIECE_PART };
     let Some(query) = source(dml) else { return Ok(()) };
     let mut rows = e.view.read(e.state, query, e.parameters).await?;
     let (mut waiting, mut bytes) = (Vec::new(), 0);
@@ -86,7 +90,7 @@ pub(super) async fn send_pieces(
         let batch = rows.stream.try_next().await.map_err(from_datafusion)?;
         let last = batch.is_none();
         waiting.extend(batch.inspect(|batch| bytes += batch.get_array_memory_size()));
-        if last || bytes > e.bytes_max / PIECES {
+        if last || bytes > e.bytes_max {
             let piece = concat_batches(&rows.schema, &waiting).map_err(arrow_error)?;
             (waiting, bytes) = (Vec::new(), 0);
             if pieces.send(Piece::Write(e.write(dml, &piece)?)).await.is_err() {

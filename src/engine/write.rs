@@ -266,14 +266,21 @@ impl Resolver<'_> {
         let then = shape.codec.values(found)?;
         let now = self.changes.get_many(self.base, shape.id, &keys.iter().collect::<Vec<_>>())?;
         let differs = |row: usize| now[row].as_deref() != Some(then.get(row));
-        let stale = !self.alone && (0..keys.len()).any(differs);
+        let any_differs = (0..keys.len()).any(differs);
+        let stale = !self.alone && any_differs;
         // A join in the statement may find a row more than once; it is changed once, as in Postgres.
+        let ascending = keys.iter().is_sorted_by(|a, b| a < b);
         let mut seen = HashSet::new();
-        let stands = |row: &usize| now[*row].is_some() && !(self.alone && differs(*row)) && seen.insert(keys.get(*row));
+        let stands = |row: &usize| {
+            now[*row].is_some() && !(self.alone && differs(*row)) && (ascending || seen.insert(keys.get(*row)))
+        };
         let there = (0..keys.len()).filter(stands).collect::<Vec<_>>();
-        let entries =
-            there.iter().map(|&row| (keys.get(row), now[row].as_deref().expect("filtered"))).collect::<Vec<_>>();
-        let rows = shape.codec.decode(&entries)?;
+        let rows = if any_differs || there.len() < keys.len() {
+            let entries = there.iter().map(|&row| (keys.get(row), now[row].as_deref().expect("filtered")));
+            shape.codec.decode(&entries.collect::<Vec<_>>())?
+        } else {
+            found.clone()
+        };
         let there = UInt32Array::from(there.into_iter().map(|row| row as u32).collect::<Vec<_>>());
         let Some(predicate) = predicate else {
             return Ok((rows, stale, there));
@@ -319,15 +326,20 @@ impl Resolver<'_> {
         check_not_null(shape, &declared)?;
         let written = Written { rows: rows as u64, returning: project(returning, &declared)? };
         let (old_keys, new_keys) = (shape.codec.keys(old)?, shape.codec.keys(new)?);
-        self.check_unique(shape, &old_keys, new, &new_keys)?;
-        let old_values = shape.codec.values(old)?;
-        for row in 0..old_keys.len() {
-            let before = old_values.get(row).to_vec();
-            self.changes.set(shape.id, old_keys.get(row), Some(before), None);
-        }
-        let new_values = shape.codec.values(new)?;
-        for row in 0..new_keys.len() {
-            self.changes.set(shape.id, new_keys.get(row), None, Some(new_values.get(row).to_vec()));
+        let (old_values, new_values) = (shape.codec.values(old)?, shape.codec.values(new)?);
+        let value = |values: &ByteRows, row| Some(values.get(row).to_vec());
+        if old_keys == new_keys {
+            for (row, key) in old_keys.iter().enumerate() {
+                self.changes.set(shape.id, key, value(&old_values, row), value(&new_values, row));
+            }
+        } else {
+            self.check_unique(shape, &old_keys, new, &new_keys)?;
+            for (row, key) in old_keys.iter().enumerate() {
+                self.changes.set(shape.id, key, value(&old_values, row), None);
+            }
+            for (row, key) in new_keys.iter().enumerate() {
+                self.changes.set(shape.id, key, None, value(&new_values, row));
+            }
         }
         let delta =
             Delta::concat(&shape.codec.schema, &[Delta::inserts(old.clone()).negate(), Delta::inserts(new.clone())])?;
