@@ -2,7 +2,8 @@
 
 use mimalloc::MiMalloc;
 
-/// One allocator for Rust and C++ alike.
+/// One allocator for Rust and C++ alike. It does not ask for huge pages: where memory is fragmented the kernel takes longer to find
+/// them than the whole work does, and half of what it finds stays empty.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

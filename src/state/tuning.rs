@@ -28,6 +28,8 @@ const SMALL_MEMTABLE_BYTES: usize = 4 << 20;
 const SMALL_ARENA_BLOCK_BYTES: usize = 64 << 10;
 /// How much dirty data the kernel may collect before it is told to write it out.
 const BYTES_PER_SYNC: u64 = 1 << 20;
+/// How long the write-ahead log becomes at most: a start after a crash writes it to memory again, at about 100 MB/s.
+const LOG_BYTES_MAX: u64 = 256 << 20;
 /// Files that RocksDB keeps open.
 const OPEN_FILES_MAX: i32 = 512;
 
@@ -39,7 +41,7 @@ pub(super) fn database_options(options: &StoreOptions, cache: &Cache) -> Options
     rocks.set_max_background_jobs(2);
     rocks.set_bytes_per_sync(BYTES_PER_SYNC);
     rocks.set_wal_bytes_per_sync(BYTES_PER_SYNC);
-    rocks.set_max_total_wal_size(2 * options.write_buffer_bytes as u64);
+    rocks.set_max_total_wal_size((2 * options.write_buffer_bytes as u64).min(LOG_BYTES_MAX));
     // The log up to its first record that cannot be read; `logs` has seen that nothing that counts comes after it. A whole file
     // of it that is gone is an error.
     rocks.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
@@ -97,7 +99,16 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
             read_in_parts(&mut table);
             rocks.set_write_buffer_size(large_memtable_bytes(options));
         }
-        Family::Changelog | Family::Pending => {
+        Family::Pending => {
+            table.set_block_size(LOOKUP_BLOCK_BYTES);
+            table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+            table.set_whole_key_filtering(true);
+            read_in_parts(&mut table);
+            rocks.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+            rocks.set_memtable_whole_key_filtering(true);
+            rocks.set_write_buffer_size(large_memtable_bytes(options));
+        }
+        Family::Changelog => {
             table.set_block_size(RANGE_BLOCK_BYTES);
             rocks.set_write_buffer_size(large_memtable_bytes(options));
         }
