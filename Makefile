@@ -1,6 +1,6 @@
 # make run      builds Millstream, starts it with a demo on 127.0.0.1:4566, data under ./data
 # make test     every test, closing with a count
-# make bench    Nexmark, in events per second and per CPU-second; latency of writes and reads by key
+# make bench    Nexmark, in events per second and per CPU-second; single operators; latency of writes and reads; growing data
 # make crash    a thousand kills of the server, each followed by a check of every number
 # make fuzz     every fuzz target for a minute; needs cargo-fuzz and a nightly toolchain
 # make check    what must hold before a change lands
@@ -17,8 +17,8 @@ test: cargo
 	@.ci/test
 
 bench: cargo
-	@.ci/packages build
-	cargo bench --bench nexmark --bench serving
+	@.ci/packages build bench
+	cargo bench
 
 crash: cargo
 	@.ci/packages build

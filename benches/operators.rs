@@ -1,4 +1,6 @@
-//! Events per second through the operators that keep state, on one thread, with everything committed.
+//! Rows per second through single parts, on one thread.
+//!
+//! `json`: Nexmark's bids as JSON lines to columns: all of them, and two.
 //!
 //! `join`: Nexmark's auctions and bids (3 : 46) by auction, both sides kept: each bid falls on one of the last auctions.
 
@@ -11,6 +13,7 @@ use millstream::dataflow::operator::{Context, Operator};
 use millstream::dataflow::operators::arrange::Arrange;
 use millstream::dataflow::operators::join::Join;
 use millstream::delta::Delta;
+use millstream::formats::json::JsonDecoder;
 use millstream::ids::{Epoch, Portion, TableId};
 use millstream::state::{Sealed, Store, StoreOptions, Writes};
 use millstream::time::{Clock, SystemClock};
@@ -25,6 +28,53 @@ const STEPS: usize = 20;
 const EPOCHS: usize = 20;
 
 fn main() {
+    json();
+    join();
+}
+
+/// Decodes the same lines again and again, so that they come from the processor's caches as those of a reader do.
+fn json() {
+    let lines = (0..10_000).map(|n| {
+        format!(
+            r#"{{"auction":{},"bidder":{},"price":{},"channel":"channel-{}","url":"https://www.nexmark.com/item.htm?query=1&channel_id={n}","date_time":"2015-07-15 00:00:{:02}.{:03}","extra":"{}"}}"#,
+            1000 + n / 15,
+            1000 + n % 97,
+            n * 7919 % 100_000,
+            n % 10_000,
+            n / 1000 % 60,
+            n % 1000,
+            "x".repeat(60 + n % 40)
+        )
+    });
+    let lines = lines.collect::<Vec<_>>();
+    let all = [
+        ("auction", SqlType::BigInt),
+        ("bidder", SqlType::BigInt),
+        ("price", SqlType::BigInt),
+        ("channel", SqlType::Text),
+        ("url", SqlType::Text),
+        ("date_time", SqlType::Timestamp),
+        ("extra", SqlType::Text),
+    ];
+    for columns in [&all[..], &all[..1], &[all[0].clone(), all[2].clone()]] {
+        let columns = columns.iter().map(|(name, ty)| ((*name).to_owned(), ty.clone())).collect::<Vec<_>>();
+        let names = columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        let mut decoder = JsonDecoder::new(columns.clone()).expect("these types are decoded");
+        let (clock, mut faults, rounds) = (SystemClock, Vec::new(), 300);
+        let begin = clock.instant();
+        for _ in 0..rounds {
+            for batch in lines.chunks(1000) {
+                batch.iter().for_each(|line| decoder.decode(line.as_bytes(), &mut faults).expect("it is JSON"));
+                std::hint::black_box(decoder.finish());
+            }
+        }
+        assert!(faults.is_empty(), "every value fits its column");
+        let seconds = (clock.instant() - begin).as_secs_f64();
+        println!("json: {:.0} rows/s decoded to {names}", (rounds * lines.len()) as f64 / seconds);
+    }
+}
+
+fn join() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path(), StoreOptions::default()).expect("a store");
     let auctions = [("id", SqlType::BigInt), ("item", SqlType::Text), ("category", SqlType::BigInt)];

@@ -1,13 +1,14 @@
 //! How quickly answers come: INSERT to visible in a view while 10,000 rows a second arrive, and SELECT by key through
-//! prepared statements. The clients run on the same machine; the server's own CPU time is told apart.
+//! prepared statements (pgbench). The clients run on the same machine; the server's own CPU time is told apart.
 //!
 //!     cargo bench --bench serving
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use millstream::time::Clock;
 use millstream::time::SystemClock;
-use tokio_postgres::Client;
 
 #[path = "support/server.rs"]
 mod server;
@@ -29,7 +30,7 @@ fn main() {
         let server = Server::start(directory.path(), &[]);
         inserts(&server).await;
         for clients in [1, 2, 8] {
-            reads(&server, clients).await;
+            reads(&server, directory.path(), clients).await;
         }
         println!("peak memory of the server: {} MB", server.figure("status", "VmHWM:") / 1024);
     });
@@ -70,40 +71,34 @@ async fn inserts(server: &Server) {
     );
 }
 
-/// So many clients read rows by key, each as fast as it can.
-async fn reads(server: &Server, clients: usize) {
+/// So many clients of pgbench read rows by key, each as fast as it can.
+async fn reads(server: &Server, directory: &Path, clients: usize) {
     let first = server.connect().await;
     let sql = format!(
         "CREATE TABLE IF NOT EXISTS account (id bigint PRIMARY KEY, owner text, balance bigint);
          INSERT INTO account SELECT n, 'owner ' || n, n FROM generate_series(1, {KEYS}) AS g(n) ON CONFLICT DO NOTHING"
     );
     execute(&first, &sql).await;
-    let mut readers = Vec::new();
-    let (begun, cpu) = (SystemClock.instant(), cpu_of(server));
-    for client in 0..clients {
-        readers.push(tokio::spawn(read(server.connect().await, client as i64)));
-    }
-    let mut count = 0;
-    for reader in readers {
-        count += reader.await.expect("a reader ends well");
-    }
-    let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_of(server) - cpu);
+    let script = directory.join("reads.sql");
+    let text = format!("\\set id random(1, {KEYS})\nSELECT * FROM account WHERE id = :id;\n");
+    std::fs::write(&script, text).expect("the script is written");
+    let cpu = cpu_of(server);
+    let output = Command::new("pgbench")
+        .args(["--no-vacuum", "--protocol=prepared", "--host=127.0.0.1", "--username=millstream"])
+        .args([format!("--port={}", server.port), format!("--time={SECONDS}"), format!("--client={clients}")])
+        .args([format!("--jobs={}", clients.min(2)), format!("--file={}", script.display()), "millstream".to_owned()])
+        .output()
+        .expect("pgbench is there (.ci/packages bench)");
+    let cpu = cpu_of(server) - cpu;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = |name: &str| -> f64 {
+        let line = told.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("");
+        line.split([' ', '/']).find_map(|word| word.parse().ok()).expect("pgbench tells it")
+    };
     println!(
         "SELECT by key, {clients} clients: {:.0} a second, {:.0} a CPU-second of the server",
-        count as f64 / seconds,
-        count as f64 / cpu
+        number("tps = "),
+        number("number of transactions actually processed: ") / cpu
     );
-}
-
-async fn read(client: Client, seed: i64) -> u64 {
-    let select = client.prepare("SELECT * FROM account WHERE id = $1").await.expect("it is prepared");
-    let begun = SystemClock.instant();
-    let (mut count, mut key) = (0, seed);
-    while begun.elapsed() < Duration::from_secs(SECONDS) {
-        key = (key * 48_271 + 11) % KEYS;
-        let row = client.query_one(&select, &[&(key + 1)]).await.expect("the row is there");
-        assert_eq!(row.get::<_, i64>(2), key + 1);
-        count += 1;
-    }
-    count
 }

@@ -72,6 +72,19 @@ fn disk_of(directory: &Path) -> u64 {
     bytes(directory) >> 20
 }
 
+/// Waits until the server has nothing left to do: what compaction takes is not an epoch's.
+async fn quiet(server: &Server) {
+    let mut before = cpu_of(server);
+    for _ in 0..120 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let cpu = cpu_of(server);
+        if cpu - before < 0.02 {
+            return;
+        }
+        before = cpu;
+    }
+}
+
 /// The value at a share of the sorted times, in milliseconds.
 fn at(times: &mut [Duration], share: f64) -> f64 {
     times.sort_unstable();
@@ -114,7 +127,7 @@ async fn flat(rows: u64) {
     for size in [rows / 100, rows / 10, rows] {
         fill(&client, there, size).await;
         there = size;
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        quiet(&server).await;
         touch(&client, &server, "item").await;
         let (cpu, median) = touch(&client, &server, "item").await;
         println!("epoch of one row over {size} rows: {cpu:.3} ms of CPU, {median:.2} ms at the median");
@@ -127,6 +140,7 @@ async fn flat(rows: u64) {
         );
         execute(&client, &sql).await;
     }
+    quiet(&server).await;
     touch(&client, &server, "item").await;
     let (cpu, median) = touch(&client, &server, "item").await;
     println!("the same with 500 other views: {cpu:.3} ms of CPU, {median:.2} ms at the median");
@@ -137,6 +151,7 @@ async fn flat(rows: u64) {
     for size in [1_000, 1_000_000] {
         execute(&client, &format!("INSERT INTO l SELECT n, 1, n FROM generate_series({}, {size}) AS g(n)", there + 1))
             .await;
+        quiet(&server).await;
         let cpu = cpu_of(&server);
         for n in 0..STATEMENTS {
             execute(&client, &format!("INSERT INTO l VALUES ({}, 1, 1)", 10_000_000 + size + n)).await;
