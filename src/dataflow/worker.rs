@@ -286,6 +286,9 @@ impl Worker {
                     Scope::Views { create: false, .. } => (Phase::Step, &self.share.fill_growth),
                     Scope::Reached(_) | Scope::Both { .. } => (Phase::Step, &self.share.growth),
                 };
+                if let Scope::Views { .. } = scope {
+                    crate::fault::worker_point("worker.fill");
+                }
                 let (vertices, growth) = (self.vertices(&scope), growth.clone());
                 self.pass(&vertices, deltas, phase, &growth)?;
                 crate::fault::point("epoch.mid_step");

@@ -165,6 +165,10 @@ impl Coordinator {
             filling.trouble = Some(error.clone());
             self.refuse_creation(view, error)?;
         }
+        // An epoch of its own shows what still stands there.
+        if self.behind.views.values().any(|filling| filling.halted) && self.failed.is_none() {
+            self.open()?;
+        }
         Ok(())
     }
 

@@ -386,6 +386,25 @@ fn a_view_that_is_being_filled_is_refused_to_readers() {
 const CANCELLED: usize = 40;
 
 #[test]
+fn a_view_is_filled_on_after_an_epoch_that_was_full() {
+    crate::runtime().block_on(async {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        // Half of the least that an epoch may take is 8 MB, and no other work wakes the coordinator.
+        let server = Server::start(directory.path(), &["--workers", "1", "--memory-limit", "16MB"]);
+        let client = server.connect().await;
+        execute(&client, "CREATE TABLE wide (id INTEGER PRIMARY KEY, pad TEXT)").await;
+        for part in 0..5 {
+            let rows = format!("generate_series({}, {}) AS g(i)", part * 5000, part * 5000 + 4999);
+            execute(&client, &format!("INSERT INTO wide SELECT i, repeat('x', 1000) FROM {rows}")).await;
+        }
+        let create = client.batch_execute("CREATE MATERIALIZED VIEW copy AS SELECT id, pad || 'y' AS pad FROM wide");
+        tokio::time::timeout(PATIENCE, create).await.expect("it does not fall asleep").expect("it is filled");
+        let all = value(&client, "SELECT count(*) FROM copy WHERE length(pad) = 1001").await;
+        assert_eq!(all, "25000");
+    });
+}
+
+#[test]
 fn a_cancelled_creation_says_what_became_of_it() {
     crate::runtime().block_on(async {
         let directory = tempfile::tempdir().expect("a temporary directory");

@@ -1,5 +1,6 @@
 //! Whether every number is exact: random views under random histories against a real PostgreSQL ([`oracle`]), under
-//! `kill -9` at any moment ([`crashes`]), on a damaged disk ([`damage`]), on one that fails ([`disk`]), in views created over what is there ([`filling`]), beside statements larger than memory
+//! `kill -9` at any moment ([`crashes`]), on a damaged disk ([`damage`]), on one that fails ([`disk`]), in views created over what is there ([`filling`]), also in ones
+//! that cannot be ([`halted`]), beside statements larger than memory
 //! ([`memory`]), for every reader at every moment ([`bank`]), change by change ([`subscriptions`]), for clients that
 //! die with it ([`named`]), and in what a directory of
 //! yesterday holds ([`format`]).
@@ -13,6 +14,7 @@ mod damage;
 mod disk;
 mod filling;
 mod format;
+mod halted;
 mod memory;
 mod named;
 mod oracle;
