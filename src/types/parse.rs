@@ -271,12 +271,17 @@ fn parse_hex(text: &str) -> Result<Vec<u8>> {
     }
 }
 
-/// Reads `{1,NULL,"a b"}` into `items`; answers how many there were. Nothing is appended after an error.
-fn append_items(text: &str, items: &mut TextBuilder) -> Result<usize> {
+/// The items of `{1,NULL,"a b"}` as text.
+pub fn array_items(text: &str) -> Result<Vec<Option<String>>> {
     let malformed = || Error::invalid_text(format!("malformed array literal: \"{text}\""));
     let trimmed = text.trim_matches(is_space);
     let body = trimmed.strip_prefix('{').and_then(|body| body.strip_suffix('}')).ok_or_else(malformed)?;
-    let parts = split_items(body).ok_or_else(malformed)?;
+    split_items(body).ok_or_else(malformed)
+}
+
+/// Reads `{1,NULL,"a b"}` into `items`; answers how many there were. Nothing is appended after an error.
+fn append_items(text: &str, items: &mut TextBuilder) -> Result<usize> {
+    let parts = array_items(text)?;
     let mut fresh = TextBuilder::new(&items.ty, items.zone);
     for part in &parts {
         match part {

@@ -24,7 +24,8 @@ const ROWS: u64 = 2000;
 const ARGUMENTS: &[&str] = &["--workers", "2", "--fill-rows", "20"];
 
 /// The view that cannot be filled, and its query.
-const WIDE: &str = "CREATE MATERIALIZED VIEW wide AS SELECT id % 10 AS k, count(*) AS n, max(v) AS hi FROM item GROUP BY id % 10";
+const WIDE: &str =
+    "CREATE MATERIALIZED VIEW wide AS SELECT id % 10 AS k, count(*) AS n, max(v) AS hi FROM item GROUP BY id % 10";
 const WIDE_QUERY: &str = "SELECT id % 10 AS k, count(*) AS n, max(v) AS hi FROM item GROUP BY id % 10 ORDER BY k";
 
 async fn begin(data_dir: &std::path::Path) -> Server {
@@ -84,13 +85,19 @@ fn a_view_that_brings_workers_down_is_not_created() {
                 let error = client.batch_execute(WIDE).await.expect_err("it cannot be filled");
                 let error = error.as_db_error().expect("an answer");
                 assert_eq!((error.code().code(), error.message()), ("XX000", "a worker panicked; see the log"));
-                assert_eq!(value(&client, "SELECT count(*) FROM ms_catalog.objects WHERE name LIKE 'wide%'").await, "0");
+                assert_eq!(
+                    value(&client, "SELECT count(*) FROM ms_catalog.objects WHERE name LIKE 'wide%'").await,
+                    "0"
+                );
                 assert_eq!(value(&client, "SELECT count(*) FROM ms_catalog.jobs").await, "0");
                 goes_on(&client).await;
             }
             stop.send(()).expect("it still writes");
             let written = writer.await.expect("every write succeeds");
-            assert_eq!(value(&client, "SELECT count(*) FROM item WHERE id > 1000000 AND v = 1").await, written.to_string());
+            assert_eq!(
+                value(&client, "SELECT count(*) FROM item WHERE id > 1000000 AND v = 1").await,
+                written.to_string()
+            );
             // Without the fault it is created.
             server.restart();
             let client = server.connect().await;

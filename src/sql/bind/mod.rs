@@ -36,6 +36,7 @@ mod insert;
 mod names;
 mod output;
 mod provider;
+mod quantified;
 mod query;
 mod refuse;
 mod rewrite;

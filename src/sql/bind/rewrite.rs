@@ -15,6 +15,7 @@ use crate::sql::bind::catalog_queries;
 use crate::sql::bind::catalog_subqueries;
 use crate::sql::bind::names::{DATABASE, parts};
 use crate::sql::bind::output::name_items;
+use crate::sql::bind::quantified;
 use crate::sql::bind::set_returning;
 use crate::sql::bind::types::sql_type;
 use crate::sql::parse::ast::Statement;
@@ -99,6 +100,8 @@ fn rewritten(expr: &mut Expr, context: &BindContext) -> Result<Option<Expr>> {
                 .ok_or_else(|| Error::undefined_function(format!("operator does not exist: {}", name.join("."))))?;
             Ok(None)
         }
+        Expr::AnyOp { left, compare_op, right, .. } => quantified::compared(left, compare_op, right, false),
+        Expr::AllOp { left, compare_op, right } => quantified::compared(left, compare_op, right, true),
         Expr::CompoundFieldAccess { .. } => {
             set_returning::access(expr);
             Ok(None)

@@ -183,7 +183,8 @@ fn parameters_are_inferred() {
         ("SELECT $1::numeric(5,1), $1", "numeric(5,1)"),
         (
             "SELECT id FROM t WHERE price > $2 AND ts BETWEEN $1 AND $3",
-            "timestamp with time zone, numeric(10,2), timestamp with time zone",
+            // As many digits as it comes with.
+            "timestamp with time zone, numeric(38,9), timestamp with time zone",
         ),
         ("SELECT id FROM t WHERE id IN ($1, $2)", "integer, integer"),
     ] {

@@ -26,6 +26,7 @@ pub mod planner;
 pub mod prepare;
 pub mod reads;
 pub mod recursion;
+pub mod unknowns;
 pub mod resolve;
 pub mod scalar_subqueries;
 pub mod set_operations;

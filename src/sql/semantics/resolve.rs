@@ -47,6 +47,8 @@ use crate::functions::operator::plan_time_type;
 use crate::functions::operator::resolve;
 use crate::functions::raise::raise;
 use crate::sql::semantics::recursion;
+use crate::sql::semantics::unknowns::beside;
+use crate::sql::semantics::unknowns::type_beside;
 use crate::types::SqlType;
 use crate::types::cast::Mode;
 use crate::types::cast::is_text;
@@ -127,15 +129,6 @@ fn output_type(plan: &LogicalPlan, column: usize) -> Option<SqlType> {
     match plan {
         LogicalPlan::Projection(projection) if bare(&projection.expr[column]) => None,
         _ => SqlType::of_field(field).or_else(|| plan_time_type(field.data_type())),
-    }
-}
-
-/// The type of the items of an array of unknown type that a value is looked for in: they need not be as short as it is.
-fn items_beside(item: Option<SqlType>) -> SqlType {
-    match item {
-        None | Some(SqlType::Varchar(_)) => SqlType::Text,
-        Some(SqlType::Numeric { scale: ..=9, .. }) => SqlType::NUMERIC,
-        Some(other) => other,
     }
 }
 
@@ -249,6 +242,10 @@ impl Resolver<'_> {
     }
 
     fn operator(&self, symbol: Symbol, left: Expr, right: Expr) -> Result<Expr> {
+        let (left, right) = match symbol {
+            Symbol::Concat => (left, right),
+            _ => (beside(left.clone(), self.type_of(&right)?.as_ref()), beside(right, self.type_of(&left)?.as_ref())),
+        };
         let (left_type, right_type) = (self.type_of(&left)?, self.type_of(&right)?);
         let resolved = resolve(symbol, left_type.as_ref(), right_type.as_ref())?;
         let left = cast_expr(left, left_type.as_ref(), &resolved.left, self.zone, Mode::Explicit)?;
@@ -317,6 +314,9 @@ impl Resolver<'_> {
         let InList { expr, list, negated } = list;
         let mut operand_first = vec![*expr];
         operand_first.extend(list);
+        let types = operand_first.iter().map(|expr| self.type_of(expr)).collect::<Result<Vec<_>>>()?;
+        let number = types.into_iter().flatten().find(|ty| matches!(ty, SqlType::Numeric { .. }));
+        let operand_first = operand_first.into_iter().map(|expr| beside(expr, number.as_ref())).collect::<Vec<_>>();
         let types = operand_first.iter().map(|expr| self.type_of(expr)).collect::<Result<Vec<_>>>()?;
         let references: Vec<_> = types.iter().map(Option::as_ref).collect();
         let Some(common) = common_type(&references) else {
@@ -430,7 +430,7 @@ impl Resolver<'_> {
 
     /// `x = ANY (array)`, where only `x` says the type: an array of the like.
     fn any_of_unknown(&self, mut args: Vec<Expr>) -> Result<Vec<Expr>> {
-        let item = items_beside(self.type_of(&args[1])?);
+        let item = type_beside(self.type_of(&args[1])?);
         args[0] = self.to(std::mem::take(&mut args[0]), &SqlType::Array(Box::new(item.clone())))?;
         args[1] = self.to(std::mem::take(&mut args[1]), &item)?;
         Ok(args)
