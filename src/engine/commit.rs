@@ -1,6 +1,7 @@
 //! The committer: one thread that writes sealed epochs, publishes them to readers, and answers those who waited.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -44,12 +45,12 @@ pub struct Commit {
     pub waiters: Vec<Waiter>,
 }
 
-/// Commits until the coordinator goes away; tells it the outcome of each.
+/// Commits until the coordinator goes away; tells it the outcome of each, and how long it took.
 pub fn run(
     store: Arc<Store>,
     published: Arc<watch::Sender<Arc<Published>>>,
     commits: Receiver<Commit>,
-    done: Sender<Result<()>>,
+    done: Sender<Result<Duration>>,
     metrics: &Metrics,
 ) {
     for commit in commits {
@@ -59,9 +60,9 @@ pub fn run(
             false => store.commit(&commit.sealed, commit.sync),
         };
         let outcome = outcome.map_err(standstill::hinted);
+        let took = metrics.clock.instant() - begun;
         match &outcome {
             Ok(()) => {
-                let took = metrics.clock.instant() - begun;
                 let EpochFacts { changes, bytes, work, .. } = commit.facts;
                 tracing::debug!(epoch = commit.epoch.0, changes, bytes, ?work, commit = ?took, "an epoch is committed");
                 metrics.committed(EpochFacts { commit: took, ..commit.facts });
@@ -73,7 +74,7 @@ pub fn run(
         }
         // Those who wait need only the epoch itself.
         let trimmed = outcome.clone().and_then(|()| changes::drop_trimmed(&store, &commit.trims));
-        let told = done.send(trimmed);
+        let told = done.send(trimmed.map(|()| took));
         for waiter in commit.waiters {
             waiter(outcome.clone());
         }

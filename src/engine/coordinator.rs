@@ -151,7 +151,7 @@ pub struct Coordinator {
     pub(super) requests: Receiver<Request>,
     pub(super) events: Receiver<SourceEvent>,
     pub(super) commits: Sender<Commit>,
-    pub(super) done: Receiver<Result<()>>,
+    pub(super) done: Receiver<Result<Duration>>,
     pub(super) open: Option<Open>,
     /// The epoch whose commit is in flight.
     pub(super) in_flight: Option<InFlight>,
@@ -177,7 +177,7 @@ pub struct Channels {
     pub requests: Receiver<Request>,
     pub events: Receiver<SourceEvent>,
     pub commits: Sender<Commit>,
-    pub done: Receiver<Result<()>>,
+    pub done: Receiver<Result<Duration>>,
 }
 
 impl Coordinator {
@@ -276,7 +276,7 @@ impl Coordinator {
             recv(events) -> event => Some(event.map_or(Turn::Idle, Turn::Event)),
             recv(replays) -> event => Some(event.map_or(Turn::Idle, Turn::Replayed)),
             recv(self.runtime.fill_steps()) -> took => Some(took.map_or(Turn::Idle, Turn::Filled)),
-            recv(self.done) -> outcome => Some(Turn::Committed(outcome.unwrap_or(Ok(())))),
+            recv(self.done) -> outcome => Some(Turn::Committed(outcome.unwrap_or(Ok(Duration::ZERO)))),
             default(wait) => Some(Turn::Idle),
         }
     }
@@ -436,7 +436,7 @@ enum Turn {
     Event(SourceEvent),
     Replayed(SourceEvent),
     Filled(Duration),
-    Committed(Result<()>),
+    Committed(Result<Duration>),
     Idle,
 }
 

@@ -72,6 +72,8 @@ pub(super) struct InFlight {
     pub(super) sealed: Arc<Sealed>,
     /// What its sources may be told then.
     pub(super) positions: Vec<(ObjectId, Positions)>,
+    /// Rows in it that views which stand behind have taken in, besides changes.
+    pub(super) filled: usize,
 }
 
 impl Coordinator {
@@ -234,7 +236,7 @@ impl Coordinator {
             facts,
             waiters,
         };
-        self.in_flight = Some(InFlight { sealed, positions });
+        self.in_flight = Some(InFlight { sealed, positions, filled: open.filled });
         self.commits.send(commit).map_err(|_| Error::internal("the committer has died"))?;
         if spilled {
             // What follows reads what is in its place.
@@ -299,13 +301,12 @@ impl Coordinator {
         Ok(())
     }
 
-    pub(super) fn committed(&mut self, outcome: Result<()>) -> Result<()> {
+    /// A commit is through; it took so long.
+    pub(super) fn committed(&mut self, outcome: Result<Duration>) -> Result<()> {
         if let Some(commit) = self.in_flight.take() {
-            if let Err(error) = outcome {
-                self.stop(error.clone());
-                return Err(error);
-            }
+            let took = outcome.inspect_err(|error| self.stop(error.clone()))?;
             self.lost = 0;
+            self.behind.committed(commit.filled, took);
             self.inputs.committed(&commit.positions);
         }
         Ok(())

@@ -45,6 +45,13 @@ const SHARE: u32 = 3;
 const SHARE_MIN: Duration = Duration::from_millis(1);
 /// How fast views are filled before that is known, in rows a second.
 const PACE_FIRST: f64 = 100_000.0;
+/// An epoch takes in no more for views that stand behind than is committed in about so long: whoever writes waits for it. Without
+/// that, a commit that takes long once is followed by an epoch with as much more to commit.
+const COMMIT_TIME: Duration = Duration::from_millis(20);
+/// How fast what fills views is committed before that is known, in rows a second.
+const COMMIT_PACE_FIRST: f64 = 1_000_000.0;
+/// However slow commits are, an epoch may take in so many rows.
+const FILLED_MIN: usize = 256;
 /// What is known of the pace counts half after so long.
 const PACE_MEMORY: Duration = Duration::from_millis(500);
 
@@ -55,7 +62,10 @@ pub struct Behind {
     pub(super) replays: Replays,
     /// Rows taken in at once at most.
     rows_max: usize,
+    /// How fast they are taken in.
     pace: Pace,
+    /// How fast they are committed, with all else that is in their epochs.
+    commit_pace: Pace,
     /// Nothing is taken in, while writes are taken in once more that were in a lost epoch.
     pub(super) paused: bool,
     /// Epochs lost in which views took part that stand behind, since the last that was sealed.
@@ -137,7 +147,9 @@ impl Behind {
     /// No views yet. They will take in at most so many rows at once.
     pub fn new(rows_max: usize) -> Behind {
         let pace = Pace { rows: PACE_FIRST, seconds: 1.0 };
-        Behind { views: BTreeMap::new(), replays: Replays::new(), rows_max, pace, paused: false, lost: 0 }
+        let commit_pace = Pace { rows: COMMIT_PACE_FIRST, seconds: 1.0 };
+        let (views, replays) = (BTreeMap::new(), Replays::new());
+        Behind { views, replays, rows_max, pace, commit_pace, paused: false, lost: 0 }
     }
 
     /// The view that is filled with this one, or is it.
@@ -175,6 +187,14 @@ impl Behind {
     pub(super) fn gave(&mut self, rows: usize, time: Duration) {
         self.pace.rows += rows as f64;
         self.pace.took(time);
+    }
+
+    /// An epoch with so many rows for views that stand behind was committed in this time.
+    pub(super) fn committed(&mut self, rows: usize, took: Duration) {
+        if rows > 0 {
+            self.commit_pace.took(took);
+            self.commit_pace.rows += rows as f64;
+        }
     }
 
     /// The views that are worked at.
@@ -352,7 +372,14 @@ impl Coordinator {
     /// Whether the running epoch has room for a step of views that stand behind.
     pub(super) fn has_room_to_fill(&self) -> bool {
         let open = self.open.as_ref().is_none_or(|open| open.rows < EPOCH_ROWS_MAX) && !self.is_full();
-        open && !self.has_spilled() && self.failed.is_none() && self.runtime.fill_steps_ahead() < STEPS_AHEAD
+        let ahead = self.runtime.fill_steps_ahead() < STEPS_AHEAD;
+        open && ahead && self.room_to_fill() > 0 && !self.has_spilled() && self.failed.is_none()
+    }
+
+    /// How many more rows the running epoch may take in for views that stand behind.
+    fn room_to_fill(&self) -> usize {
+        let filled = self.open.as_ref().map_or(0, |open| open.filled);
+        self.behind.commit_pace.rows_in(COMMIT_TIME).max(FILLED_MIN).saturating_sub(filled)
     }
 
     /// Whether views that stand behind have something to do although nothing else is waiting.
@@ -367,7 +394,8 @@ impl Coordinator {
         let idle = self.open.as_ref().is_some_and(|open| {
             open.work.is_empty() && self.clock.instant() - open.begun < EPOCH_AGE_MAX && open.rows < EPOCH_ROWS_MAX
         });
-        idle && !self.is_full() && !self.has_spilled() && self.behind.working().any(|(_, filled)| filled.has_rows())
+        let room = self.room_to_fill() > 0 && !self.is_full() && !self.has_spilled();
+        idle && room && self.behind.working().any(|(_, filled)| filled.has_rows())
     }
 
     /// Nothing else is waiting: every view takes a step, or joins with the epoch that is begun.
@@ -376,7 +404,7 @@ impl Coordinator {
             return Ok(());
         }
         self.open()?;
-        let most = self.behind.pace.rows_in(STEP_TIME);
+        let most = self.behind.pace.rows_in(STEP_TIME).min(self.room_to_fill());
         for view in self.behind.ids(Filled::has_rows) {
             self.catch_up(view)?;
             self.take_rows(view, most)?;
@@ -392,7 +420,7 @@ impl Coordinator {
         let share = ((self.clock.instant() - open.begun) / SHARE).max(SHARE_MIN);
         let most = match open.filled > 0 || self.is_full() {
             true => 0,
-            false => self.behind.pace.rows_in(share / working),
+            false => self.behind.pace.rows_in(share / working).min(self.room_to_fill()),
         };
         while self.open.as_ref().is_some_and(|open| open.filled < most) && self.take_waiting_replay()? {}
         if self.open.is_none() {
