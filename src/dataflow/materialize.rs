@@ -96,38 +96,63 @@ impl Materialize {
     }
 
     /// A keyed view: an insert sets the key, a retraction without an insert takes it out.
-    fn keyed(&self, delta: &Delta, writes: &mut Writes) -> Result<()> {
+    fn keyed(&self, delta: &Delta, state: &StateReader, writes: &mut Writes) -> Result<()> {
         let keys = self.codec.keys(delta.batch())?;
         let values = self.codec.values(delta.batch())?;
         let space = Space::Relation(self.object);
-        let mut set = HashTable::<u32>::with_capacity(delta.len());
         let hash = |row: u32| codec::hash(keys.get(row as usize));
-        let mut retracted = Vec::new();
+        // The rows that come and those that go, by key: at most one of each.
+        let mut turns = [HashTable::<u32>::with_capacity(delta.len()), HashTable::new()];
         for (row, weight) in (0..).zip(delta.weights()) {
             let key = keys.get(row as usize);
-            match weight {
-                1 => match set.entry(hash(row), |&other| keys.get(other as usize) == key, |&other| hash(other)) {
-                    Entry::Vacant(entry) => {
-                        entry.insert(row);
-                        writes.put(space, key, values.get(row as usize));
-                    }
-                    Entry::Occupied(_) => return Err(self.two_rows()),
-                },
-                -1 => retracted.push(row),
-                _ => return Err(self.two_rows()),
+            let turn = match weight {
+                1 => &mut turns[0],
+                -1 => &mut turns[1],
+                _ => return Err(self.wrong(*weight)),
+            };
+            match turn.entry(hash(row), |&other| keys.get(other as usize) == key, |&other| hash(other)) {
+                Entry::Vacant(entry) => drop(entry.insert(row)),
+                Entry::Occupied(_) => return Err(self.wrong(2 * weight)),
             }
         }
-        for row in retracted {
+        let [come, go] = turns;
+        let lacks = |turn: &HashTable<u32>, row: u32| {
+            turn.find(hash(row), |&other| keys.get(other as usize) == keys.get(row as usize)).is_none()
+        };
+        if cfg!(debug_assertions) {
+            let alone = |turn: &HashTable<u32>, other| turn.iter().copied().filter(|row| lacks(other, *row)).collect();
+            self.check_stored(&keys, alone(&go, &come), 1, state)?;
+            self.check_stored(&keys, alone(&come, &go), 0, state)?;
+        }
+        for (row, weight) in (0..).zip(delta.weights()) {
             let key = keys.get(row as usize);
-            if set.find(hash(row), |&other| keys.get(other as usize) == key).is_none() {
+            if *weight > 0 {
+                writes.put(space, key, values.get(row as usize));
+            } else if lacks(&come, row) {
                 writes.delete(space, key);
             }
         }
         Ok(())
     }
 
-    fn two_rows(&self) -> Error {
-        Error::internal(format!("view {} would hold two rows for one key", self.object))
+    /// Fails unless the keys of these rows are there so often. It costs a read of each, so that only tests look: whatever gives a keyed
+    /// view its rows has checked them.
+    fn check_stored(&self, keys: &ByteRows, mut rows: Vec<u32>, times: i64, state: &StateReader) -> Result<()> {
+        rows.sort_unstable_by_key(|row| keys.get(*row as usize));
+        let wanted = rows.iter().map(|row| (Space::Relation(self.object), keys.get(*row as usize)));
+        state.get_many(&wanted.collect::<Vec<_>>(), &mut |_, value| match (times, value.is_some() as i64) {
+            (wanted, there) if wanted == there => Ok(()),
+            (_, there) => Err(self.wrong(2 * there - 1)),
+        })
+    }
+
+    /// A view would hold a row less than not at all, or another one for its key.
+    fn wrong(&self, times: i64) -> Error {
+        let object = self.object;
+        Error::internal(match times {
+            ..0 => format!("view {object} was told to take out a row that it does not have"),
+            0.. => format!("view {object} would hold two rows for one key"),
+        })
     }
 
     /// A multiset: counts are added to those stored.
@@ -150,7 +175,7 @@ impl Materialize {
         let mut value = Vec::new();
         for ((hash, row, weight), old) in touched.iter().zip(counts) {
             match old + weight {
-                ..0 => return Err(Error::internal(format!("view {} holds a row {old} {weight:+} times", self.object))),
+                ..0 => return Err(self.wrong(old + weight)),
                 0 => writes.delete(space, hash),
                 count => {
                     self.codec.encode_counted(count, rows.get(*row), &mut value);
@@ -216,7 +241,7 @@ impl Materialize {
             }
         }
         match self.codec.storage {
-            Storage::Keyed(_) => self.keyed(delta, cx.writes),
+            Storage::Keyed(_) => self.keyed(delta, cx.state, cx.writes),
             Storage::Hashed => self.hashed(delta, cx.state, cx.writes),
             Storage::Log => Ok(()),
         }
