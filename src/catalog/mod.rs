@@ -106,6 +106,9 @@ pub struct Feed {
     pub format: Option<Format>,
     /// Where each partition began when the source was created, as the connector resolved it.
     pub start: BTreeMap<String, i64>,
+    /// What tells its input from a later one of the same name, as the connector told it then.
+    #[serde(default)]
+    pub identity: Option<String>,
 }
 
 /// What fills a source's column.

@@ -58,6 +58,15 @@ pub struct Environment {
     pub file_roots: Vec<PathBuf>,
 }
 
+/// Where a new source begins.
+#[derive(Clone, Debug, Default)]
+pub struct Beginning {
+    /// The first offset of each partition.
+    pub positions: Positions,
+    /// What tells its input from a later one of the same name.
+    pub identity: Option<String>,
+}
+
 /// A source as its connector sees it.
 #[derive(Clone, Debug)]
 pub struct SourceSpec {
@@ -75,6 +84,8 @@ pub struct SourceSpec {
     pub options: BTreeMap<String, String>,
     /// Reads what lies before these offsets and nothing else, as fast as it goes: it was there already.
     pub until: Option<Positions>,
+    /// What [`Connector::identity`] told when the source was created. Another input of the same name is not read.
+    pub identity: Option<String>,
     /// What may be touched.
     pub environment: Arc<Environment>,
 }
@@ -141,6 +152,12 @@ pub trait Connector: Send + Sync {
     /// The partitions there are and the offset at which each begins, by the options. May take a while; fails when the other
     /// side cannot be reached or the topic does not exist.
     fn start(&self, spec: &SourceSpec) -> Result<Positions>;
+
+    /// What tells the input from a later one of the same name, where there is such a thing. Asked before [`Connector::start`], so that
+    /// an input that is replaced in between is noticed.
+    fn identity(&self, _spec: &SourceSpec) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Starts reading from these positions (partitions found later start at their beginning).
     fn read(

@@ -14,7 +14,7 @@ use crate::catalog::Source;
 use crate::catalog::Storage;
 use crate::catalog::Table;
 use crate::catalog::View;
-use crate::connectors::Positions;
+use crate::connectors::Beginning;
 use crate::engine::DdlOutcome;
 use crate::engine::coordinator::Coordinator;
 use crate::engine::errors;
@@ -41,7 +41,7 @@ pub struct Prepared {
     /// The statement.
     pub ddl: Ddl,
     /// Where a new source starts.
-    pub start: Positions,
+    pub start: Beginning,
 }
 
 /// What a statement came to.
@@ -105,13 +105,13 @@ impl Coordinator {
                 feed,
                 sql,
             } => {
-                let feed = feed.map(|feed| Feed { start: prepared.start, ..feed });
+                let feed = feed.map(|feed| begun(feed, prepared.start));
                 let kind = ObjectKind::Table(Table { columns, defaults, primary_key, append_only, watermark, feed });
                 let head = Head { name, if_not_exists, retain_history_ms, sql };
                 self.create("CREATE TABLE", head, BTreeSet::new(), kind)
             }
             Ddl::CreateSource { name, if_not_exists, columns, feed, watermark, sql } => {
-                let feed = Feed { start: prepared.start, ..feed };
+                let feed = begun(feed, prepared.start);
                 let source = Source { columns, watermark, feed };
                 let head = Head { name, if_not_exists, retain_history_ms: None, sql };
                 self.create("CREATE SOURCE", head, BTreeSet::new(), ObjectKind::Source(source))
@@ -492,4 +492,9 @@ pub fn all_progress(catalog: &Catalog, snapshot: &crate::state::Snapshot) -> Res
         }
     }
     Ok(all)
+}
+
+/// What brings the rows of a source, with where that begins.
+fn begun(feed: Feed, Beginning { positions, identity }: Beginning) -> Feed {
+    Feed { start: positions, identity, ..feed }
 }

@@ -53,6 +53,7 @@ pub fn spec(name: &str, columns: &[Column], feed: &Feed, environment: &Arc<Envir
         format: feed.format.clone(),
         options: feed.options.clone(),
         until: None,
+        identity: feed.identity.clone(),
         environment: environment.clone(),
     }
 }

@@ -28,6 +28,7 @@ use crate::catalog::Feed;
 use crate::catalog::system::SessionFacts;
 use crate::catalog::system::SystemContext;
 use crate::connectors;
+use crate::connectors::Beginning;
 use crate::connectors::Environment;
 use crate::connectors::Positions;
 use crate::connectors::SourceEvent;
@@ -276,7 +277,7 @@ impl Engine {
     }
 
     /// Where the input begins that a statement creates.
-    async fn start(&self, ddl: &Ddl) -> Result<Positions> {
+    async fn start(&self, ddl: &Ddl) -> Result<Beginning> {
         match ddl {
             Ddl::CreateSource { name, if_not_exists, columns, feed, .. } => {
                 self.start_of(name, *if_not_exists, columns, feed).await
@@ -291,19 +292,23 @@ impl Engine {
             | Ddl::CreateSubscription { .. }
             | Ddl::Drop { .. }
             | Ddl::CreateSchema { .. }
-            | Ddl::DropSchema { .. } => Ok(Positions::new()),
+            | Ddl::DropSchema { .. } => Ok(Beginning::default()),
         }
     }
 
     /// Asks a new source's other side where it starts.
-    async fn start_of(&self, name: &Name, if_not_exists: bool, columns: &[Column], feed: &Feed) -> Result<Positions> {
+    async fn start_of(&self, name: &Name, if_not_exists: bool, columns: &[Column], feed: &Feed) -> Result<Beginning> {
         if if_not_exists && self.published().catalog.find(&name.schema, &name.name).is_some() {
-            return Ok(Positions::new());
+            return Ok(Beginning::default());
         }
         let spec = ingest::spec(&name.name, columns, feed, &self.shared.environment);
         let connector = connectors::find(&feed.connector)?;
         connector.validate(&spec)?;
-        let asked = tokio::task::spawn_blocking(move || connector.start(&spec)).await;
+        let asked = tokio::task::spawn_blocking(move || {
+            let identity = connector.identity(&spec)?;
+            Ok(Beginning { positions: connector.start(&spec)?, identity })
+        })
+        .await;
         asked.map_err(|_| Error::internal("a connector panicked; see the log"))?
     }
 

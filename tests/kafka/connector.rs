@@ -50,6 +50,7 @@ fn source(broker: &Broker, topic: &str, options: &[(&str, &str)]) -> SourceSpec 
         columns,
         options: all,
         until: None,
+        identity: None,
         fields: Vec::new(),
         format: None,
         environment: Arc::default(),

@@ -96,6 +96,21 @@ impl Broker {
         run("kill", &self.directory);
     }
 
+    /// Stops it in its tracks: connections stay open, and nothing answers.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = std::fs::read_to_string(self.directory.join("pid")).unwrap();
+        assert!(Command::new("kill").args([signal, pid.trim()]).status().unwrap().success());
+    }
+
     /// Starts it again, with its data, at its address.
     pub fn start_again(&self) {
         assert_eq!(run("start", &self.directory), self.address);
@@ -106,6 +121,21 @@ impl Broker {
         let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         let results = block_on(self.admin().create_topics([&topic], &AdminOptions::new())).unwrap();
         results.into_iter().for_each(|result| drop(result.unwrap()));
+    }
+
+    /// Creates a topic that was just deleted, as soon as it is gone.
+    pub fn create_topic_again(&self, topic: &str, partitions: i32) {
+        let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let admin = self.admin();
+        for _ in 0..10_000 {
+            let results = block_on(admin.create_topics([&topic], &AdminOptions::new())).unwrap();
+            match results.into_iter().next().unwrap() {
+                Ok(_) => return,
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        panic!("topic {} is still there", topic.name);
     }
 
     /// Deletes a topic.

@@ -53,6 +53,7 @@ impl World {
             format: Some(Format { envelope: Envelope::Plain, encode: Encode::Json }),
             options: self.options.clone(),
             until: None,
+            identity: None,
             environment: Arc::new(environment),
         }
     }

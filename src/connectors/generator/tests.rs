@@ -20,6 +20,7 @@ fn spec(options: &[(&str, &str)]) -> SourceSpec {
         columns,
         options,
         until: None,
+        identity: None,
         fields: Vec::new(),
         format: None,
         environment: Arc::default(),

@@ -58,6 +58,8 @@ const FIXED: &[(&str, &str)] = &[
     ("reconnect.backoff.max.ms", "1000"),
     // A partition whose leader was not known yet when it was assigned is only asked for again with the next refresh.
     ("topic.metadata.refresh.interval.ms", "5000"),
+    // What we would send; fetch.max.bytes may not be less.
+    ("message.max.bytes", "1000"),
     ("log.connection.close", "false"),
 ];
 

@@ -37,6 +37,7 @@ use crate::types::SqlType;
 
 mod client;
 mod headers;
+mod identity;
 mod rows;
 mod reader;
 
@@ -173,6 +174,13 @@ impl Connector for Kafka {
             Startup::Latest => cluster.end_offsets(&partitions),
             Startup::Timestamp(millis) => cluster.offsets_at(&partitions, millis),
         }
+    }
+
+    fn identity(&self, spec: &SourceSpec) -> Result<Option<String>> {
+        self.validate(spec)?;
+        let cluster = Cluster::connect(&checked(&spec.options)?, &spec.name)?;
+        cluster.partitions(client::PATIENCE)?;
+        cluster.topic_id(client::PATIENCE)
     }
 
     fn read(

@@ -70,6 +70,8 @@ pub(super) struct KafkaReader {
 enum Look {
     Partitions(Vec<i32>),
     Missing(Error),
+    /// Another topic has the name now.
+    Replaced(Error),
     Unreachable(Error),
 }
 
@@ -87,6 +89,9 @@ struct Poller {
     trouble: Option<String>,
     /// How many looks in a row did not find the topic.
     missing: usize,
+    /// Whether a look has found that the topic is still the one that the source began with, since there was reason to doubt it.
+    /// Nothing is taken before that.
+    confirmed: bool,
 }
 
 /// One partition being read.
@@ -132,14 +137,22 @@ impl KafkaReader {
             oldest: None,
             trouble: None,
             missing: 0,
+            confirmed: spec.identity.is_none(),
             spec,
         };
         poller.assign(parse(from)?)?;
-        let name = poller.spec.name.clone();
+        let (name, identity) = (poller.spec.name.clone(), poller.spec.identity.clone());
         workers.spawn(format!("kafka {name}"), move || poller.run(&seen))?;
         let ends = Ends::default();
-        let (stop, keeper, positions, seen) = (workers.stop_signal(), cluster.clone(), committed.clone(), ends.clone());
-        workers.spawn(format!("kafka+ {name}"), move || keep_house(&keeper, &positions, &seen, &looks, &stop))?;
+        let keeper = Housekeeper {
+            cluster: cluster.clone(),
+            identity,
+            committed: committed.clone(),
+            ends: ends.clone(),
+            looks,
+            stop: workers.stop_signal(),
+        };
+        workers.spawn(format!("kafka+ {name}"), move || keeper.run())?;
         Ok(KafkaReader { cluster, committed, ends, _workers: workers })
     }
 }
@@ -162,49 +175,72 @@ impl Reader for KafkaReader {
     }
 }
 
-/// The housekeeper's life.
-fn keep_house(
-    cluster: &Cluster,
-    committed: &Mutex<Positions>,
-    ends: &Ends,
-    looks: &Sender<Look>,
-    stop: &StopSignal,
-) -> Result<(), Stopped> {
-    let mut told = Positions::new();
-    for round in 0.. {
-        let waited = stop.wait(HOUSEKEEPING);
-        let positions = committed.lock().clone();
-        if positions != told {
-            let list = parse(&positions).and_then(|positions| cluster.list(positions));
-            if let Err(error) = list.map(|list| cluster.consumer.commit(&list, CommitMode::Async)) {
-                tracing::debug!("kafka: {error}");
-            }
-            told = positions;
-        }
-        waited?;
-        let look = match cluster.partitions(LOOK) {
-            Ok(partitions) => Look::Partitions(partitions),
-            Err(error) if error.kind == Kind::UndefinedObject => Look::Missing(error),
-            Err(error) => Look::Unreachable(error),
-        };
-        if let Look::Partitions(partitions) = &look
-            && round % ROUNDS_PER_END == 0
-        {
-            look_at_ends(cluster, partitions, ends, stop)?;
-        }
-        stop.send(looks, look)?;
-    }
-    Ok(())
+/// The thread that looks at the topic, and tells the group how far we are.
+struct Housekeeper {
+    cluster: Arc<Cluster>,
+    /// What the topic's id was when the source was created.
+    identity: Option<String>,
+    /// The last committed positions.
+    committed: Arc<Mutex<Positions>>,
+    /// Where the partitions end.
+    ends: Ends,
+    /// To the poller.
+    looks: Sender<Look>,
+    stop: StopSignal,
 }
 
-/// Notes where these partitions end. A broker that does not answer leaves the rest for another time.
-fn look_at_ends(cluster: &Cluster, partitions: &[i32], ends: &Ends, stop: &StopSignal) -> Result<(), Stopped> {
-    for partition in partitions {
-        stop.check()?;
-        let Ok((_, end)) = cluster.bounds(*partition, LOOK) else { break };
-        ends.lock().insert(partition.to_string(), end);
+impl Housekeeper {
+    fn run(&self) -> Result<(), Stopped> {
+        let mut told = Positions::new();
+        for round in 0.. {
+            let look = self.look();
+            let partitions = match &look {
+                Look::Partitions(partitions) if round % ROUNDS_PER_END == 0 => partitions.clone(),
+                Look::Partitions(_) | Look::Missing(_) | Look::Replaced(_) | Look::Unreachable(_) => Vec::new(),
+            };
+            self.stop.send(&self.looks, look)?;
+            self.look_at_ends(&partitions)?;
+            let waited = self.stop.wait(HOUSEKEEPING);
+            self.tell_group(&mut told);
+            waited?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Looks at the topic.
+    fn look(&self) -> Look {
+        let looked = self.cluster.partitions(LOOK).and_then(|partitions| match &self.identity {
+            Some(_) => Ok((partitions, self.cluster.topic_id(LOOK)?)),
+            None => Ok((partitions, None)),
+        });
+        match looked {
+            Ok((_, id)) if id != self.identity => Look::Replaced(self.cluster.replaced()),
+            Ok((partitions, _)) => Look::Partitions(partitions),
+            Err(error) if error.kind == Kind::UndefinedObject => Look::Missing(error),
+            Err(error) => Look::Unreachable(error),
+        }
+    }
+
+    fn tell_group(&self, told: &mut Positions) {
+        let positions = self.committed.lock().clone();
+        if positions != *told {
+            let list = parse(&positions).and_then(|positions| self.cluster.list(positions));
+            if let Err(error) = list.map(|list| self.cluster.consumer.commit(&list, CommitMode::Async)) {
+                tracing::debug!("kafka: {error}");
+            }
+            *told = positions;
+        }
+    }
+
+    /// Notes where these partitions end. A broker that does not answer leaves the rest for another time.
+    fn look_at_ends(&self, partitions: &[i32]) -> Result<(), Stopped> {
+        for partition in partitions {
+            self.stop.check()?;
+            let Ok((_, end)) = self.cluster.bounds(*partition, LOOK) else { break };
+            self.ends.lock().insert(partition.to_string(), end);
+        }
+        Ok(())
+    }
 }
 
 impl Poller {
@@ -229,8 +265,11 @@ impl Poller {
     /// Takes what is there, sends what is due.
     fn turn(&mut self, seen: &Receiver<Look>) -> Result<(), Ending> {
         self.stop.check()?;
-        if let Ok(look) = seen.try_recv() {
+        if let Ok(look) = seen.recv_timeout(if self.confirmed { Duration::ZERO } else { POLL }) {
             self.look_around(look)?;
+        }
+        if !self.confirmed {
+            return Ok(());
         }
         let cluster = self.cluster.clone();
         let mut wait = POLL;
@@ -294,9 +333,22 @@ impl Poller {
                 Err(Ending::Failed(self.out_of_range()))
             }
             // A topic or partition that is gone is confirmed by the housekeeper.
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::PollExceeded) => Ok(()),
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicId,
+            ) => {
+                self.doubt();
+                Ok(())
+            }
+            Some(RDKafkaErrorCode::PollExceeded) => Ok(()),
             _ => Ok(self.tell_trouble(self.cluster.unreachable(error))?),
         }
+    }
+
+    /// The next messages may be those of another topic of the same name.
+    fn doubt(&mut self) {
+        self.confirmed = self.spec.identity.is_none();
     }
 
     /// Which partition no longer holds the offset we need.
@@ -312,12 +364,13 @@ impl Poller {
             }
         }
         Error::not_ready(format!("messages of topic \"{topic}\" that were to be read next are not there any more"))
+            .hint("Drop the source and create it again.")
     }
 
     fn look_around(&mut self, look: Look) -> Result<(), Ending> {
         match look {
             Look::Partitions(numbers) => {
-                self.missing = 0;
+                (self.missing, self.confirmed) = (0, true);
                 self.add_partitions(&numbers)?;
                 if self.trouble.is_some() {
                     self.clear_trouble()?;
@@ -330,6 +383,10 @@ impl Poller {
                     self.send_all()?;
                     return Err(Ending::Failed(error));
                 }
+            }
+            Look::Replaced(error) => {
+                self.send_all()?;
+                return Err(Ending::Failed(error));
             }
             // librdkafka does not always say so: a connection that was idle goes quietly.
             Look::Unreachable(error) => {
@@ -399,6 +456,7 @@ impl Poller {
             return Ok(());
         }
         tracing::warn!(source = self.spec.name, "{error}");
+        self.doubt();
         self.trouble = Some(error.message.clone());
         self.stop.send(&self.events, SourceEvent::Trouble { source: self.spec.source, error })
     }

@@ -17,6 +17,7 @@ fn spec(options: &[(&str, &str)]) -> SourceSpec {
         columns,
         options: all,
         until: None,
+        identity: None,
         fields: Vec::new(),
         format: None,
         environment: Arc::default(),

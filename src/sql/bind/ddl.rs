@@ -171,7 +171,7 @@ fn bind_feed(
     for include in clauses.includes {
         include_column(provider, include, &mut columns, &mut fills)?;
     }
-    let feed = Feed { fills, connector, options, format, start: BTreeMap::new() };
+    let feed = Feed { fills, connector, options, format, start: BTreeMap::new(), identity: None };
     Ok((columns, feed, idle_timeout_ms))
 }
 

@@ -64,6 +64,7 @@ fn context() -> BindContext {
             options: Default::default(),
             format: None,
             start: Default::default(),
+            identity: None,
         },
     };
     add("src", ObjectKind::Source(source));
