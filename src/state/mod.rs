@@ -21,6 +21,7 @@ pub mod reader;
 pub mod scan;
 pub mod slots;
 mod blocks;
+mod damage;
 mod logs;
 mod spilled;
 mod tuning;

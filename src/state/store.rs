@@ -25,6 +25,7 @@ use crate::ids::Epoch;
 use crate::ids::ObjectId;
 use crate::ids::TableId;
 use crate::state::codec::prefix_end;
+use crate::state::damage;
 use crate::state::logs;
 use crate::state::reader::Over;
 use crate::state::reader::StateReader;
@@ -469,9 +470,14 @@ fn open_error(path: &Path, error: rocksdb::Error) -> Error {
         let (what, suspected) = text.split_once("  The file ").map_or((text, false), |(what, _)| (what, true));
         let error = Error::corrupted(format!("data directory \"{}\" is damaged: {what}", path.display()))
             .hint("Restore the data directory from a backup.");
-        return match suspected && !what.contains(".sst") {
-            true => error.detail(format!("It is one of the .sst files in \"{}\".", path.join(ROCKS_FOLDER).display())),
-            false => error,
+        if !suspected || what.contains(".sst") {
+            return error;
+        }
+        let store = path.join(ROCKS_FOLDER);
+        let complaint = what.trim_start_matches("Corruption: ").trim_end();
+        return match damage::table_with(complaint, &store) {
+            Some(table) => error.detail(format!("The damaged file is \"{}\".", table.display())),
+            None => error.detail(format!("It is one of the .sst files in \"{}\".", store.display())),
         };
     }
     store_error(error)

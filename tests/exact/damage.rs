@@ -175,8 +175,7 @@ fn right_or_refused(data_dir: &Path, file: &Path, right: &[String], moment: &str
         Err(error) => {
             let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
             let text = error.to_string();
-            // Of a table whose properties are damaged RocksDB does not say the name.
-            let told = text.contains(name) || name.ends_with(".sst") && text.contains("one of the .sst files in");
+            let told = text.contains(name);
             assert!(told && error.kind == Kind::Corrupted, "{moment}: the error does not name {name}: {error:?}");
             true
         }
