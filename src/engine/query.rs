@@ -38,6 +38,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::streaming::StreamingTableExec;
 use futures::TryStreamExt;
+use tokio::runtime::Handle;
 
 use crate::catalog::Object;
 use crate::catalog::system;
@@ -118,21 +119,31 @@ impl View {
         Ok(shown.lines().map(str::to_string).collect())
     }
 
-    /// A query's physical plan.
+    /// A query's physical plan, made on a thread that may take its time: the wait for it can be given up.
     pub async fn physical(
         &self,
         state: &SessionState,
         query: &Query,
         parameters: &[ScalarValue],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = self.with_providers(query.plan.clone())?;
+        let (view, state, plan, values) = (self.clone(), state.clone(), query.plan.clone(), parameters.to_vec());
+        let runtime = Handle::current();
+        let planned = tokio::task::spawn_blocking(move || runtime.block_on(view.plan(state, plan, values))).await;
+        planned.map_err(|_| Error::internal("planning a query met a defect; see the log"))?
+    }
+
+    async fn plan(
+        &self,
+        mut state: SessionState,
+        plan: LogicalPlan,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = self.with_providers(plan)?;
         let plan = if parameters.is_empty() {
             plan
         } else {
-            let values = ParamValues::from(parameters.to_vec());
-            plan.replace_params_with_values(&values).map_err(from_datafusion)?
+            plan.replace_params_with_values(&ParamValues::from(parameters)).map_err(from_datafusion)?
         };
-        let mut state = state.clone();
         set_now(state.config_mut().options_mut(), self.now);
         // The binder has run the analyzer. A second run would take a parameter's value for a literal, and type it anew.
         let plan = not_in::rewrite(plan)?;

@@ -94,7 +94,7 @@ impl Session {
                 outcome::table(&["QUERY PLAN"], vec![self.engine.explain_view(*view, *analyze)?])
             }
             Bound::Prepare { name, types, statement } => {
-                self.prepare_from(name, statement, types.clone(), true)?;
+                self.prepare_from(name, statement, types.clone(), true).await?;
                 Ok(Outcome::Command("PREPARE".into()))
             }
             Bound::Execute { name, arguments } => {

@@ -129,16 +129,16 @@ impl Session {
 
     /// Executes a statement. `alone`: no other statement shares its transaction.
     pub async fn run(&mut self, statement: &Parsed, alone: bool) -> Result<Outcome> {
-        let bound = self.bind(statement, &[])?;
+        let bound = self.bind(statement, &[]).await?;
         self.execute(&bound, &[], alone).await
     }
 
     /// Prepares a statement under a name; the empty name is free to be used again.
-    pub fn prepare(&mut self, name: &str, text: &str, given: Vec<Option<SqlType>>) -> Result<Arc<Prepared>> {
-        self.prepare_from(name, text, given, false)
+    pub async fn prepare(&mut self, name: &str, text: &str, given: Vec<Option<SqlType>>) -> Result<Arc<Prepared>> {
+        self.prepare_from(name, text, given, false).await
     }
 
-    fn prepare_from(
+    async fn prepare_from(
         &mut self,
         name: &str,
         text: &str,
@@ -158,7 +158,7 @@ impl Session {
             None => Prepared::empty(),
             Some(parsed) => {
                 let catalog = self.catalog();
-                let bound = Arc::new(self.bind(&parsed, &given)?);
+                let bound = Arc::new(self.bind(&parsed, &given).await?);
                 let columns = self.columns(&bound);
                 let cached = Cached { catalog, settings: self.settings.version(), bound };
                 Prepared { from_sql, ..Prepared::new(parsed, given, cached, columns) }
@@ -194,7 +194,7 @@ impl Session {
         let bound = match prepared.cached(&catalog, version) {
             Some(bound) => self.refuse_after_failure(&bound).map(|()| bound)?,
             None => {
-                let bound = Arc::new(self.bind(parsed, &prepared.given)?);
+                let bound = Arc::new(self.bind(parsed, &prepared.given).await?);
                 if !matches!(*bound, Bound::Fetch(_)) {
                     prepared.check_columns(&self.columns(&bound))?;
                 }
@@ -280,7 +280,7 @@ impl Session {
     }
 
     /// Resolves a statement; in a failed block only what ends it is let through.
-    fn bind(&mut self, statement: &Parsed, given: &[Option<SqlType>]) -> Result<Bound> {
+    async fn bind(&mut self, statement: &Parsed, given: &[Option<SqlType>]) -> Result<Bound> {
         let catalog = self.catalog();
         let exists = |schema: &String| catalog.has_schema(schema) || SCHEMAS.contains(&schema.as_str());
         let context = BindContext {
@@ -292,7 +292,7 @@ impl Session {
             settings: self.settings.to_map(),
             parameter_types: given.to_vec(),
         };
-        match sql::bind(statement, &context) {
+        match self.interrupt.guard(sql::bind_interruptibly(statement, context)).await {
             Ok(bound) => self.refuse_after_failure(&bound).map(|()| bound),
             Err(_) if self.status() == Status::Failed => Err(after_failure()),
             Err(error) => {

@@ -56,3 +56,12 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>> {
 pub fn bind(statement: &Parsed, context: &BindContext) -> Result<bound::Bound> {
     bind::bind(statement, context)
 }
+
+/// Resolves a statement. Of one that may take long the wait can be given up at any time.
+pub async fn bind_interruptibly(statement: &Parsed, context: BindContext) -> Result<bound::Bound> {
+    if !stack::is_deep(&statement.text) {
+        return bind(statement, &context);
+    }
+    let statement = statement.clone();
+    stack::apart(move || bind(&statement, &context)).await
+}

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use tokio::sync::oneshot;
+
 use crate::error::{Error, Result};
 
 /// The stack of a thread for deep statements, in bytes (of address space; what is not used costs nothing).
@@ -28,7 +30,19 @@ pub fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Resul
     })
 }
 
-/// Whether a text is nested so deep that binding it wants a large stack. Counts parentheses and CASE, in strings too: it may be
+/// Runs work on a thread with a large stack, for one who need not wait to the end: who drops the wait lets it run on alone, for
+/// nobody.
+pub async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (tell, told) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("sql".into()).stack_size(STACK_BYTES);
+    thread.spawn(move || {
+        LARGE.set(true);
+        let _ = tell.send(work());
+    })?;
+    told.await.unwrap_or_else(|_| Err(Error::internal("binding a statement met a defect; see the log")))
+}
+
+/// Whether a text is nested so deep, or is so long, that binding it wants a large stack, and time. Counts parentheses and CASE, in strings too: it may be
 /// said of a text that is not.
 pub fn is_deep(text: &str) -> bool {
     const DEPTH: usize = 6;

@@ -100,7 +100,7 @@ impl Connection {
             }
             Frontend::Broken { error, is_query: true } => return self.end_query(Err(error)).await,
             Frontend::Broken { error, is_query: false } => Err(error),
-            Frontend::Parse { name, query, types } => caught(async { self.parse(&name, &query, &types) }).await,
+            Frontend::Parse { name, query, types } => caught(self.parse(&name, &query, &types)).await,
             Frontend::Bind(bind) => caught(async { self.bind(bind) }).await,
             Frontend::Describe { target, name } => caught(async { self.describe(target, &name) }).await,
             Frontend::Execute { portal, rows_max } => caught(self.execute(&portal, rows_max)).await,

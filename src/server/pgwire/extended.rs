@@ -54,9 +54,12 @@ enum Progress {
 }
 
 impl Connection {
-    pub(super) fn parse(&mut self, name: &str, query: &str, types: &[u32]) -> Result<()> {
+    pub(super) async fn parse(&mut self, name: &str, query: &str, types: &[u32]) -> Result<()> {
         let given = types.iter().map(|ty| parameter_type(*ty)).collect::<Result<_>>()?;
-        self.session.prepare(name, query, given)?;
+        let interrupt = self.begin_statement();
+        let prepared = watch(&self.wire, &interrupt, self.session.prepare(name, query, given)).await;
+        interrupt.end();
+        prepared?;
         self.wire.put(Message::ParseComplete(ParseComplete::new()))
     }
 
