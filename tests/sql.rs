@@ -24,7 +24,7 @@ struct Session {
     judge: bool,
 }
 
-/// An error as records expect it: SQLSTATE, then the message.
+/// An error as records expect it: SQLSTATE, then the message, then what of detail and hint there is.
 #[derive(Debug)]
 struct Failure(String);
 
@@ -38,7 +38,11 @@ impl std::error::Error for Failure {}
 
 fn failure(error: tokio_postgres::Error) -> Failure {
     match error.as_db_error() {
-        Some(db) => Failure(format!("{}: {}", db.code().code(), db.message())),
+        Some(db) => {
+            let part = |name: &str, text: Option<&str>| text.map_or(String::new(), |text| format!(" {name}: {text}"));
+            let (detail, hint) = (part("DETAIL", db.detail()), part("HINT", db.hint()));
+            Failure(format!("{}: {}{detail}{hint}", db.code().code(), db.message()))
+        }
         None => Failure(error.to_string()),
     }
 }

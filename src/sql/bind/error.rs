@@ -76,8 +76,16 @@ fn plan_error(message: &str) -> Error {
         );
         return Error::grouping(message);
     }
-    if message.starts_with("HAVING clause references") {
-        return Error::grouping(clean(message));
+    if let Some(rest) = message.strip_prefix("HAVING clause references: ") {
+        let column = rest.split(" must appear").next().unwrap_or(rest);
+        return Error::grouping(format!(
+            "column \"{}\" must appear in the GROUP BY clause or be used in an aggregate function",
+            shown(column)
+        ));
+    }
+    if message.starts_with("Cannot create filter with non-boolean predicate") {
+        return Error::type_mismatch("argument of WHERE must be type boolean")
+            .hint("Write a comparison, or cast it to boolean.");
     }
     if message.contains("ggregate functions are not allowed in the WHERE clause") {
         return Error::grouping("aggregate functions are not allowed in WHERE").hint("Consider using HAVING instead.");
