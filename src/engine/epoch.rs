@@ -74,6 +74,8 @@ pub(super) struct InFlight {
     pub(super) positions: Vec<(ObjectId, Positions)>,
     /// Rows in it that views which stand behind have taken in, besides changes.
     pub(super) filled: usize,
+    /// Views that have joined with it and whose creation is waited for: they stand behind again if it cannot be committed.
+    pub(super) joined: Vec<(ObjectId, Filling)>,
 }
 
 impl Coordinator {
@@ -223,7 +225,7 @@ impl Coordinator {
         };
         let waiter = |work: Work| -> Waiter { Box::new(move |outcome| work.tell(outcome)) };
         let mut waiters = open.work.into_iter().map(waiter).collect();
-        self.answers(open.joined, open.epoch, &mut waiters);
+        let joined = self.answers(open.joined, open.epoch, &mut waiters);
         self.flushes_reached(&mut waiters);
         let commit = Commit {
             epoch: open.epoch,
@@ -236,7 +238,7 @@ impl Coordinator {
             facts,
             waiters,
         };
-        self.in_flight = Some(InFlight { sealed, positions, filled: open.filled });
+        self.in_flight = Some(InFlight { sealed, positions, filled: open.filled, joined });
         self.commits.send(commit).map_err(|_| Error::internal("the committer has died"))?;
         if spilled {
             // What follows reads what is in its place.
@@ -304,7 +306,15 @@ impl Coordinator {
     /// A commit is through; it took so long.
     pub(super) fn committed(&mut self, outcome: Result<Duration>) -> Result<()> {
         if let Some(commit) = self.in_flight.take() {
-            let took = outcome.inspect_err(|error| self.stop(error.clone()))?;
+            let took = match outcome {
+                Ok(took) => took,
+                Err(error) => {
+                    self.behind.views.extend(commit.joined);
+                    self.stop(error.clone());
+                    return Err(error);
+                }
+            };
+            commit.joined.into_iter().for_each(|(_, filling)| filling.waiting.tell_created());
             self.lost = 0;
             self.behind.committed(commit.filled, took);
             self.inputs.committed(&commit.positions);

@@ -121,6 +121,14 @@ impl Waiting {
         }
     }
 
+    /// Tells the session that creates it that the view is there.
+    pub(super) fn tell_created(self) {
+        match self {
+            Waiting::Nobody | Waiting::Subscribe(_) => {}
+            Waiting::Create { reply, outcome, .. } => drop(reply.send(Ok(outcome))),
+        }
+    }
+
     /// Tells that there will be no view.
     pub fn refuse(self, error: Error) {
         match self {

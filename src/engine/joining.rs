@@ -95,8 +95,15 @@ impl Coordinator {
         self.drop_state(own.tables(), &[])
     }
 
-    /// Those who wait for the views that have joined with an epoch that was just sealed.
-    pub(super) fn answers(&mut self, joined: Vec<(ObjectId, Filling)>, epoch: Epoch, waiters: &mut Vec<Waiter>) {
+    /// Those who wait for the views that have joined with an epoch that was just sealed. The views whose creation is waited for are
+    /// returned: that is answered when the epoch is committed, and waited for on while it cannot be.
+    pub(super) fn answers(
+        &mut self,
+        joined: Vec<(ObjectId, Filling)>,
+        epoch: Epoch,
+        waiters: &mut Vec<Waiter>,
+    ) -> Vec<(ObjectId, Filling)> {
+        let mut created = Vec::new();
         for (view, filling) in joined {
             for id in filling.views.iter() {
                 // What a view begins with is not part of its history.
@@ -104,22 +111,20 @@ impl Coordinator {
                     self.changelogs.needs.retain(*id, Some(retention_ms), epoch);
                 }
             }
-            waiters.push(match filling.waiting {
-                Waiting::Nobody => continue,
-                Waiting::Create { reply, outcome, .. } => Box::new(move |committed| {
-                    let _ = reply.send(committed.map(|()| outcome));
-                }),
+            match filling.waiting {
+                Waiting::Nobody => {}
+                Waiting::Create { .. } => created.push((view, filling)),
                 Waiting::Subscribe(reply) => {
                     let followed = self.follow_transient(view, epoch);
-                    if reply.is_closed() {
-                        continue;
+                    if !reply.is_closed() {
+                        waiters.push(Box::new(move |committed| {
+                            let _ = reply.send(committed.and(followed));
+                        }));
                     }
-                    Box::new(move |committed| {
-                        let _ = reply.send(committed.and(followed));
-                    })
                 }
-            });
+            }
         }
+        created
     }
 
     /// Everything has returned to the last commit: those who waited for views wait on, as far as these are there.

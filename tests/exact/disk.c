@@ -1,5 +1,6 @@
 // A disk that fails on demand: preloaded into the server, it lets writes and syncs of files below a "store" folder fail as the
-// first byte of the file named by DISK_CONTROL says: 'f' the disk is full, 's' syncs fail, 'w' writes fail, else all is well.
+// first byte of the file named by DISK_CONTROL says: 'f' the disk is full, a digit that it is full after so many writes, 's' syncs
+// fail, 'w' writes fail, else all is well.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -34,9 +35,15 @@ static int is_of_store(int fd) {
 }
 
 static int fails_to_write(int fd) {
+    static char before;
+    static int passed;
     char how = control ? *control : 0;
-    if ((how != 'f' && how != 'w') || !is_of_store(fd)) return 0;
-    errno = how == 'f' ? ENOSPC : EIO;
+    if (how != before) passed = 0;
+    before = how;
+    int counts = how >= '0' && how <= '9';
+    if ((how != 'f' && how != 'w' && !counts) || !is_of_store(fd)) return 0;
+    if (counts && passed++ < how - '0') return 0;
+    errno = how == 'w' ? EIO : ENOSPC;
     return 1;
 }
 

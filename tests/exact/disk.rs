@@ -141,6 +141,46 @@ fn a_full_disk_stops_epochs_and_not_reads_until_there_is_room() {
 }
 
 #[test]
+fn what_a_creation_is_answered_is_true_when_the_disk_fills() {
+    crate::runtime().block_on(async {
+        let failing = Failing::start();
+        let client = failing.server.connect().await;
+        execute(&client, "CREATE TABLE entry (id BIGINT PRIMARY KEY, note TEXT); INSERT INTO entry VALUES (0, '')")
+            .await;
+        let named = |name: &str| format!("SELECT count(*) FROM ms_catalog.objects WHERE name = '{name}'");
+        let mut refused = Vec::new();
+        // The disk fills in the epoch that creates the view, in the one in which it joins the others, and behind that.
+        for writes in 0..4 {
+            let (creator, name) = (failing.server.connect().await, format!("made_{writes}"));
+            let sql = format!("CREATE MATERIALIZED VIEW {name} AS SELECT count(*) AS c FROM entry");
+            failing.becomes(&writes.to_string());
+            let creation = tokio::spawn(async move { creator.batch_execute(&sql).await });
+            // Somebody finds the disk full, if the creation has not.
+            let full = async {
+                while client.batch_execute(&format!("UPDATE entry SET note = note || '{writes}'")).await.is_ok() {}
+            };
+            tokio::time::timeout(PATIENCE, full).await.expect("the disk is full");
+            failing.becomes("-");
+            is_taken_again(&client, &format!("INSERT INTO entry VALUES ({}, 'after')", writes + 1)).await;
+            let answer = tokio::time::timeout(PATIENCE, creation).await.expect("an answer comes").expect("no panic");
+            match answer {
+                Ok(()) => {
+                    let counts = format!("SELECT c = (SELECT count(*) FROM entry) FROM {name}");
+                    assert_eq!(value(&client, &counts).await, "t", "{name}");
+                }
+                Err(error) => {
+                    assert_eq!(error.code().map(|code| code.code()), Some("53100"), "{name}: {error:?}");
+                    refused.push(name);
+                }
+            }
+        }
+        for name in refused {
+            assert_eq!(value(&client, &named(&name)).await, "0", "{name} was refused and is there");
+        }
+    });
+}
+
+#[test]
 fn a_disk_that_does_not_sync_or_write_stops_epochs_until_a_restart() {
     crate::runtime().block_on(async {
         let mut failing = Failing::start();

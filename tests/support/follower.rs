@@ -11,7 +11,7 @@ use tokio_postgres::SimpleQueryRow;
 use tokio_postgres::SimpleQueryStream;
 
 /// How long the next row may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// One row of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
