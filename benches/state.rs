@@ -25,7 +25,7 @@ const CHUNK: u64 = 100_000;
 /// Rows changed by one statement that is measured.
 const TOUCHED: u64 = 100;
 /// Statements measured at each point.
-const STATEMENTS: u64 = 300;
+const STATEMENTS: u64 = 1000;
 
 fn main() {
     let wanted = std::env::args().skip(1).filter(|part| !part.starts_with('-')).collect::<Vec<_>>();
@@ -118,6 +118,15 @@ async fn touch(client: &Client, server: &Server, table: &str) -> (f64, f64) {
     ((cpu_of(server) - cpu) / STATEMENTS as f64 * 1e3, at(&mut times, 0.5))
 }
 
+/// What a statement costs the server that adds one row to the join key that has all.
+async fn append(client: &Client, server: &Server, from: u64) -> f64 {
+    let cpu = cpu_of(server);
+    for n in from..from + STATEMENTS {
+        execute(client, &format!("INSERT INTO l VALUES ({n}, 1, 1)")).await;
+    }
+    (cpu_of(server) - cpu) / STATEMENTS as f64 * 1e3
+}
+
 async fn flat(rows: u64) {
     let directory = TempDir::new().expect("a temporary directory");
     let server = Server::start(directory.path(), &[]);
@@ -152,11 +161,8 @@ async fn flat(rows: u64) {
         execute(&client, &format!("INSERT INTO l SELECT n, 1, n FROM generate_series({}, {size}) AS g(n)", there + 1))
             .await;
         quiet(&server).await;
-        let cpu = cpu_of(&server);
-        for n in 0..STATEMENTS {
-            execute(&client, &format!("INSERT INTO l VALUES ({}, 1, 1)", 10_000_000 + size + n)).await;
-        }
-        let cpu = (cpu_of(&server) - cpu) / STATEMENTS as f64 * 1e3;
+        append(&client, &server, 10_000_000 + size).await;
+        let cpu = append(&client, &server, 20_000_000 + size).await;
         println!("append to a join key of {size} rows: {cpu:.3} ms of CPU");
         there = size;
     }
