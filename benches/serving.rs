@@ -1,14 +1,17 @@
-//! How quickly answers come: INSERT to visible in a view while 10,000 rows a second arrive, and SELECT by key through
-//! prepared statements (pgbench). The clients run on the same machine; the server's own CPU time is told apart.
+//! How quickly answers come: INSERT to visible in a view and in a subscription while 10,000 rows a second arrive, and SELECT by key
+//! through prepared statements (pgbench). The clients run on the same machine; the server's own CPU time is told apart.
 //!
 //!     cargo bench --bench serving
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use std::time::Instant;
 
+use futures::TryStreamExt;
 use millstream::time::Clock;
 use millstream::time::SystemClock;
+use tokio_postgres::CopyOutStream;
 
 #[path = "support/server.rs"]
 mod server;
@@ -47,7 +50,11 @@ async fn inserts(server: &Server) {
                CREATE MATERIALIZED VIEW sums AS SELECT grp, count(*) AS c, sum(x) AS s FROM event GROUP BY grp";
     execute(&writer, sql).await;
     let select = reader.prepare("SELECT c FROM sums WHERE grp = $1").await.expect("it is prepared");
-    let (clock, mut taken) = (SystemClock, Vec::new());
+    let subscriber = server.connect().await;
+    let changes = subscriber.copy_out("COPY (SUBSCRIBE sums WITH (snapshot = false)) TO STDOUT").await;
+    let changes = changes.expect("it is subscribed to");
+    let received = tokio::spawn(arrivals(changes));
+    let (clock, mut taken, mut acknowledged) = (SystemClock, Vec::new(), Vec::new());
     let (begun, cpu) = (clock.instant(), cpu_of(server));
     for batch in 0..(SECONDS as usize * 10_000 / BATCH) {
         let due = begun + Duration::from_micros(100 * (batch * BATCH) as u64);
@@ -55,20 +62,36 @@ async fn inserts(server: &Server) {
         let group = (batch % 1000) as i32;
         let rows = (0..BATCH).map(|row| format!("({}, {group}, {row})", batch * BATCH + row)).collect::<Vec<_>>();
         writer.batch_execute(&format!("INSERT INTO event VALUES {}", rows.join(", "))).await.expect("rows are taken");
+        acknowledged.push(clock.instant());
         let count = reader.query_one(&select, &[&group]).await.expect("the view is read").get::<_, i64>(0);
         assert_eq!(count, (BATCH * (batch / 1000 + 1)) as i64, "what is acknowledged is visible");
         taken.push(clock.instant() - due);
     }
-    taken.sort_unstable();
     let (seconds, cpu) = (begun.elapsed().as_secs_f64(), cpu_of(server) - cpu);
+    let told = times(&mut taken);
+    println!("INSERT to visible at 10,000 rows/s: {told}; {:.0}% of a core", cpu / seconds * 100.0);
+    let received = received.await.expect("the subscriber ends well");
+    let late = received.iter().zip(acknowledged).map(|(received, told)| received.saturating_duration_since(told));
+    println!("INSERT acknowledged to its row in a subscription: {}", times(&mut late.collect::<Vec<_>>()));
+}
+
+/// When the new row of each batch came out of a subscription.
+async fn arrivals(changes: CopyOutStream) -> Vec<Instant> {
+    let (mut changes, mut arrived) = (std::pin::pin!(changes), Vec::new());
+    while arrived.len() < SECONDS as usize * 10_000 / BATCH {
+        let row = changes.try_next().await.expect("changes go on").expect("a subscription does not end");
+        // ms_epoch, ms_time, ms_diff, columns
+        if row.split(|byte| *byte == b'\t').nth(2) == Some(b"1") {
+            arrived.push(SystemClock.instant());
+        }
+    }
+    arrived
+}
+
+fn times(taken: &mut [Duration]) -> String {
+    taken.sort_unstable();
     let at = |share: f64| taken[((taken.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    println!(
-        "INSERT to visible at 10,000 rows/s: p50 {:.2} ms, p99 {:.2} ms, worst {:.2} ms; {:.0}% of a core",
-        at(0.5),
-        at(0.99),
-        at(1.0),
-        cpu / seconds * 100.0
-    );
+    format!("p50 {:.2} ms, p99 {:.2} ms, worst {:.2} ms", at(0.5), at(0.99), at(1.0))
 }
 
 /// So many clients of pgbench read rows by key, each as fast as it can.
