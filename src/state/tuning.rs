@@ -82,7 +82,7 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
             rocks.set_write_buffer_size(SMALL_MEMTABLE_BYTES);
             rocks.set_arena_block_size(SMALL_ARENA_BLOCK_BYTES);
         }
-        Family::State => {
+        Family::State | Family::Pending => {
             table.set_block_size(LOOKUP_BLOCK_BYTES);
             table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
             table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
@@ -97,15 +97,6 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
             table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
             table.set_whole_key_filtering(true);
             read_in_parts(&mut table);
-            rocks.set_write_buffer_size(large_memtable_bytes(options));
-        }
-        Family::Pending => {
-            table.set_block_size(LOOKUP_BLOCK_BYTES);
-            table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
-            table.set_whole_key_filtering(true);
-            read_in_parts(&mut table);
-            rocks.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
-            rocks.set_memtable_whole_key_filtering(true);
             rocks.set_write_buffer_size(large_memtable_bytes(options));
         }
         Family::Changelog => {
