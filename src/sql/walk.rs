@@ -1,7 +1,7 @@
 //! Walking syntax trees, by visitors of any kind.
 //!
 //! sqlparser's walk is compiled anew for each type of visitor, over its thousand types of nodes: with a dozen visitors that was
-//! a third of all our machine code. Here it is compiled once, for a visitor behind a pointer. Visitors that fail keep why to
+//! about a third of what the compiler made of our crate. Here it is compiled once, for a visitor behind a pointer. Visitors that fail keep why to
 //! themselves.
 
 use std::ops::ControlFlow;

@@ -28,7 +28,7 @@ const SMALL_MEMTABLE_BYTES: usize = 4 << 20;
 const SMALL_ARENA_BLOCK_BYTES: usize = 64 << 10;
 /// How much dirty data the kernel may collect before it is told to write it out.
 const BYTES_PER_SYNC: u64 = 1 << 20;
-/// How long the write-ahead log becomes at most: a start after a crash writes it to memory again, at about 100 MB/s.
+/// How long the write-ahead log becomes at most: a start after a crash has to write all of it to memory again.
 const LOG_BYTES_MAX: u64 = 256 << 20;
 /// Files that RocksDB keeps open.
 const OPEN_FILES_MAX: i32 = 512;
