@@ -68,7 +68,7 @@ pub fn run(
                 metrics.committed(EpochFacts { commit: took, ..commit.facts });
                 let (catalog, system) = (commit.catalog, commit.system);
                 let snapshot = store.snapshot();
-                published.send_replace(Arc::new(Published { epoch: commit.epoch, catalog, snapshot, system }));
+                published.send_replace(Arc::new(Published::new(commit.epoch, catalog, snapshot, system)));
             }
             Err(error) => tracing::error!(epoch = commit.epoch.0, %error, "an epoch could not be committed"),
         }

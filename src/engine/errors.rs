@@ -25,7 +25,6 @@ use crate::error::Result;
 use crate::ids::ObjectId;
 use crate::plan;
 use crate::plan::ir::Plan;
-use crate::state::Space;
 use crate::types::Column;
 use crate::types::SqlType;
 use crate::types::schema_of;
@@ -95,7 +94,7 @@ pub fn found(published: &Published, reads: &BTreeSet<ObjectId>) -> Result<Vec<St
         }
         open.extend(&object.depends_on);
         if let Some(errors) = find(catalog, object)
-            && published.snapshot.scan(Space::Relation(errors.id), None, None).next_entry()?.is_some()
+            && published.has_errors(errors.id)?
         {
             found.push(object.name.clone());
         }

@@ -19,6 +19,7 @@ use crossbeam_channel::Sender;
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use parking_lot::Mutex;
+use parking_lot::RwLock;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -49,6 +50,7 @@ use crate::sql::bound::Dml;
 use crate::sql::bound::Name;
 use crate::sql::bound::Query;
 use crate::state::Snapshot;
+use crate::state::Space;
 use crate::time::Clock;
 use crate::time::Micros;
 use crate::types::Column;
@@ -154,9 +156,26 @@ pub struct Published {
     pub snapshot: Snapshot,
     /// What system relations show of it.
     pub system: SystemContext,
+    /// Which relations of errors have rows, as far as that was asked.
+    lacking: RwLock<BTreeMap<ObjectId, bool>>,
 }
 
 impl Published {
+    /// What readers see of an epoch.
+    pub fn new(epoch: Epoch, catalog: Arc<Catalog>, snapshot: Snapshot, system: SystemContext) -> Published {
+        Published { epoch, catalog, snapshot, system, lacking: RwLock::default() }
+    }
+
+    /// Whether a relation of errors has rows.
+    fn has_errors(&self, errors: ObjectId) -> Result<bool> {
+        if let Some(known) = self.lacking.read().get(&errors) {
+            return Ok(*known);
+        }
+        let found = self.snapshot.scan(Space::Relation(errors), None, None).next_entry()?.is_some();
+        self.lacking.write().insert(errors, found);
+        Ok(found)
+    }
+
     /// The watermark of an input.
     pub fn watermark(&self, id: ObjectId) -> Option<Micros> {
         let mut all = self.system.watermarks.iter();

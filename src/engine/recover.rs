@@ -91,7 +91,7 @@ pub fn open(options: EngineOptions) -> Result<Engine> {
     begin_run(&mut coordinator.counters, epoch, coordinator.epoch.next());
     take_out_the_dead(&mut coordinator, &snapshot)?;
     let system = coordinator.system_context(epoch);
-    let recovered = Published { epoch, catalog: coordinator.catalog.clone(), snapshot, system };
+    let recovered = Published::new(epoch, coordinator.catalog.clone(), snapshot, system);
     let published = Arc::new(watch::Sender::new(Arc::new(recovered)));
     crate::fault::point("recovery.after_load");
     let (committer, counted) = (published.clone(), metrics.clone());

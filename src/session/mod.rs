@@ -84,6 +84,8 @@ pub struct Session {
     notices: Vec<Notice>,
     /// The values of reported settings that the client knows.
     told: BTreeMap<&'static str, String>,
+    /// The version of the settings when that was compared last.
+    told_version: Option<u64>,
     /// Ends whatever waits.
     interrupt: Arc<Interrupt>,
     /// Counts it, and what it does.
@@ -117,6 +119,7 @@ impl Session {
             cursors: Cursors::new(),
             notices: Vec::new(),
             told: BTreeMap::new(),
+            told_version: None,
             interrupt,
             counted: Counted::new(metrics),
         })
@@ -213,6 +216,10 @@ impl Session {
     /// Reported settings that changed since the last call; at first all of them.
     pub fn take_reports(&mut self) -> Vec<(&'static str, String)> {
         let mut changed = Vec::new();
+        let version = Some(self.settings.version());
+        if std::mem::replace(&mut self.told_version, version) == version {
+            return changed;
+        }
         for (definition, value) in self.settings.all().filter(|(definition, _)| definition.reported) {
             if self.told.get(definition.name).map(String::as_str) != Some(value) {
                 changed.push((definition.name, value.to_string()));

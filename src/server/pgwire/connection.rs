@@ -273,6 +273,8 @@ pub(super) async fn watch<T>(wire: &Wire, interrupt: &Interrupt, work: impl Futu
     tokio::pin!(work);
     loop {
         tokio::select! {
+            // First: most work is done at once, and needs no timer.
+            biased;
             result = &mut work => return result,
             () = tokio::time::sleep(PROBE) => {
                 if wire.is_gone() {

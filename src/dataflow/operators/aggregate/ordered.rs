@@ -48,6 +48,8 @@ pub(super) struct Ordered {
     best: ByteColumn,
     /// For some groups the values that follow the extreme without a gap, the best first.
     runners: HashMap<u32, Vec<Box<[u8]>>>,
+    /// How many these are in all groups: to count them takes long.
+    running: usize,
     /// Groups that have values, of which the extreme is not known, each once.
     open: Vec<u32>,
 }
@@ -60,6 +62,7 @@ impl Ordered {
             present: Vec::new(),
             best: ByteColumn::default(),
             runners: HashMap::new(),
+            running: 0,
             open: Vec::new(),
         }
     }
@@ -83,8 +86,10 @@ impl Ordered {
         self.best.set(slot as usize, Some(&values[0]));
         if self.runners.len() >= RUNNING_GROUPS_MAX {
             self.runners.clear();
+            self.running = 0;
         }
-        self.runners.insert(slot, runners);
+        self.running += runners.len();
+        self.running -= self.runners.insert(slot, runners).map_or(0, |before| before.len());
     }
 
     fn is_open(&self, slot: u32) -> bool {
@@ -111,8 +116,10 @@ impl Ordered {
                 false => runners.partition_point(|runner| self.end.prefers(runner.as_ref(), value)),
             };
             if place < runners.len() || better || complete {
+                let before = runners.len();
                 runners.insert(place, Box::from(if better { best } else { value }));
                 runners.truncate(SEARCH_VALUES);
+                self.running += runners.len() - before;
             }
         }
         if better {
@@ -130,14 +137,18 @@ impl Ordered {
                 && let Some(place) = runners.iter().position(|runner| runner.as_ref() == value)
             {
                 runners.remove(place);
+                self.running -= 1;
             }
             return;
         }
         let next = runners.filter(|runners| !runners.is_empty()).map(|runners| runners.remove(0));
         self.best.set(at, next.as_deref());
-        if next.is_none() {
-            self.runners.remove(&slot);
-            self.open.push(slot);
+        match next {
+            Some(_) => self.running -= 1,
+            None => {
+                self.runners.remove(&slot);
+                self.open.push(slot);
+            }
         }
     }
 }
@@ -152,7 +163,7 @@ impl Accumulators for Ordered {
         debug_assert!(self.open.is_empty(), "searches are answered within the epoch");
         compact(&mut self.present, keep);
         self.best.retain(keep);
-        self.runners = HashMap::new();
+        (self.runners, self.running) = (HashMap::new(), 0);
     }
 
     fn update(&mut self, rows: &Rows<'_>, values: Option<&ArrayRef>) -> Result<()> {
@@ -182,9 +193,9 @@ impl Accumulators for Ordered {
     }
 
     fn memory_bytes(&self) -> usize {
-        let values = self.runners.values().map(Vec::capacity).sum::<usize>();
+        debug_assert_eq!(self.running, self.runners.values().map(Vec::len).sum::<usize>());
         let entry = size_of::<(u32, Vec<Box<[u8]>>)>();
-        let runners = self.runners.capacity() * entry + values * (size_of::<Box<[u8]>>() + VALUE_BYTES);
+        let runners = self.runners.capacity() * entry + self.running * (size_of::<Box<[u8]>>() + VALUE_BYTES);
         self.present.capacity() * size_of::<i64>() + self.best.memory_bytes() + runners
     }
 }
