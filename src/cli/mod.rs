@@ -48,7 +48,7 @@ pub struct ServeOptions {
     /// Worker threads; by default one for each core.
     #[arg(long, env = "MILLSTREAM_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// Memory that caches, state and the store may take together.
+    /// Memory that the server may take.
     #[arg(long, env = "MILLSTREAM_MEMORY_LIMIT", default_value = "4GB", value_parser = size::parse, value_name = "SIZE")]
     pub memory_limit: usize,
     /// Rows that a view which is being filled takes in at once at most.

@@ -384,7 +384,7 @@ impl Coordinator {
         if let ObjectKind::Table(_) = object.kind {
             // They can be read again, so the epoch need not be synced for them.
             let write = TableWrite::Upsert { table: object.id, rows: made.rows, deleted: made.deleted };
-            for (table, delta) in self.resolve(&write)?.deltas {
+            for (table, delta) in self.resolve(&write, None)?.deltas {
                 let delta = self.stamped(table, delta)?;
                 self.feed(vec![(table, delta)])?;
             }
@@ -409,7 +409,8 @@ impl Coordinator {
         };
         let rows = errors::source_rows(&self.catalog, &errors, batch)?;
         let conflict = Conflict::Nothing;
-        let resolved = self.resolve(&TableWrite::Insert { table: errors.id, rows, conflict, returning: None })?;
+        let write = TableWrite::Insert { table: errors.id, rows, conflict, returning: None };
+        let resolved = self.resolve(&write, None)?;
         resolved.deltas.into_iter().try_for_each(|(table, delta)| self.feed(vec![(table, delta)]))
     }
 

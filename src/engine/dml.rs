@@ -8,6 +8,7 @@ use crate::engine::rows;
 use crate::engine::table::Changes;
 use crate::engine::write::Resolved;
 use crate::engine::write::Resolver;
+use crate::engine::write::Sweep;
 use crate::engine::write::TableWrite;
 use crate::engine::write::table_gone;
 use crate::error::Error;
@@ -37,7 +38,7 @@ impl Coordinator {
                 };
             }
             Work::Write(write, question) => {
-                question.answer = match self.resolve(write) {
+                question.answer = match self.resolve(write, None) {
                     Ok(resolved) => {
                         let answer = (resolved.written.clone(), resolved.stale);
                         self.apply(resolved)?;
@@ -62,18 +63,23 @@ impl Coordinator {
     fn truncate(&mut self, table: ObjectId) -> Result<()> {
         let mut from = Some(Vec::new());
         while let Some(key) = from {
-            let (resolved, next) = self.with_resolver(|resolver| resolver.truncate_from(table, &key))?;
+            let (resolved, next) = self.with_resolver(None, |resolver| resolver.truncate_from(table, &key))?;
             self.apply(resolved)?;
             from = next;
         }
         Ok(())
     }
 
-    pub(super) fn resolve(&mut self, write: &TableWrite) -> Result<Resolved> {
-        self.with_resolver(|resolver| resolver.resolve(write))
+    /// What a write comes to; the sweep is that of a statement in pieces.
+    pub(super) fn resolve(&mut self, write: &TableWrite, sweep: Option<&mut Sweep>) -> Result<Resolved> {
+        self.with_resolver(sweep, |resolver| resolver.resolve(write))
     }
 
-    pub(super) fn with_resolver<T>(&mut self, resolve: impl FnOnce(&mut Resolver<'_>) -> Result<T>) -> Result<T> {
+    fn with_resolver<T>(
+        &mut self,
+        sweep: Option<&mut Sweep>,
+        resolve: impl FnOnce(&mut Resolver<'_>) -> Result<T>,
+    ) -> Result<T> {
         self.open()?;
         let base = &self.open.as_ref().expect("just opened").base;
         let inputs = &self.inputs;
@@ -84,7 +90,7 @@ impl Coordinator {
             base,
             row_ids: &self.row_ids,
             watermarks: &watermarks,
-            alone: false,
+            sweep,
         };
         resolve(&mut resolver)
     }

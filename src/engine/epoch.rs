@@ -93,6 +93,7 @@ impl Coordinator {
         if rows == 0 {
             return Ok(());
         }
+        self.behind.others_work(self.clock.instant());
         let open = self.open()?;
         open.rows += rows;
         for (object, delta) in &deltas {

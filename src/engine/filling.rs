@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -38,20 +39,26 @@ use crate::plan::ir::Plan;
 const STEPS_AT_ONCE: usize = 2;
 /// So many steps may wait for the workers: what comes in between waits for no more than these.
 const STEPS_AHEAD: usize = 2;
-/// A step takes about so long.
-const STEP_TIME: Duration = Duration::from_millis(15);
+/// What others have to do comes soon if it came so lately.
+const QUIET: Duration = Duration::from_secs(1);
+/// A step takes about so long beside others,
+const STEP_TIME: Duration = Duration::from_millis(3);
+/// and while there is nobody who would wait for it.
+const STEP_TIME_ALONE: Duration = Duration::from_millis(15);
 /// Under load, filling takes one part of an epoch's time in so many, but never less than the least.
 const SHARE: u32 = 3;
 const SHARE_MIN: Duration = Duration::from_millis(1);
 /// How fast views are filled before that is known, in rows a second.
 const PACE_FIRST: f64 = 100_000.0;
-/// An epoch takes in no more for views that stand behind than is committed in about so long: whoever writes waits for it. Without
-/// that, a commit that takes long once is followed by an epoch with as much more to commit.
-const COMMIT_TIME: Duration = Duration::from_millis(20);
+/// An epoch takes in no more for views that stand behind than is committed in about so long: whoever writes waits for it, and for
+/// the one before. Without that, a commit that takes long once is followed by an epoch with as much more to commit.
+const COMMIT_TIME: Duration = Duration::from_millis(4);
+/// The same while there is nobody who would wait.
+const COMMIT_TIME_ALONE: Duration = Duration::from_millis(20);
 /// How fast what fills views is committed before that is known, in rows a second.
 const COMMIT_PACE_FIRST: f64 = 1_000_000.0;
 /// However slow commits are, an epoch may take in so many rows.
-const FILLED_MIN: usize = 256;
+const FILLED_MIN: usize = 1024;
 /// What is known of the pace counts half after so long.
 const PACE_MEMORY: Duration = Duration::from_millis(500);
 
@@ -66,6 +73,8 @@ pub struct Behind {
     pace: Pace,
     /// How fast they are committed, with all else that is in their epochs.
     commit_pace: Pace,
+    /// When others had something to do last.
+    others: Option<Instant>,
     /// Nothing is taken in, while writes are taken in once more that were in a lost epoch.
     pub(super) paused: bool,
     /// Epochs lost in which views took part that stand behind, since the last that was sealed.
@@ -157,7 +166,7 @@ impl Behind {
         let pace = Pace { rows: PACE_FIRST, seconds: 1.0 };
         let commit_pace = Pace { rows: COMMIT_PACE_FIRST, seconds: 1.0 };
         let (views, replays) = (BTreeMap::new(), Replays::new());
-        Behind { views, replays, rows_max, pace, commit_pace, paused: false, lost: 0 }
+        Behind { views, replays, rows_max, pace, commit_pace, others: None, paused: false, lost: 0 }
     }
 
     /// The view that is filled with this one, or is it.
@@ -203,6 +212,16 @@ impl Behind {
             self.commit_pace.took(took);
             self.commit_pace.rows += rows as f64;
         }
+    }
+
+    /// Others have something to do now.
+    pub(super) fn others_work(&mut self, now: Instant) {
+        self.others = Some(now);
+    }
+
+    /// Whether nobody else has something to do.
+    fn is_alone(&self, now: Instant) -> bool {
+        self.others.is_none_or(|others| now.duration_since(others) > QUIET)
     }
 
     /// The views that are worked at.
@@ -387,7 +406,9 @@ impl Coordinator {
     /// How many more rows the running epoch may take in for views that stand behind.
     fn room_to_fill(&self) -> usize {
         let filled = self.open.as_ref().map_or(0, |open| open.filled);
-        self.behind.commit_pace.rows_in(COMMIT_TIME).max(FILLED_MIN).saturating_sub(filled)
+        let alone = self.behind.is_alone(self.clock.instant());
+        let time = if alone { COMMIT_TIME_ALONE } else { COMMIT_TIME };
+        self.behind.commit_pace.rows_in(time).max(FILLED_MIN).saturating_sub(filled)
     }
 
     /// Whether views that stand behind have something to do although nothing else is waiting.
@@ -412,7 +433,9 @@ impl Coordinator {
             return Ok(());
         }
         self.open()?;
-        let most = self.behind.pace.rows_in(STEP_TIME).min(self.room_to_fill());
+        let alone = self.behind.is_alone(self.clock.instant());
+        let time = if alone { STEP_TIME_ALONE } else { STEP_TIME };
+        let most = self.behind.pace.rows_in(time).min(self.room_to_fill());
         for view in self.behind.ids(Filled::has_rows) {
             self.catch_up(view)?;
             self.take_rows(view, most)?;

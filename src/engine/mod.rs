@@ -66,6 +66,7 @@ pub mod errors;
 pub mod filling;
 pub mod history;
 pub mod ingest;
+mod join_sides;
 pub mod joining;
 pub mod late;
 mod lookup;
@@ -104,7 +105,7 @@ pub struct EngineOptions {
     pub data_dir: PathBuf,
     /// Worker threads.
     pub workers: usize,
-    /// The memory that caches, state and the store may take together, in bytes.
+    /// The memory that the server may take, in bytes.
     pub memory_limit_bytes: usize,
     /// Rows that a view which is being filled takes in at once.
     pub fill_rows: usize,

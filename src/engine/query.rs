@@ -49,6 +49,7 @@ use crate::delta::Delta;
 use crate::engine::Published;
 use crate::engine::Rows;
 use crate::engine::errors;
+use crate::engine::join_sides;
 use crate::engine::joining::still_behind;
 use crate::engine::lookup;
 use crate::engine::table::Base;
@@ -148,7 +149,7 @@ impl View {
         // The binder has run the analyzer. A second run would take a parameter's value for a literal, and type it anew.
         let plan = not_in::rewrite(plan)?;
         let plan = state.optimizer().optimize(plan, &state, |_, _| {}).map_err(from_datafusion)?;
-        let plan = not_in::plain_joins(plan)?;
+        let plan = join_sides::smaller_left(not_in::plain_joins(plan)?)?;
         let plan = state.query_planner().create_physical_plan(&plan, &state).await;
         plan.and_then(yielding).map_err(from_datafusion)
     }
@@ -259,6 +260,14 @@ impl Relation {
     /// The columns of its key; none if it has no key.
     pub(super) fn key_columns(&self) -> &[usize] {
         self.codec.key_columns()
+    }
+
+    /// About how many bytes its rows take for which these filters hold; none where they say which row.
+    pub(super) fn bytes_about(&self, filters: &[Expr]) -> u64 {
+        match self.prefix(filters) {
+            Ok((_, true)) => 0,
+            Ok((_, false)) | Err(_) => self.view.published.snapshot.relation_bytes(self.object),
+        }
     }
 
     /// The row with these values of the key columns, if there is one: all its stored columns.
@@ -439,7 +448,7 @@ impl PartitionStream for RelationScan {
     }
 }
 
-/// Compiles expressions over these columns (named as given, unqualified) with the same rules that queries are planned with.
+/// Compiles bound expressions over these columns (named as given, unqualified). The binder has run the analyzer.
 pub fn compile(state: &SessionState, expressions: Vec<Expr>, columns: &[Column]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
     if expressions.is_empty() {
         return Ok(Vec::new());
@@ -448,11 +457,8 @@ pub fn compile(state: &SessionState, expressions: Vec<Expr>, columns: &[Column])
     let input = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::new(schema.clone()) });
     let named = expressions.into_iter().enumerate().map(|(i, e)| e.alias(format!("c{i}")));
     let plan = LogicalPlanBuilder::from(input).project(named).and_then(LogicalPlanBuilder::build);
-    let plan = plan.map_err(from_datafusion)?;
-    let analyzed =
-        state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(from_datafusion)?;
     // Some functions, as coalesce, are only there to be simplified.
-    let simplified = SimplifyExpressions::new().rewrite(analyzed, state).map_err(from_datafusion)?;
+    let simplified = plan.and_then(|plan| SimplifyExpressions::new().rewrite(plan, state)).map_err(from_datafusion)?;
     let LogicalPlan::Projection(projection) = simplified.data else {
         return Err(Error::internal("an expression was not planned as a projection"));
     };

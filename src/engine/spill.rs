@@ -17,6 +17,7 @@ use crate::engine::coordinator::Question;
 use crate::engine::coordinator::Work;
 use crate::engine::query;
 use crate::engine::standstill::Standstill;
+use crate::engine::write::Sweep;
 use crate::engine::write::TableWrite;
 use crate::error::Error;
 use crate::error::Result;
@@ -129,14 +130,11 @@ impl Coordinator {
     }
 
     fn take_each(&mut self, mut pieces: mpsc::Receiver<Piece>) -> Result<Written> {
-        let mut written = Written::default();
+        let (mut written, mut sweep) = (Written::default(), Sweep::default());
         loop {
             match pieces.blocking_recv().ok_or_else(left)? {
                 Piece::Write(write) => {
-                    let resolved = self.with_resolver(|resolver| {
-                        resolver.alone = true;
-                        resolver.resolve(&write)
-                    })?;
+                    let resolved = self.resolve(&write, Some(&mut sweep))?;
                     written.rows += resolved.written.rows;
                     self.apply(resolved)?;
                 }

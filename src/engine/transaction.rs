@@ -109,7 +109,7 @@ impl Transaction {
             base: &self.published.snapshot,
             row_ids: &shared.row_ids,
             watermarks: &watermarks,
-            alone: false,
+            sweep: None,
         };
         let resolved = resolver.resolve(write)?;
         if changes.memory_bytes() > shared.epoch_bytes {

@@ -110,8 +110,27 @@ pub struct Resolver<'a> {
     pub row_ids: &'a AtomicI64,
     /// The watermark of each table at the end of the epoch before.
     pub watermarks: &'a dyn Fn(ObjectId) -> Option<Micros>,
-    /// Whether nobody but the statement writes, which comes in pieces: a row that is not as it was found, it has changed itself.
-    pub alone: bool,
+    /// How far the statement is, if it comes in pieces. Nobody else writes meanwhile: a row that is not as it was found, it has
+    /// changed itself.
+    pub sweep: Option<&'a mut Sweep>,
+}
+
+/// How far a statement has come that comes in pieces.
+#[derive(Default)]
+pub struct Sweep {
+    /// The last key that it has found. Rows behind all of these are as they were found.
+    last: Option<Vec<u8>>,
+}
+
+impl Sweep {
+    /// Goes on to rows with these keys. Whether all of them lie behind those before, each once.
+    fn advance(&mut self, keys: &ByteRows) -> bool {
+        let ascending = keys.iter().is_sorted_by(|a, b| a < b);
+        let behind = keys.iter().next().is_none_or(|first| self.last.as_deref().is_none_or(|last| first > last));
+        let greatest = keys.iter().max().map(<[u8]>::to_vec);
+        self.last = std::mem::take(&mut self.last).max(greatest);
+        ascending && behind
+    }
 }
 
 /// So many rows of a truncated table are taken out at once.
@@ -257,22 +276,43 @@ impl Resolver<'_> {
     /// The rows found by a scan as they stand now: those still there for which the predicate still holds, whether any
     /// differs from what was found, and which of the found rows they are.
     fn current(
-        &self,
+        &mut self,
         shape: &TableShape,
         found: &RecordBatch,
         predicate: Option<&Arc<dyn PhysicalExpr>>,
     ) -> Result<(RecordBatch, bool, UInt32Array)> {
         let keys = shape.codec.keys(found)?;
+        let untouched = self.sweep.as_mut().is_some_and(|sweep| sweep.advance(&keys));
+        let (rows, stale, there) = match untouched {
+            true => (found.clone(), false, UInt32Array::from_iter_values(0..keys.len() as u32)),
+            false => self.standing(shape, found, &keys)?,
+        };
+        let Some(predicate) = predicate else {
+            return Ok((rows, stale, there));
+        };
+        let keep = evaluate_boolean(predicate, &shape.declared_of(&rows)?)?;
+        let there = arrow::compute::filter(&there, &keep).map_err(arrow_error)?;
+        let there = there.as_any().downcast_ref::<UInt32Array>().expect("filter keeps the type").clone();
+        Ok((filter_record_batch(&rows, &keep).map_err(arrow_error)?, stale, there))
+    }
+
+    /// The rows found that are still there as they stand now, each once; whether any differs; which of the found ones they are.
+    fn standing(
+        &self,
+        shape: &TableShape,
+        found: &RecordBatch,
+        keys: &ByteRows,
+    ) -> Result<(RecordBatch, bool, UInt32Array)> {
         let then = shape.codec.values(found)?;
         let now = self.changes.get_many(self.base, shape.id, &keys.iter().collect::<Vec<_>>())?;
+        let alone = self.sweep.is_some();
         let differs = |row: usize| now[row].as_deref() != Some(then.get(row));
         let any_differs = (0..keys.len()).any(differs);
-        let stale = !self.alone && any_differs;
         // A join in the statement may find a row more than once; it is changed once, as in Postgres.
         let ascending = keys.iter().is_sorted_by(|a, b| a < b);
         let mut seen = HashSet::new();
         let stands = |row: &usize| {
-            now[*row].is_some() && !(self.alone && differs(*row)) && (ascending || seen.insert(keys.get(*row)))
+            now[*row].is_some() && !(alone && differs(*row)) && (ascending || seen.insert(keys.get(*row)))
         };
         let there = (0..keys.len()).filter(stands).collect::<Vec<_>>();
         let rows = if any_differs || there.len() < keys.len() {
@@ -282,13 +322,7 @@ impl Resolver<'_> {
             found.clone()
         };
         let there = UInt32Array::from(there.into_iter().map(|row| row as u32).collect::<Vec<_>>());
-        let Some(predicate) = predicate else {
-            return Ok((rows, stale, there));
-        };
-        let keep = evaluate_boolean(predicate, &shape.declared_of(&rows)?)?;
-        let there = arrow::compute::filter(&there, &keep).map_err(arrow_error)?;
-        let there = there.as_any().downcast_ref::<UInt32Array>().expect("filter keeps the type").clone();
-        Ok((filter_record_batch(&rows, &keep).map_err(arrow_error)?, stale, there))
+        Ok((rows, !alone && any_differs, there))
     }
 
     /// Declared columns with their hidden ones: those of the rows they replace, or new ones.

@@ -6,6 +6,7 @@ use rocksdb::ReadOptions;
 use rocksdb::SnapshotWithThreadMode;
 
 use crate::error::Result;
+use crate::ids::ObjectId;
 use crate::state::reader::Over;
 use crate::state::scan::Direction;
 use crate::state::scan::Scan;
@@ -53,6 +54,11 @@ impl Snapshot {
     /// Entries with `from <= key < to` (`None`: no bound) in key order; the key comes without the space's prefix.
     pub fn scan(&self, space: Space, from: Option<&[u8]>, to: Option<&[u8]>) -> Scan {
         Scan::new(self.clone(), &Over::Nothing, space, (from, to), Direction::Forward)
+    }
+
+    /// About how many bytes of disk the rows of a table or view take. What is only in memtables does not count.
+    pub fn relation_bytes(&self, object: ObjectId) -> u64 {
+        self.store().relation_bytes(object)
     }
 
     /// The store.

@@ -29,7 +29,7 @@ const SMALL_ARENA_BLOCK_BYTES: usize = 64 << 10;
 /// How much dirty data the kernel may collect before it is told to write it out.
 const BYTES_PER_SYNC: u64 = 1 << 20;
 /// How long the write-ahead log becomes at most: a start after a crash has to write all of it to memory again.
-const LOG_BYTES_MAX: u64 = 256 << 20;
+const LOG_BYTES_MAX: u64 = 128 << 20;
 /// Files that RocksDB keeps open.
 const OPEN_FILES_MAX: i32 = 512;
 

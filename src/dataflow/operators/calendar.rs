@@ -1,7 +1,7 @@
 //! When the keys of a state table are closed, so that what lies under them goes from memory and disk.
 //!
 //! The keys begin with a timestamp: the end or the start of a window. In the store they lie by shard, and in a shard by time. A
-//! calendar knows at which times there are keys and in which shards; so closing costs a seek for each shard that has something
+//! calendar knows at which times there are keys and in which shards; so closing costs a scan for each shard that has something
 //! to close, and nothing is read while nothing is due. Deleting is an ordinary write of the epoch: exact, whatever happens.
 
 use std::collections::BTreeMap;
@@ -117,24 +117,26 @@ impl Closed {
         codec::leading_micros(key).is_some_and(|time| time <= self.until)
     }
 
-    /// Calls `each` for their entries in the store, as the epoch before left them.
+    /// Calls `each` for their entries in the store, as the epoch before left them. A scan of each shard ends where they end: behind
+    /// lies, shard after shard, what was closed before, which the store steps over entry by entry.
     pub fn stored(&self, state: &StateReader, mut each: impl FnMut(Shard, &[u8], &[u8]) -> Result<()>) -> Result<()> {
-        let mut scan = state.scan(Space::Table(self.table), Some(&[0, 0]), None);
+        let mut first = BTreeMap::new();
         for (time, shards) in &self.due {
             for shard in shards.iter() {
-                let prefix = key_at(shard, *time);
-                scan.seek(&prefix);
-                while let Some((key, value)) = scan.next_entry()?.filter(|(key, _)| key.starts_with(&prefix)) {
-                    each(shard, &key[SHARD_BYTES..], value)?;
-                }
+                first.entry(shard).or_insert(*time);
+            }
+        }
+        let end = self.until.checked_add(1).map(codec::micros_prefix);
+        for (shard, time) in first {
+            let space = Space::State(self.table, shard);
+            let mut scan = state.scan(space, Some(&codec::micros_prefix(time)), end.as_ref().map(|end| &end[..]));
+            while let Some((key, value)) = scan.next_entry()?.filter(|(key, _)| self.has(key)) {
+                each(shard, key, value)?;
             }
         }
         Ok(())
     }
 }
-
-/// How many bytes a shard's number takes in front of its keys.
-const SHARD_BYTES: usize = 2;
 
 /// What keys of this time begin with in a table, shard first.
 fn key_at(shard: Shard, time: Micros) -> Vec<u8> {

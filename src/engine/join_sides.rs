@@ -1,0 +1,77 @@
+//! Which side of a join is held in memory: the one that seems smaller. DataFusion builds its hash table of the left side, whatever
+//! that is, and of a query's relations it knows no sizes; `WHERE id IN (SELECT ...)` over a large table would need all of it in
+//! memory, and fail.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::Join;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::Projection;
+
+use crate::engine::query::Relation;
+use crate::error::Result;
+use crate::functions::from_datafusion;
+
+/// About what something takes of which nothing is known: values, or what a function makes.
+const UNKNOWN_BYTES: u64 = 4096;
+
+/// A filter is thought to leave this part of its rows.
+const FILTERED_PART: u64 = 4;
+
+/// The optimized plan, with the smaller side of each join on its left.
+pub fn smaller_left(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let swapped = plan.transform_up(|node| match node {
+        LogicalPlan::Join(join) if !join.on.is_empty() && bytes(&join.left) > bytes(&join.right) => {
+            Ok(Transformed::yes(swap(join)?))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    Ok(swapped.map_err(from_datafusion)?.data)
+}
+
+/// The same join with its sides exchanged, and its columns as they were.
+fn swap(join: Join) -> Result<LogicalPlan, DataFusionError> {
+    let columns = join.schema.iter().map(|field| Expr::Column(Column::from(field))).collect::<Vec<_>>();
+    let schema = join.schema;
+    let on = join.on.into_iter().map(|(left, right)| (right, left)).collect();
+    let swapped = Join::try_new(
+        join.right,
+        join.left,
+        on,
+        join.filter,
+        join.join_type.swap(),
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    if swapped.schema.fields() == schema.fields() {
+        return Ok(LogicalPlan::Join(swapped));
+    }
+    let swapped = Arc::new(LogicalPlan::Join(swapped));
+    Ok(LogicalPlan::Projection(Projection::try_new_with_schema(columns, swapped, schema)?))
+}
+
+/// About how many bytes a plan's rows take.
+fn bytes(plan: &LogicalPlan) -> u64 {
+    match plan {
+        LogicalPlan::TableScan(scan) => match source_as_provider(&scan.source) {
+            Ok(provider) => {
+                let relation = (provider.as_ref() as &dyn Any).downcast_ref::<Relation>();
+                relation.map_or(UNKNOWN_BYTES, |relation| relation.bytes_about(&scan.filters))
+            }
+            Err(_) => UNKNOWN_BYTES,
+        },
+        LogicalPlan::Filter(filter) => bytes(&filter.input) / FILTERED_PART,
+        other => match other.inputs().as_slice() {
+            [] => UNKNOWN_BYTES,
+            inputs => inputs.iter().map(|input| bytes(input)).sum(),
+        },
+    }
+}
