@@ -22,6 +22,9 @@ use crate::functions::from_datafusion;
 /// About what something takes of which nothing is known: values, or what a function makes.
 const UNKNOWN_BYTES: u64 = 4096;
 
+/// The least that a table or view is thought to take: what is only in memtables is not counted.
+const RELATION_BYTES_MIN: u64 = 8192;
+
 /// A filter is thought to leave this part of its rows.
 const FILTERED_PART: u64 = 4;
 
@@ -58,13 +61,21 @@ fn swap(join: Join) -> Result<LogicalPlan, DataFusionError> {
     Ok(LogicalPlan::Projection(Projection::try_new_with_schema(columns, swapped, schema)?))
 }
 
+/// About how many bytes the rows of a relation take for which these filters hold.
+fn relation_bytes(relation: &Relation, filters: &[Expr]) -> u64 {
+    match relation.looks_up(filters) {
+        true => 0,
+        false => relation.stored_bytes().max(RELATION_BYTES_MIN),
+    }
+}
+
 /// About how many bytes a plan's rows take.
 fn bytes(plan: &LogicalPlan) -> u64 {
     match plan {
         LogicalPlan::TableScan(scan) => match source_as_provider(&scan.source) {
             Ok(provider) => {
                 let relation = (provider.as_ref() as &dyn Any).downcast_ref::<Relation>();
-                relation.map_or(UNKNOWN_BYTES, |relation| relation.bytes_about(&scan.filters))
+                relation.map_or(UNKNOWN_BYTES, |relation| relation_bytes(relation, &scan.filters))
             }
             Err(_) => UNKNOWN_BYTES,
         },

@@ -262,12 +262,14 @@ impl Relation {
         self.codec.key_columns()
     }
 
-    /// About how many bytes its rows take for which these filters hold; none where they say which row.
-    pub(super) fn bytes_about(&self, filters: &[Expr]) -> u64 {
-        match self.prefix(filters) {
-            Ok((_, true)) => 0,
-            Ok((_, false)) | Err(_) => self.view.published.snapshot.relation_bytes(self.object),
-        }
+    /// Whether these filters say which row is wanted.
+    pub(super) fn looks_up(&self, filters: &[Expr]) -> bool {
+        self.prefix(filters).is_ok_and(|(_, whole)| whole)
+    }
+
+    /// About how many bytes of disk its rows take. What is only in memtables does not count.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.view.published.snapshot.relation_bytes(self.object)
     }
 
     /// The row with these values of the key columns, if there is one: all its stored columns.
