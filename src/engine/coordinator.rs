@@ -232,6 +232,10 @@ impl Coordinator {
             let outcome = match turn {
                 Turn::Request(Request::Shutdown { reply }) => {
                     let closed = self.close().and_then(|()| self.settle());
+                    // Nothing is lost without it.
+                    if let Err(error) = closed.clone().and_then(|()| self.store.flush()) {
+                        tracing::warn!(%error, "the next start will take longer");
+                    }
                     let _ = reply.send(closed);
                     return;
                 }

@@ -9,6 +9,7 @@ use rocksdb::Cache;
 use rocksdb::ColumnFamily;
 use rocksdb::DBWithThreadMode;
 use rocksdb::ErrorKind;
+use rocksdb::FlushOptions;
 use rocksdb::Range;
 use rocksdb::ReadOptions;
 use rocksdb::SingleThreaded;
@@ -146,6 +147,12 @@ impl Store {
             Error::io(format!("store: {error}"))
                 .detail("Whether the last epoch is on disk is not known until a restart.")
         })
+    }
+
+    /// Writes what is only in the log and in memtables to tables, so that the next start has nothing to read again.
+    pub fn flush(&self) -> Result<()> {
+        let families = Family::ALL.map(|family| self.family(family));
+        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(store_error)
     }
 
     /// Whether the store takes writes: says once more, synced, what the last epoch is.
