@@ -26,6 +26,7 @@ pub mod now;
 pub mod only;
 pub mod operator;
 pub mod patterns;
+pub mod quantified;
 pub mod raise;
 pub mod strings;
 pub mod subqueries;
@@ -44,6 +45,7 @@ pub fn scalars() -> Vec<Arc<ScalarUDF>> {
         strings::functions(),
         bounded::functions(),
         patterns::functions(),
+        quantified::functions(),
         subqueries::functions(),
         now::functions(),
     ];

@@ -21,6 +21,7 @@ use crate::sql::bound::SettingStatement;
 use crate::sql::bound::Subscribe;
 use crate::sql::bound::TransactionStatement;
 use crate::types::Column;
+use crate::types::zone::Zone;
 
 /// Whether a statement is let through in a failed block.
 pub(super) fn ends_failure(bound: &Bound) -> bool {
@@ -99,7 +100,7 @@ impl Session {
             }
             Bound::Execute { name, arguments } => {
                 let prepared = self.prepared(name)?;
-                let parameters = arguments_of(name, &prepared.parameters, arguments)?;
+                let parameters = arguments_of(name, &prepared.parameters, arguments, Zone::parse(self.settings.get("TimeZone"))?)?;
                 Box::pin(self.run_prepared(&prepared, &parameters, alone)).await
             }
             Bound::Deallocate(name) => self.deallocate(name.as_deref()),
@@ -290,13 +291,14 @@ fn arguments_of(
     name: &str,
     types: &[crate::types::SqlType],
     arguments: &[crate::sql::bound::Constant],
+    zone: Zone,
 ) -> Result<Vec<Parameter>> {
     if types.len() != arguments.len() {
         let message = format!("wrong number of parameters for prepared statement \"{name}\"");
         let detail = format!("Expected {} parameters but got {}.", types.len(), arguments.len());
         return Err(Error::syntax(message).detail(detail));
     }
-    arguments.iter().zip(types).map(|(argument, ty)| crate::sql::bound::constant(argument, ty)).collect()
+    arguments.iter().zip(types).map(|(argument, ty)| crate::sql::bound::constant(argument, ty, zone)).collect()
 }
 
 fn verb(dml: &Dml) -> &'static str {

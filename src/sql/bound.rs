@@ -18,8 +18,11 @@ use crate::catalog::system;
 use crate::catalog::{Feed, Subscription, Watermark};
 use crate::error::{Error, Result};
 use crate::formats::copy;
+use crate::functions::define::known;
 use crate::functions::from_datafusion;
 use crate::ids::{Epoch, ObjectId};
+use crate::types::cast::{Mode, can_cast, cast};
+use crate::types::zone::Zone;
 use crate::types::{Column, SqlType};
 
 /// A statement ready to be executed.
@@ -450,8 +453,8 @@ impl RelationSource {
 /// An argument of EXECUTE: an expression over no columns.
 pub type Constant = Expr;
 
-/// The value of a constant expression, as the type wanted.
-pub fn constant(expression: &Constant, ty: &SqlType) -> Result<ScalarValue> {
+/// The value of a constant expression, as the type wanted: a text in the time zone of the session.
+pub fn constant(expression: &Constant, ty: &SqlType, zone: Zone) -> Result<ScalarValue> {
     let schema = DFSchema::empty();
     let physical =
         create_physical_expr(expression, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
@@ -467,5 +470,12 @@ pub fn constant(expression: &Constant, ty: &SqlType) -> Result<ScalarValue> {
         ColumnarValue::Scalar(value) => value,
         ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0).map_err(from_datafusion)?,
     };
-    value.cast_to(&ty.arrow()).map_err(from_datafusion)
+    match known(&value.data_type()) {
+        Some(from) if from != *ty && can_cast(&from, ty) => {
+            let array = value.to_array().map_err(from_datafusion)?;
+            let array = cast(&array, &from, ty, zone, Mode::Assignment)?;
+            ScalarValue::try_from_array(&array, 0).map_err(from_datafusion)
+        }
+        Some(_) | None => value.cast_to(&ty.arrow()).map_err(from_datafusion),
+    }
 }

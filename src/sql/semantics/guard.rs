@@ -27,6 +27,8 @@ use datafusion::optimizer::AnalyzerRule;
 use crate::functions::cast::CastTo;
 use crate::functions::operator::Operator;
 use crate::functions::operator::Symbol;
+use crate::functions::quantified::ALL;
+use crate::functions::quantified::ANY;
 use crate::sql::semantics::resolve::input_schema;
 
 /// The last rule of the analyzer.
@@ -169,7 +171,9 @@ fn sealed_case(branches: Vec<(Expr, Expr)>, otherwise: Option<Expr>) -> Expr {
 }
 
 /// Functions of DataFusion's and ours that give an answer for any arguments.
-const SAFE: [&str; 30] = [
+const SAFE: [&str; 32] = [
+    ANY,
+    ALL,
     "upper",
     "lower",
     "btrim",

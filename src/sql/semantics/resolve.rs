@@ -45,6 +45,8 @@ use crate::functions::operator::Symbol;
 use crate::functions::operator::common_type;
 use crate::functions::operator::plan_time_type;
 use crate::functions::operator::resolve;
+use crate::functions::quantified::ALL;
+use crate::functions::quantified::ANY;
 use crate::functions::raise::raise;
 use crate::sql::semantics::recursion;
 use crate::sql::semantics::unknowns::beside;
@@ -414,7 +416,7 @@ impl Resolver<'_> {
             "coalesce" | "greatest" | "least" => self.unify(&func.name().to_uppercase(), args)?,
             "nullif" => self.unify("NULLIF", args)?,
             "encode" => self.unknown_as(&SqlType::Bytea, args)?,
-            "array_has" if args.len() == 2 && self.type_of(&args[0])?.is_none() => self.any_of_unknown(args)?,
+            ANY | ALL if args.len() == 3 => self.quantified(args)?,
             "concat" | "concat_ws" => args.into_iter().map(|arg| self.short_boolean(arg)).collect::<Result<_>>()?,
             _ => functions::moments::with_zone(func.name(), args, self.schema, self.zone)?,
         };
@@ -428,11 +430,27 @@ impl Resolver<'_> {
         }
     }
 
-    /// `x = ANY (array)`, where only `x` says the type: an array of the like.
-    fn any_of_unknown(&self, mut args: Vec<Expr>) -> Result<Vec<Expr>> {
-        let item = type_beside(self.type_of(&args[1])?);
-        args[0] = self.to(std::mem::take(&mut args[0]), &SqlType::Array(Box::new(item.clone())))?;
-        args[1] = self.to(std::mem::take(&mut args[1]), &item)?;
+    /// `x op ANY (array)` and `x op ALL (array)`: operand and items in one type, which one of them may say alone.
+    fn quantified(&self, mut args: Vec<Expr>) -> Result<Vec<Expr>> {
+        let operand = self.type_of(&args[1])?;
+        let ty = match (self.type_of(&args[2])?, operand) {
+            (None, operand) => type_beside(operand),
+            (Some(SqlType::Array(item)), None) => *item,
+            (Some(SqlType::Array(item)), Some(operand)) => match common_type(&[Some(&operand), Some(&item)]) {
+                Some(common) => common,
+                None => resolve(Symbol::Equal, Some(&operand), Some(&item))?.left,
+            },
+            (Some(_), _) => {
+                return Err(Error::wrong_object_type("op ANY/ALL (array) requires array on right side")
+                    .hint("Write ANY (ARRAY[1, 2]), ANY ('{1,2}') or ANY (SELECT ...)."));
+            }
+        };
+        if ty == SqlType::Interval {
+            return Err(Error::unsupported("intervals cannot be compared with the items of an array")
+                .hint("Write the comparisons one by one, or ANY (SELECT ...)."));
+        }
+        args[1] = self.to(std::mem::take(&mut args[1]), &ty)?;
+        args[2] = self.to(std::mem::take(&mut args[2]), &SqlType::Array(Box::new(ty)))?;
         Ok(args)
     }
 
