@@ -1,8 +1,11 @@
 //! The way to the brokers: our options in librdkafka's words, and the questions we ask about a topic.
 
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::Offset;
@@ -19,6 +22,7 @@ use crate::connectors::Positions;
 use crate::connectors::options::Options;
 use crate::connectors::options::nearest;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 
 /// How long a statement waits for the brokers.
@@ -61,6 +65,8 @@ const FIXED: &[(&str, &str)] = &[
     // What we would send; fetch.max.bytes may not be less.
     ("message.max.bytes", "1000"),
     ("log.connection.close", "false"),
+    // What it says of topics tells us when a topic of the same name takes another's place.
+    ("debug", "topic"),
 ];
 
 /// A topic on its brokers.
@@ -71,11 +77,37 @@ pub(super) struct Cluster {
     servers: String,
 }
 
-/// Sends librdkafka's words to our log.
-pub(super) struct Context;
+/// Sends librdkafka's words to our log, and hears what it says nowhere else.
+#[derive(Default)]
+pub(super) struct Context {
+    /// The id of the topic that librdkafka reads from now on. It says so before it fetches the first message by it.
+    topic_id: Mutex<Option<String>>,
+    /// How often that was another one.
+    topic_ids: AtomicUsize,
+    /// Why brokers could not be reached, as last said.
+    reason: Mutex<Option<String>>,
+}
+
+impl Context {
+    /// How often librdkafka has said by which id it reads the topic.
+    pub(super) fn topic_ids(&self) -> usize {
+        self.topic_ids.load(Ordering::Acquire)
+    }
+
+    /// The id of the topic that is read, if it was said.
+    pub(super) fn topic_id(&self) -> Option<String> {
+        self.topic_id.lock().clone()
+    }
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if let Some((_, ids)) = message.split_once(" changed id from ")
+            && let Some((_, id)) = ids.split_once(" to ")
+        {
+            *self.topic_id.lock() = Some(id.trim().to_string());
+            self.topic_ids.fetch_add(1, Ordering::Release);
+        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::warn!(facility, "kafka: {message}");
@@ -88,6 +120,9 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("kafka: {error}: {reason}");
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.reason.lock() = Some(reason.to_string());
+        }
     }
 }
 
@@ -122,9 +157,10 @@ impl Cluster {
         if let Some(location) = options.text("properties.ssl.ca.location") {
             config.set("ssl.ca.location", confined(location)?);
         }
-        config.set_log_level(RDKafkaLogLevel::Info);
-        let consumer =
-            config.create_with_context(Context).map_err(|error| Error::invalid_parameter(format!("kafka: {error}")))?;
+        config.set_log_level(RDKafkaLogLevel::Debug);
+        let consumer = config
+            .create_with_context(Context::default())
+            .map_err(|error| Error::invalid_parameter(format!("kafka: {error}")))?;
         let text = |name| options.text(name).expect("the option is required").to_string();
         Ok(Cluster { consumer, topic: text("topic"), servers: text("properties.bootstrap.server") })
     }
@@ -147,6 +183,17 @@ impl Cluster {
                 Ok(partitions)
             }
         }
+    }
+
+    /// The topic's partitions, of a client that has nothing to read yet: an error tells why, which is among what it would read.
+    pub(super) fn first_look(&self) -> Result<Vec<i32>> {
+        self.partitions(PATIENCE).map_err(|error| {
+            while self.consumer.poll(Duration::ZERO).is_some() {}
+            match self.consumer.context().reason.lock().take() {
+                Some(reason) if error.kind == Kind::Io => error.detail(format!("{}.", reason.trim_end_matches('.'))),
+                Some(_) | None => error,
+            }
+        })
     }
 
     /// The first offset that each partition still holds.

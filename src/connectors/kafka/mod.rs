@@ -168,7 +168,7 @@ impl Connector for Kafka {
         self.validate(spec)?;
         let options = checked(&spec.options)?;
         let cluster = Cluster::connect(&options, &spec.name)?;
-        let partitions = cluster.partitions(client::PATIENCE)?;
+        let partitions = cluster.first_look()?;
         match Startup::of(&options)? {
             Startup::Earliest => cluster.first_offsets(&partitions),
             Startup::Latest => cluster.end_offsets(&partitions),
@@ -179,7 +179,7 @@ impl Connector for Kafka {
     fn identity(&self, spec: &SourceSpec) -> Result<Option<String>> {
         self.validate(spec)?;
         let cluster = Cluster::connect(&checked(&spec.options)?, &spec.name)?;
-        cluster.partitions(client::PATIENCE)?;
+        cluster.first_look()?;
         cluster.topic_id(client::PATIENCE)
     }
 

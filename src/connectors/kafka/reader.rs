@@ -89,6 +89,8 @@ struct Poller {
     trouble: Option<String>,
     /// How many looks in a row did not find the topic.
     missing: usize,
+    /// How often librdkafka had said by which id it reads the topic.
+    topic_ids: usize,
     /// Whether a look has found that the topic is still the one that the source began with, since there was reason to doubt it.
     /// Nothing is taken before that.
     confirmed: bool,
@@ -137,6 +139,7 @@ impl KafkaReader {
             oldest: None,
             trouble: None,
             missing: 0,
+            topic_ids: 0,
             confirmed: spec.identity.is_none(),
             spec,
         };
@@ -274,6 +277,7 @@ impl Poller {
         let cluster = self.cluster.clone();
         let mut wait = POLL;
         while let Some(polled) = cluster.consumer.poll(wait) {
+            self.check_identity()?;
             match polled {
                 Ok(message) => self.take(&message)?,
                 Err(error) => self.hear(&error)?,
@@ -285,6 +289,23 @@ impl Poller {
         }
         self.send_all()?;
         Ok(())
+    }
+
+    /// What is polled from now on may be of another topic of the same name: librdkafka fetches by the topic's id, and says when it
+    /// takes another one. What was taken before is of the old topic.
+    fn check_identity(&mut self) -> Result<(), Ending> {
+        let context = self.cluster.consumer.context();
+        if context.topic_ids() == self.topic_ids {
+            return Ok(());
+        }
+        self.topic_ids = context.topic_ids();
+        match (&self.spec.identity, context.topic_id()) {
+            (Some(identity), Some(read)) if read != *identity => {
+                self.send_all()?;
+                Err(Ending::Failed(self.cluster.replaced()))
+            }
+            (Some(_) | None, _) => Ok(()),
+        }
     }
 
     fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Ending> {
