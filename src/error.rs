@@ -69,6 +69,10 @@ kinds! {
     InvalidPower = "2201F", invalid_power;
     /// The logarithm of zero or of a negative number.
     InvalidLogarithm = "2201E", invalid_logarithm;
+    /// LIMIT of a negative number.
+    InvalidLimit = "2201W", invalid_limit;
+    /// OFFSET of a negative number.
+    InvalidOffset = "2201X", invalid_offset;
     /// A part of a text of negative length.
     InvalidSubstring = "22011", invalid_substring;
     /// A pattern that ends in its escape character.
@@ -107,6 +111,8 @@ kinds! {
     Serialization = "40001", serialization;
     /// Text that does not parse.
     Syntax = "42601", syntax;
+    /// Two tables of one name in FROM.
+    DuplicateAlias = "42712", duplicate_alias;
     /// A column that does not exist.
     UndefinedColumn = "42703", undefined_column;
     /// A function or operator that does not exist for these arguments.
@@ -159,6 +165,8 @@ kinds! {
     OutOfMemory = "53200", out_of_memory;
     /// Too many clients.
     TooManyConnections = "53300", too_many_connections;
+    /// So much is under way that no more of it is begun.
+    TooBusy = "53400", too_busy;
     /// A value that no text can hold.
     LimitExceeded = "54000", limit_exceeded;
     /// The statement is larger or deeper than is accepted.

@@ -29,6 +29,7 @@ use crate::ids::ObjectId;
 use crate::plan;
 use crate::plan::ir::Node;
 use crate::plan::ir::Plan;
+use crate::sql::stack;
 use crate::state::Space;
 use crate::state::Store;
 use crate::telemetry::Counter;
@@ -309,6 +310,8 @@ impl Engine {
         page.gauges("millstream_queue_length", "What waits for the coordinator.")
             .sample(&[("queue", "requests")], self.shared.requests.len())
             .sample(&[("queue", "source_batches")], self.shared.events.len());
+        let given_up = stack::GIVEN_UP.count();
+        page.gauge("millstream_plannings_given_up", "Cancelled statements that are still being planned.", given_up);
     }
 }
 

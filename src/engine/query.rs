@@ -62,6 +62,7 @@ use crate::plan::not_in;
 use crate::sql::bound::Query;
 use crate::sql::bound::RelationRef;
 use crate::sql::bound::RelationSource;
+use crate::sql::stack::GIVEN_UP;
 use crate::state::Space;
 use crate::time::Micros;
 use crate::types::Column;
@@ -129,7 +130,13 @@ impl View {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (view, state, plan, values) = (self.clone(), state.clone(), query.plan.clone(), parameters.to_vec());
         let runtime = Handle::current();
-        let planned = tokio::task::spawn_blocking(move || runtime.block_on(view.plan(state, plan, values))).await;
+        let (_waiting, working) = GIVEN_UP.watch();
+        let work = move || {
+            let planned = runtime.block_on(view.plan(state, plan, values));
+            drop(working);
+            planned
+        };
+        let planned = tokio::task::spawn_blocking(work).await;
         planned.map_err(|_| Error::internal("planning a query met a defect; see the log"))?
     }
 

@@ -9,7 +9,7 @@ use crate::types::SqlType;
 
 pub mod bound;
 pub mod window;
-mod stack;
+pub mod stack;
 mod walk;
 pub mod semantics;
 pub mod dialect;
@@ -63,5 +63,5 @@ pub async fn bind_interruptibly(statement: &Parsed, context: BindContext) -> Res
         return bind(statement, &context);
     }
     let statement = statement.clone();
-    stack::apart(move || bind(&statement, &context)).await
+    stack::apart(&stack::GIVEN_UP, move || bind(&statement, &context)).await
 }
