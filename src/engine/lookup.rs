@@ -38,9 +38,7 @@ struct Lookup<'a> {
 /// The answer, if the query is of that form and its conditions are those of one key.
 pub fn read(view: &View, query: &Query, parameters: &[ScalarValue]) -> Result<Option<Rows>> {
     let Some(lookup) = Lookup::of(&query.plan, parameters) else { return Ok(None) };
-    let RelationRef::Object(id) = lookup.source.relation else { return Ok(None) };
-    let Some(object) = view.published.catalog.get(id) else { return Ok(None) };
-    let relation = Relation::new(object, lookup.source.schema.clone(), view.clone())?;
+    let Some(relation) = lookup.relation(view)? else { return Ok(None) };
     let Some(key) = lookup.key(&relation)? else { return Ok(None) };
     let row = match key.iter().any(|value| value.is_null()) {
         true => None,
@@ -60,7 +58,23 @@ pub fn read(view: &View, query: &Query, parameters: &[ScalarValue]) -> Result<Op
     Ok(Some(Rows { schema: lookup.schema, stream, lacking: errors::found(&view.published, &query.reads)? }))
 }
 
+/// How such a read is shown, if the query is one.
+pub fn explain(view: &View, query: &Query, parameters: &[ScalarValue]) -> Result<Option<Vec<String>>> {
+    let Some(lookup) = Lookup::of(&query.plan, parameters) else { return Ok(None) };
+    let Some(relation) = lookup.relation(view)? else { return Ok(None) };
+    let Some(key) = lookup.key(&relation)? else { return Ok(None) };
+    let fixed = relation.key_columns().iter().copied().zip(key).collect::<Vec<_>>();
+    Ok(Some(vec![relation.described(&fixed)]))
+}
+
 impl<'a> Lookup<'a> {
+    /// What is read; `None`: no stored relation.
+    fn relation(&self, view: &View) -> Result<Option<Relation>> {
+        let RelationRef::Object(id) = self.source.relation else { return Ok(None) };
+        let Some(object) = view.published.catalog.get(id) else { return Ok(None) };
+        Relation::new(object, self.source.schema.clone(), view.clone()).map(Some)
+    }
+
     fn of(plan: &'a LogicalPlan, parameters: &[ScalarValue]) -> Option<Lookup<'a>> {
         let LogicalPlan::Projection(projection) = plan else { return None };
         let LogicalPlan::Filter(filter) = projection.input.as_ref() else { return None };

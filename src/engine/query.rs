@@ -106,6 +106,14 @@ impl View {
         parameters: &[ScalarValue],
         analyze: bool,
     ) -> Result<Vec<String>> {
+        if let Some(mut lines) = lookup::explain(self, query, parameters)? {
+            if analyze {
+                let mut found = self.read(state, query, parameters).await?;
+                let row = found.stream.try_next().await.map_err(from_datafusion)?;
+                lines.push(format!("rows: {}", row.map_or(0, |row| row.num_rows())));
+            }
+            return Ok(lines);
+        }
         let plan = self.physical(state, query, parameters).await?;
         let mut rows = 0;
         if analyze {
@@ -118,7 +126,7 @@ impl View {
             false => displayable(plan.as_ref()).indent(false).to_string(),
             true => format!("{}rows: {rows}", DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false)),
         };
-        Ok(shown.lines().map(str::to_string).collect())
+        Ok(named(&plan, &shown))
     }
 
     /// A query's physical plan, made on a thread that may take its time: the wait for it can be given up.
@@ -207,6 +215,24 @@ impl View {
     }
 }
 
+/// A plan's lines, one for each operator, in which a read of a relation says of which, and by which part of its key.
+fn named(plan: &Arc<dyn ExecutionPlan>, shown: &str) -> Vec<String> {
+    let (mut operators, mut next) = (Vec::new(), vec![plan]);
+    while let Some(operator) = next.pop() {
+        operators.push(operator);
+        next.extend(operator.children().into_iter().rev());
+    }
+    let scan = |operator: &&Arc<dyn ExecutionPlan>| {
+        let table = operator.downcast_ref::<StreamingTableExec>()?;
+        table.partitions().first().map(|partition| format!("{partition:?}"))
+    };
+    let lines = shown.lines().enumerate().map(|(at, line)| match operators.get(at).and_then(scan) {
+        Some(name) => line.replacen("StreamingTableExec: partition_sizes=1", &name, 1),
+        None => line.to_string(),
+    });
+    lines.collect()
+}
+
 /// Rows that are there: those of a system relation as they are at the read's epoch, or those of the statement.
 #[derive(Debug)]
 struct Fixed {
@@ -271,7 +297,8 @@ impl Relation {
 
     /// Whether these filters say which row is wanted.
     pub(super) fn looks_up(&self, filters: &[Expr]) -> bool {
-        self.prefix(filters).is_ok_and(|(_, whole)| whole)
+        let fixed = self.fixed(filters).len();
+        fixed > 0 && fixed == self.codec.key_columns().len()
     }
 
     /// About how many bytes of disk its rows take. What is only in memtables does not count.
@@ -285,6 +312,23 @@ impl Relation {
         Ok(scan.batches()?.next().transpose()?.filter(|batch| batch.num_rows() > 0))
     }
 
+    /// How a read is shown for which these columns are fixed.
+    pub(super) fn described(&self, fixed: &[(usize, &ScalarValue)]) -> String {
+        let catalog = &self.view.published.catalog;
+        let name =
+            catalog.get(self.object).map_or(String::new(), |object| format!("{}.{}", object.schema, object.name));
+        let condition = |(column, value): &(usize, &ScalarValue)| {
+            let quote = if matches!(value, ScalarValue::Utf8(_)) { "'" } else { "" };
+            format!("{} = {quote}{value}{quote}", self.schema.field(*column).name())
+        };
+        let conditions = fixed.iter().map(condition).collect::<Vec<_>>().join(" AND ");
+        match fixed.len() {
+            0 => format!("Scan on {name}"),
+            some if some == self.codec.key_columns().len() => format!("Key Lookup on {name} ({conditions})"),
+            _ => format!("Key Range on {name} ({conditions})"),
+        }
+    }
+
     /// The rows whose keys begin so.
     fn range(&self, prefix: Vec<u8>, whole: bool) -> RelationScan {
         RelationScan {
@@ -294,24 +338,34 @@ impl Relation {
             view: self.view.clone(),
             prefix,
             whole,
+            described: String::new(),
         }
     }
 
-    /// The key bytes that every row for which the filters hold begins with, and whether that is a whole key.
-    fn prefix(&self, filters: &[Expr]) -> Result<(Vec<u8>, bool)> {
-        let mut values: Vec<ArrayRef> = Vec::new();
+    /// The first columns of the key that the filters fix, with their values.
+    fn fixed(&self, filters: &[Expr]) -> Vec<(usize, ScalarValue)> {
+        let mut values = Vec::new();
         for &column in self.codec.key_columns() {
             let Some(field) = self.schema.fields().get(column) else { break };
             let fixed = filters.iter().find_map(|filter| equals(filter, field.name()));
             match fixed {
                 Some(value) if value.data_type() == *field.data_type() && !value.is_null() => {
-                    values.push(value.to_array().map_err(from_datafusion)?);
+                    values.push((column, value));
                 }
                 _ => break,
             }
         }
+        values
+    }
+
+    /// The rows for which these first columns of the key have these values.
+    fn part(&self, fixed: &[(usize, ScalarValue)]) -> Result<RelationScan> {
+        let values = fixed.iter().map(|(_, value)| value.to_array()).collect::<datafusion::common::Result<Vec<_>>>();
+        let values = values.map_err(from_datafusion)?;
         let whole = !values.is_empty() && values.len() == self.codec.key_columns().len();
-        if values.is_empty() { Ok((Vec::new(), false)) } else { Ok((self.codec.key_prefix(&values)?, whole)) }
+        let prefix = if values.is_empty() { Vec::new() } else { self.codec.key_prefix(&values)? };
+        let described = self.described(&fixed.iter().map(|(column, value)| (*column, value)).collect::<Vec<_>>());
+        Ok(RelationScan { described, ..self.range(prefix, whole) })
     }
 }
 
@@ -355,8 +409,7 @@ impl TableProvider for Relation {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        let (prefix, whole) = self.prefix(filters).map_err(|e| DataFusionError::External(Box::new(e)))?;
-        let partition = self.range(prefix, whole);
+        let partition = self.part(&self.fixed(filters)).map_err(|e| DataFusionError::External(Box::new(e)))?;
         // A limit is only ours to apply when no filter stands above the scan.
         let limit = if filters.is_empty() { limit } else { None };
         let plan =
@@ -375,11 +428,13 @@ struct RelationScan {
     prefix: Vec<u8>,
     /// Whether `prefix` is a whole key: the read is a lookup.
     whole: bool,
+    /// How EXPLAIN shows it.
+    described: String,
 }
 
 impl fmt::Debug for RelationScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RelationScan({}, {})", self.object, if self.whole { "lookup" } else { "scan" })
+        f.write_str(&self.described)
     }
 }
 
