@@ -228,6 +228,12 @@ pub fn find(name: &str) -> Result<&'static dyn Connector> {
     found.ok_or_else(|| unknown(name, "connector", ALL.iter().map(|connector| connector.name())))
 }
 
+/// Checks the options given for a connector of sources against its list.
+pub fn check_options(connector: &str, given: &BTreeMap<String, String>) -> Result<()> {
+    let connector = find(connector)?;
+    options::check_given(connector.name(), connector.options(), given)
+}
+
 /// The connector of sinks of this name; an unknown name is refused, naming the nearest.
 pub fn find_sink(name: &str) -> Result<&'static dyn SinkConnector> {
     let found = SINKS.iter().find(|connector| connector.name() == name).copied();
@@ -241,7 +247,7 @@ fn unknown(name: &str, what: &str, names: impl Iterator<Item = &'static str>) ->
         Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
         None => {
             let names = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
-            error.hint(format!("There are {}.", names.join(", ")))
+            error.hint(format!("There {} {}.", if names.len() == 1 { "is" } else { "are" }, names.join(", ")))
         }
     }
 }

@@ -65,11 +65,7 @@ impl<'a> Options<'a> {
         specs: &'static [OptionSpec],
         given: &'a BTreeMap<String, String>,
     ) -> Result<Options<'a>> {
-        for (name, value) in given {
-            let known = specs.iter().find(|s| s.is_named(name));
-            let spec = known.ok_or_else(|| unknown(connector, specs, name))?;
-            spec.kind.check(value).map_err(|why| spec.invalid(value, &why))?;
-        }
+        check_given(connector, specs, given)?;
         for spec in specs {
             if spec.default == Default::Required && !given.contains_key(spec.name) {
                 return Err(Error::invalid_parameter(format!(
@@ -106,6 +102,16 @@ impl<'a> Options<'a> {
     pub fn timestamp(&self, name: &str) -> Option<Micros> {
         self.text(name).map(|v| parse_timestamp(v).expect("the value was checked"))
     }
+}
+
+/// Checks each option that was given, but not whether others are missing.
+pub fn check_given(connector: &str, specs: &[OptionSpec], given: &BTreeMap<String, String>) -> Result<()> {
+    for (name, value) in given {
+        let known = specs.iter().find(|s| s.is_named(name));
+        let spec = known.ok_or_else(|| unknown(connector, specs, name))?;
+        spec.kind.check(value).map_err(|why| spec.invalid(value, &why))?;
+    }
+    Ok(())
 }
 
 impl OptionSpec {
@@ -185,6 +191,7 @@ fn unknown(connector: &str, specs: &[OptionSpec], name: &str) -> Error {
     let called = names().map(|known| known.replace('*', column)).collect::<Vec<_>>();
     match nearest(name, called.iter().map(String::as_str)) {
         Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
+        None if specs.is_empty() => error.hint("It has no options."),
         None => error.hint(format!("Its options are {}.", names().collect::<Vec<_>>().join(", "))),
     }
 }

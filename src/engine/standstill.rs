@@ -38,7 +38,7 @@ fn passes(error: &Error) -> bool {
 pub(super) fn hinted(error: Error) -> Error {
     match passes(&error) {
         true => error
-            .hint("Make room on the device of the data directory; writes are taken again as soon as there is some."),
+            .hint("Make room on the device of the data directory, 256 MB or more: writes are taken again as soon as there is."),
         false => error.hint("Restart the server; it goes on from the last committed epoch."),
     }
 }

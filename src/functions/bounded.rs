@@ -83,7 +83,8 @@ pub fn check(value: u64, batch: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::limit_exceeded("requested length too large")
-        .detail(format!("A value may take {VALUE_BYTES_MAX} bytes; those made at once, {BATCH_BYTES_MAX}.")))
+        .detail(format!("A value may take {VALUE_BYTES_MAX} bytes; those made at once, {BATCH_BYTES_MAX}."))
+        .hint("Ask for less at once: shorter texts, a shorter series, fewer rows."))
 }
 
 /// Refuses texts that would be too large one behind the other.

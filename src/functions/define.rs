@@ -69,6 +69,29 @@ pub fn no_function(name: &str, types: &[Option<SqlType>]) -> Error {
         .hint("No function matches the given name and argument types. You might need to add explicit type casts.")
 }
 
+/// The same out of DataFusion's complaint about a function's arguments, if a message is one.
+pub fn no_function_in(message: &str) -> Option<Error> {
+    let (name, types) = match message.split_once("' function: coercion from ") {
+        Some((before, after)) => (before.rsplit('\'').next()?, after.split(" to the signature").next()?),
+        None => {
+            let (_, call) = message.split_once("No function matches the given name and argument types '")?;
+            call.split('\'').next()?.strip_suffix(')')?.split_once('(')?
+        }
+    };
+    let types = top_level(types).into_iter().filter(|ty| !ty.is_empty()).map(|ty| known(&ty.parse().ok()?));
+    Some(no_function(name, &types.collect::<Vec<_>>()))
+}
+
+/// The parts of a list between its commas; those within parentheses are no such.
+fn top_level(list: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let between = |c: char| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        c == ',' && depth == 0
+    };
+    list.split(between).map(str::trim).collect()
+}
+
 /// The SQL type of a type of DataFusion's.
 pub fn known(ty: &DataType) -> Option<SqlType> {
     SqlType::of_arrow(ty).or_else(|| plan_time_type(ty))

@@ -106,11 +106,16 @@ pub fn compile(pattern: &str, any_case: bool) -> Result<Regex> {
     };
     let pattern = pattern.replace("\\m", "\\b{start}").replace("\\M", "\\b{end}").replace("\\Z", "\\z");
     let built = RegexBuilder::new(&pattern).case_insensitive(any_case).dot_matches_new_line(true).build();
-    built.map_err(|error| {
-        let message = error.to_string();
-        let reason = message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_string();
-        Error::invalid_regex(format!("invalid regular expression: {reason}"))
-    })
+    built.map_err(|error| invalid(&error.to_string()))
+}
+
+/// The error for a pattern about which the `regex` crate says this: in lines, the reason in the last.
+pub fn invalid(message: &str) -> Error {
+    let reason = match message.lines().last().unwrap_or_default().trim().trim_start_matches("error: ") {
+        limit if limit.contains("exceeds size limit") => "regular expression is too complex",
+        reason => reason.trim_end_matches('.'),
+    };
+    Error::invalid_regex(format!("invalid regular expression: {reason}"))
 }
 
 /// `LIKE` as a regular expression.

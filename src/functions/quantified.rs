@@ -49,7 +49,9 @@ fn all(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 /// else NULL if there is one, else the opposite.
 fn compared(args: &ScalarFunctionArgs, decisive: bool) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
-    let [op, operands, lists] = columns.as_slice() else { return Err(Error::internal("a comparison lacks an operand")) };
+    let [op, operands, lists] = columns.as_slice() else {
+        return Err(Error::internal("a comparison lacks an operand"));
+    };
     let lists = lists.as_list::<i32>();
     let rows = (0..lists.len()).flat_map(|row| std::iter::repeat_n(row as u32, lists.value_length(row) as usize));
     let operands = take(operands, &rows.collect::<UInt32Array>(), None).map_err(unwrap_arrow)?;

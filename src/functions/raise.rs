@@ -5,6 +5,8 @@ use datafusion::common::DataFusionError;
 use datafusion::common::SchemaError;
 
 use crate::error::Error;
+use crate::functions::define::no_function_in;
+use crate::functions::patterns;
 
 /// An error of ours as DataFusion carries it.
 pub fn raise(error: Error) -> DataFusionError {
@@ -56,7 +58,13 @@ fn translate(error: &DataFusionError) -> Error {
         DataFusionError::Execution(message) => Error::invalid_parameter(clean(message)),
         DataFusionError::Internal(message) => Error::internal(clean(message)),
         DataFusionError::IoError(error) => Error::io(error.to_string()),
-        other => Error::internal(clean(&other.strip_backtrace())),
+        other => {
+            let message = other.strip_backtrace();
+            match message.contains("regex parse error") {
+                true => patterns::invalid(&message),
+                false => Error::internal(clean(&message)),
+            }
+        }
     }
 }
 
@@ -97,10 +105,14 @@ fn plan_error(message: &str) -> Error {
     if message.starts_with("Invalid function '") || message.contains("not found in the function registry") {
         return Error::undefined_function(format!("function {} does not exist", quoted()));
     }
-    if message.contains("No function matches") || message.contains("Failed to coerce arguments") {
-        let function = message.split('\'').nth(1).unwrap_or("with these arguments").replace("Utf8", "text");
-        return Error::undefined_function(format!("function {function} does not exist"))
-            .hint("No function matches the given name and argument types. You might need to add explicit type casts.");
+    if let Some(error) = no_function_in(message) {
+        return error;
+    }
+    if let Some(given) = message.strip_prefix("LIMIT must be >= 0") {
+        return Error::invalid_limit("LIMIT must not be negative").detail(negative(given));
+    }
+    if let Some(given) = message.strip_prefix("OFFSET must be >=0") {
+        return Error::invalid_offset("OFFSET must not be negative").detail(negative(given));
     }
     if message.contains("in the SELECT clause must be part of GROUP BY") || message.contains("must be in GROUP BY") {
         return Error::grouping(clean(message));
@@ -109,6 +121,11 @@ fn plan_error(message: &str) -> Error {
         return Error::type_mismatch(clean(message));
     }
     Error::syntax(clean(message))
+}
+
+/// What a negative count was.
+fn negative(told: &str) -> String {
+    format!("It is {}.", told.split('\'').nth(1).unwrap_or("negative"))
 }
 
 /// The message in our style: lower-case, one line, no period.

@@ -206,14 +206,17 @@ fn chr_types(types: &[Option<SqlType>]) -> Option<(Vec<SqlType>, SqlType)> {
 /// The character with a code point.
 fn chr(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let columns = arrays(args)?;
-    let characters = columns[0].as_primitive::<Int32Type>().iter().map(|code| {
-        let Some(code) = code else { return Ok(None) };
-        let character = u32::try_from(code).ok().and_then(char::from_u32);
-        match character {
-            Some('\0') => Err(Error::limit_exceeded("null character not permitted")),
-            Some(character) => Ok(Some(character.to_string())),
-            None => Err(Error::limit_exceeded("requested character too large for encoding")),
-        }
-    });
+    let characters =
+        columns[0].as_primitive::<Int32Type>().iter().map(|code| {
+            let Some(code) = code else { return Ok(None) };
+            let character = u32::try_from(code).ok().and_then(char::from_u32);
+            match character {
+                Some('\0') => Err(Error::limit_exceeded("null character not permitted")
+                    .hint("A text has no character 0; use a bytea.")),
+                Some(character) => Ok(Some(character.to_string())),
+                None => Err(Error::limit_exceeded("requested character too large for encoding")
+                    .hint("Characters are those of Unicode, up to 1114111, without 55296 to 57343.")),
+            }
+        });
     result(Arc::new(characters.collect::<Result<StringArray>>()?), &args.args)
 }

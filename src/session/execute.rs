@@ -100,7 +100,8 @@ impl Session {
             }
             Bound::Execute { name, arguments } => {
                 let prepared = self.prepared(name)?;
-                let parameters = arguments_of(name, &prepared.parameters, arguments, Zone::parse(self.settings.get("TimeZone"))?)?;
+                let parameters =
+                    arguments_of(name, &prepared.parameters, arguments, Zone::parse(self.settings.get("TimeZone"))?)?;
                 Box::pin(self.run_prepared(&prepared, &parameters, alone)).await
             }
             Bound::Deallocate(name) => self.deallocate(name.as_deref()),

@@ -133,6 +133,11 @@ impl Session {
     /// Executes a statement. `alone`: no other statement shares its transaction.
     pub async fn run(&mut self, statement: &Parsed, alone: bool) -> Result<Outcome> {
         let bound = self.bind(statement, &[]).await?;
+        if !prepared::parameters(&bound).is_empty() {
+            return Err(Error::undefined_parameter("there is no parameter $1").hint(
+                "Parameters have values in prepared statements: PREPARE name AS ..., then EXECUTE name (value).",
+            ));
+        }
         self.execute(&bound, &[], alone).await
     }
 

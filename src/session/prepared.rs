@@ -110,7 +110,7 @@ pub(super) fn columns(bound: &Bound) -> Columns {
 }
 
 /// The types of a bound statement's parameters.
-fn parameters(bound: &Bound) -> Vec<SqlType> {
+pub(super) fn parameters(bound: &Bound) -> Vec<SqlType> {
     let query: Option<&Query> = match bound {
         Bound::Query(query) => Some(query),
         Bound::Declare { query, .. } => return parameters(query),

@@ -31,6 +31,19 @@ impl Options {
         Some(self.values.remove(at))
     }
 
+    /// Takes the option that says the connector; without it, an error whose hint says how it is written.
+    pub fn connector(&mut self, hint: &str) -> Result<OptionValue> {
+        if let Some(connector) = self.take("connector") {
+            return Ok(connector);
+        }
+        let missing = Error::invalid_parameter("option \"connector\" is missing");
+        let near = |option: &&OptionValue| nearest(&option.key, ["connector"]).is_some();
+        Err(match self.values.iter().find(near) {
+            Some(option) => missing.at(option.position).hint("Perhaps you meant \"connector\"."),
+            None => missing.hint(hint),
+        })
+    }
+
     /// Takes a boolean as Postgres writes them: `true`, `'on'`, `0`.
     pub fn boolean(&mut self, key: &'static str) -> Result<Option<bool>> {
         let Some(option) = self.take(key) else { return Ok(None) };
@@ -88,6 +101,16 @@ impl Options {
             Some(known) => error.hint(format!("Perhaps you meant \"{known}\".")),
             None => error,
         })
+    }
+}
+
+/// The error of a connector at the option that it is about: the first that it names, or else the one that says the connector.
+pub fn placed(written: &[OptionValue], error: Error) -> Error {
+    let named = error.message.split('"').skip(1).step_by(2);
+    let is = |name: &str| written.iter().find(|option| option.key == name || option.value == name);
+    match (error.position, named.filter_map(is).next()) {
+        (None, Some(option)) => Error { position: Some(option.position), ..error },
+        (Some(_), _) | (None, None) => error,
     }
 }
 

@@ -39,6 +39,7 @@ use crate::types::UTC;
 use crate::types::interval::Interval;
 use crate::types::numeric;
 use crate::types::parse;
+use crate::types::text::from_utf8;
 
 /// Postgres counts days from 2000-01-01; this is that day counted from 1970-01-01.
 const EPOCH_DAYS: i32 = 10_957;
@@ -184,8 +185,7 @@ pub fn parse(bytes: &[u8], ty: &SqlType) -> Result<ArrayRef> {
             Arc::new(array.map_err(|e| Error::internal(e.to_string()))?)
         }
         SqlType::Text | SqlType::Varchar(_) | SqlType::Name | SqlType::Char => {
-            let text = std::str::from_utf8(bytes)
-                .map_err(|_| Error::invalid_encoding("invalid byte sequence for encoding \"UTF8\""))?;
+            let text = from_utf8(bytes)?;
             let text = if let SqlType::Varchar(length) = ty { parse::fit_varchar(text, *length)? } else { text };
             Arc::new(StringArray::from(vec![text]))
         }

@@ -26,6 +26,23 @@ use crate::types::interval::Interval;
 use crate::types::numeric;
 use crate::types::zone::Zone;
 
+/// The error for bytes that begin no character: as many of them are shown as the first one promises.
+pub fn not_utf8(bytes: &[u8]) -> Error {
+    let promised = match bytes.first() {
+        Some(0xc0..0xe0) => 2,
+        Some(0xe0..0xf0) => 3,
+        Some(0xf0..0xf8) => 4,
+        Some(_) | None => 1,
+    };
+    let shown = bytes.iter().take(promised).map(|byte| format!("0x{byte:02x}")).collect::<Vec<_>>();
+    Error::invalid_encoding(format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")))
+}
+
+/// Bytes as text.
+pub fn from_utf8(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|error| not_utf8(&bytes[error.valid_up_to()..]))
+}
+
 /// Writes the values of one column. Made once for a column, so that the type is looked at once and not for every row.
 pub struct TextColumn<'a> {
     /// The column.

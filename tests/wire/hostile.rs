@@ -40,8 +40,22 @@ fn memory(server: &Server) -> u64 {
 fn answer(raw: &mut Raw, sql: &str) -> String {
     raw.send(&message('Q', &[sql.as_bytes(), b"\0"].concat()));
     let messages = raw.until_ready();
+    messages.iter().for_each(assert_is_clear);
     let shown = messages.iter().map(Message::show).filter(|shown| !shown.starts_with("Z:"));
     shown.map(|shown| shown.chars().take(200).collect::<String>()).collect::<Vec<_>>().join(" ")
+}
+
+/// An error speaks of SQL, not of what lies underneath; what is beyond a limit comes with what to do about it.
+fn assert_is_clear(message: &Message) {
+    if message.tag != 'E' {
+        return;
+    }
+    let (state, told, hint) = (message.field('C'), message.field('M'), message.field('H'));
+    let foreign =
+        ["DataFusion", "Arrow", "Utf8", "Int32", "Int64", "Decimal128", "Float64", "op_", "\u{1}", "xternal error"];
+    assert!(!foreign.iter().any(|word| told.contains(word)), "{told}");
+    assert!(!told.is_empty() && !told.ends_with('.') && !told.contains('\n') && state != "XX000", "{state} {told}");
+    assert!(!state.starts_with("54") && !state.starts_with("53") || !hint.is_empty(), "{state} {told}: no hint");
 }
 
 #[test]
@@ -53,6 +67,8 @@ fn lengths_that_lie_are_refused_before_anything_is_allocated() {
         raw.send(&[&u32::to_be_bytes(length)[..], &[0, 3, 0, 0]].concat());
         let fatal = raw.read().expect("an error");
         assert_eq!((fatal.field('S').as_str(), fatal.field('C').as_str()), ("FATAL", "08P01"), "{length}");
+        assert_eq!(fatal.field('M'), "invalid length of startup packet");
+        assert!(fatal.field('H').starts_with("This port is for clients that speak Postgres' protocol"));
         assert!(raw.is_at_end());
     }
     for (tag, lengths) in [
@@ -68,6 +84,14 @@ fn lengths_that_lie_are_refused_before_anything_is_allocated() {
             raw.send(&header(tag, length));
             let fatal = raw.read().expect("an error");
             assert_eq!((fatal.field('S').as_str(), fatal.field('C').as_str()), ("FATAL", "08P01"), "{tag} {length}");
+            let (told, detail) = (fatal.field('M'), fatal.field('D'));
+            match tag {
+                b'p' | 0 => assert_eq!(told, format!("invalid frontend message type {tag}")),
+                _ => {
+                    assert_eq!(told, format!("invalid length {length} of frontend message type \"{}\"", tag as char));
+                    assert!(detail.starts_with("It may be 4 to ") && detail.ends_with(" bytes."), "{detail}");
+                }
+            }
             assert!(raw.is_at_end());
         }
     }
@@ -100,6 +124,64 @@ fn lengths_that_lie_are_refused_before_anything_is_allocated() {
     assert!(grown < 150 << 20, "the memory has grown by {grown} bytes");
 }
 
+/// Level, state and message of what ends a connection that breaks the protocol.
+fn fatal_of(told: &str) -> (String, String, String) {
+    ("FATAL".to_string(), "08P01".to_string(), told.to_string())
+}
+
+#[test]
+fn who_speaks_another_protocol_is_told_so() {
+    let (server, _directory) = server(3);
+    for (bytes, hint) in [
+        (
+            &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
+            "This port is for Postgres clients; HTTP is answered on that of --http.",
+        ),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "This port is for clients that speak Postgres' protocol, version 3."),
+    ] {
+        let mut raw = Raw::open(server.port);
+        raw.send(bytes);
+        let fatal = raw.read().expect("an error");
+        assert_eq!(
+            (fatal.field('S'), fatal.field('C'), fatal.field('M')),
+            fatal_of("invalid length of startup packet")
+        );
+        assert_eq!(fatal.field('H'), hint);
+        assert!(raw.is_at_end());
+    }
+    // What is asked for before it is known whether the connection is encrypted.
+    let mut raw = Raw::open(server.port);
+    let mut bytes = b"\0\0\0\x08\x04\xd2\x16\x2f".to_vec();
+    bytes.extend(b"\0\0\0\x12\0\x03\0\0user\0ann\0\0");
+    raw.send(&bytes);
+    let fatal = raw.read().expect("an error");
+    let told = (fatal.field('S'), fatal.field('C'), fatal.field('M'));
+    assert_eq!(told, fatal_of("received unencrypted data after an encryption request"));
+    assert!(raw.is_at_end());
+    // Who waits for the answer goes on in the clear.
+    let mut raw = Raw::open(server.port);
+    raw.send(&bytes[..8]);
+    assert_eq!(raw.read_byte(), b'N');
+    raw.startup(&[("user", "ann")]);
+    assert_eq!(raw.until_ready().last().map(Message::show).as_deref(), Some("Z:I"));
+    is_alive(&server);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_named() {
+    let (server, _directory) = server(3);
+    let mut raw = Raw::connect(server.port);
+    raw.send(&message('Q', b"SELECT 'a\xe2\x82 b'\0"));
+    let told = raw.until_ready().iter().map(Message::show).collect::<Vec<_>>();
+    assert_eq!(told, ["E:22021 invalid byte sequence for encoding \"UTF8\": 0xe2 0x82 0x20", "Z:I"]);
+    raw.send(&message('P', b"\0SELECT $1::text\0\0\0"));
+    raw.send(&message('B', b"\0\0\0\0\0\x01\0\0\0\x02a\xff\0\0"));
+    raw.send(&message('S', b""));
+    let told = raw.until_ready().iter().map(Message::show).collect::<Vec<_>>();
+    assert_eq!(told, ["1", "E:22021 invalid byte sequence for encoding \"UTF8\": 0xff", "Z:I"]);
+    is_alive(&server);
+}
+
 #[test]
 fn half_a_word_keeps_nobody_waiting() {
     let (server, _directory) = server(3);
@@ -126,13 +208,17 @@ fn half_a_word_keeps_nobody_waiting() {
     is_alive(&server);
     // What was sent as if it were encrypted is refused, and not taken for anything else.
     for (half, raw) in &mut silent {
-        let handshake = half.windows(3).any(|bytes| bytes == b"\x16\x03\x01");
-        if handshake {
-            if half.len() > 11 {
-                assert_eq!(raw.read_byte(), b'N');
-            }
+        let handshake = half.windows(3).position(|bytes| bytes == b"\x16\x03\x01");
+        if let Some(place) = handshake {
             let fatal = raw.read().expect("an error");
-            assert_eq!((fatal.field('S').as_str(), fatal.field('C').as_str()), ("FATAL", "08P01"));
+            let told = (fatal.field('S'), fatal.field('C'), fatal.field('M'));
+            match place {
+                0 => {
+                    assert_eq!(told, fatal_of("invalid length of startup packet"));
+                    assert!(fatal.field('H').starts_with("There is no TLS here"), "{}", fatal.field('H'));
+                }
+                _ => assert_eq!(told, fatal_of("received unencrypted data after an encryption request")),
+            }
             assert!(raw.is_at_end());
         }
     }
@@ -174,6 +260,8 @@ fn there_are_places_for_five_hundred() {
     one_more.startup(&[("user", "ann"), ("database", "millstream")]);
     let fatal = one_more.read().expect("an answer");
     assert_eq!((fatal.field('S').as_str(), fatal.field('C').as_str()), ("FATAL", "53300"));
+    assert_eq!(fatal.field('M'), "sorry, too many clients already");
+    assert!(fatal.field('H').starts_with("The server takes 500 connections at once: "), "{}", fatal.field('H'));
     for client in &mut clients {
         assert_eq!(client.query("SELECT count(*) FROM t")[1], "D:3");
     }
@@ -236,7 +324,7 @@ fn text_that_is_no_statement_is_told_from_one() {
         (format!("SELECT {}", many("1 AS c", 5_000).join(", ")), &["T", "54000", "54001"]),
         ("SELECT 1 ".to_string() + &"UNION ALL SELECT 1 ".repeat(20_000), &["54001"]),
         (format!("SELECT * FROM {}1{}", "(SELECT ".repeat(5_000), ") x".repeat(5_000)), &["54001"]),
-        (format!("SELECT * FROM t {}", "CROSS JOIN t ".repeat(10_000)), &["42701"]),
+        (format!("SELECT * FROM t {}", "CROSS JOIN t ".repeat(10_000)), &["42712"]),
         (format!("WITH {} SELECT 1", many("a AS (SELECT 1), b", 5_000).join(", ")), &["42601", "42712", "54001"]),
         (format!("SELECT * FROM {}", "x".repeat(1_000_000)), &["42P01", "42622"]),
         (format!("SELECT 1e{}", "9".repeat(100_000)), &["22003", "42601"]),

@@ -21,6 +21,7 @@ use crate::types::binary;
 use crate::types::parse;
 use crate::types::parse::TextBuilder;
 use crate::types::schema_of;
+use crate::types::text::not_utf8;
 use crate::types::zone::Zone;
 
 /// Rows of a batch.
@@ -91,16 +92,11 @@ impl Fields {
         let bytes = &self.data[begin..end];
         match std::str::from_utf8(bytes) {
             _ if null => Ok(None),
-            Ok(text) if text.contains('\0') => Err(broken_text(&[0])),
+            Ok(text) if text.contains('\0') => Err(not_utf8(&[0])),
             Ok(text) => Ok(Some(text)),
-            Err(error) => Err(broken_text(&bytes[error.valid_up_to()..])),
+            Err(error) => Err(not_utf8(&bytes[error.valid_up_to()..])),
         }
     }
-}
-
-fn broken_text(bytes: &[u8]) -> Error {
-    let shown = format!("0x{:02x}", bytes.first().copied().unwrap_or(0));
-    Error::invalid_encoding(format!("invalid byte sequence for encoding \"UTF8\": {shown}"))
 }
 
 impl Reader {

@@ -28,6 +28,7 @@ use crate::session::Tag;
 use crate::types::SqlType;
 use crate::types::binary;
 use crate::types::parse;
+use crate::types::text::from_utf8;
 use crate::types::zone::Zone;
 
 /// The OID by which clients say that they do not know a type.
@@ -217,11 +218,7 @@ fn formats(codes: &[i16], count: usize, what: &str) -> Result<Vec<Format>> {
 fn parameter(value: Option<&Bytes>, format: Format, ty: &SqlType, zone: Zone) -> Result<Parameter> {
     let array = match (value, format) {
         (None, _) => parse::null(ty),
-        (Some(bytes), Format::Text) => {
-            let text = std::str::from_utf8(bytes)
-                .map_err(|_| Error::invalid_encoding("invalid byte sequence for encoding \"UTF8\""))?;
-            parse::parse(text, ty, zone)?
-        }
+        (Some(bytes), Format::Text) => parse::parse(from_utf8(bytes)?, ty, zone)?,
         (Some(bytes), Format::Binary) => binary::parse(bytes, ty)?,
     };
     Parameter::try_from_array(&array, 0).map_err(|error| Error::internal(error.to_string()))

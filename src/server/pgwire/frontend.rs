@@ -9,6 +9,7 @@ use bytes::BytesMut;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::types::text::from_utf8;
 
 /// Bytes of the messages that carry SQL or values.
 const LARGE_BYTES_MAX: usize = 256 << 20;
@@ -99,7 +100,7 @@ const GSS: u32 = 80_877_104;
 pub(super) fn first(input: &mut BytesMut) -> Result<Option<First>> {
     let Some(length) = peek_length(input, 0) else { return Ok(None) };
     if !(8..=SMALL_BYTES_MAX).contains(&length) {
-        return Err(Error::protocol("invalid length of startup packet"));
+        return Err(Error::protocol("invalid length of startup packet").hint(stranger(input)));
     }
     if input.len() < length {
         return Ok(None);
@@ -118,6 +119,17 @@ pub(super) fn first(input: &mut BytesMut) -> Result<Option<First>> {
             let parameters = if major == 3 { startup_parameters(&mut fields)? } else { Vec::new() };
             Ok(Some(First::Startup { major, minor, parameters }))
         }
+    }
+}
+
+/// What to tell who speaks another protocol.
+fn stranger(input: &[u8]) -> &'static str {
+    match input {
+        [0x16, 3, ..] => "There is no TLS here: connect with sslmode=disable, or let the client ask first.",
+        [b'G', b'E', b'T', b' ', ..] | [b'H', b'E', b'A', b'D', ..] | [b'P', b'O', b'S', b'T', ..] => {
+            "This port is for Postgres clients; HTTP is answered on that of --http."
+        }
+        _ => "This port is for clients that speak Postgres' protocol, version 3.",
     }
 }
 
@@ -142,7 +154,8 @@ pub(super) fn message(input: &mut BytesMut) -> Result<Option<Frontend>> {
         other => return Err(Error::protocol(format!("invalid frontend message type {other}"))),
     };
     if !(4..=most).contains(&length) {
-        return Err(Error::protocol(format!("invalid length {length} of frontend message type {tag}")));
+        let message = format!("invalid length {length} of frontend message type \"{}\"", tag as char);
+        return Err(Error::protocol(message).detail(format!("It may be 4 to {most} bytes.")));
     }
     if input.len() < length + 1 {
         return Ok(None);
@@ -233,8 +246,7 @@ impl Fields {
         let end = end.ok_or_else(|| Error::protocol("invalid string in message"))?;
         let text = self.0.split_to(end);
         self.0.advance(1);
-        String::from_utf8(text.into())
-            .map_err(|_| Error::invalid_encoding("invalid byte sequence for encoding \"UTF8\""))
+        from_utf8(&text).map(str::to_string)
     }
 
     fn formats(&mut self) -> Result<Vec<i16>> {

@@ -56,7 +56,10 @@ impl Registry {
             return Err(Error::shutdown("the database system is shutting down"));
         }
         if members.by_pid.len() >= self.connections_max {
-            return Err(Error::too_many_connections("sorry, too many clients already"));
+            return Err(Error::too_many_connections("sorry, too many clients already").hint(format!(
+                "The server takes {} connections at once: close some, or share them through a pool.",
+                self.connections_max
+            )));
         }
         let mut pid = members.last_pid;
         loop {

@@ -36,6 +36,11 @@ pub(super) async fn begin(
         match wire.read_first().await? {
             None => return Ok(None),
             Some(First::Encryption) => {
+                if wire.has_input() {
+                    return Err(Error::protocol("received unencrypted data after an encryption request").detail(
+                        "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.",
+                    ));
+                }
                 wire.output.put_u8(b'N');
                 wire.flush().await?;
             }

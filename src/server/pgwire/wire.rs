@@ -70,6 +70,11 @@ impl Wire {
         Ok(self.stream.read_buf(&mut self.input).await? > 0)
     }
 
+    /// Whether something was read that is not taken yet.
+    pub(super) fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
     /// Whether the client has sent Sync as its next message.
     pub(super) fn is_sync_next(&self) -> bool {
         frontend::is_sync_next(&self.input)

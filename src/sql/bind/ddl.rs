@@ -16,7 +16,8 @@ use crate::sql::bind::types::sql_type;
 use crate::sql::bound::{Ddl, Name, Query, ViewOptions};
 use crate::sql::options::{self, IDLE_TIMEOUT_MS, Options, duration_us};
 use crate::sql::parse::ast::{
-    ColumnDefinition, CreateSource, CreateTable, CreateView, FormatClause, Include, Snippet, WatermarkDefinition,
+    ColumnDefinition, CreateSource, CreateTable, CreateView, FormatClause, Include, OptionValue, Snippet,
+    WatermarkDefinition,
 };
 use crate::sql::parse::grammar::folded;
 use crate::types::{Column, SqlType};
@@ -89,6 +90,7 @@ fn bind_stored_source(
         FeedClauses { columns: &table.columns, includes: &table.includes, format: table.format.as_ref(), stored: true };
     let sql = options.without_secrets(&connector, sql);
     let (mut columns, feed, idle_timeout_ms) = bind_feed(provider, clauses, connector, options)?;
+    check_options(&feed, &table.options)?;
     let primary_key = primary_key(provider, &table.primary_keys, &mut columns, &name.name)?;
     if let Some(key) = table.primary_keys.iter().flatten().next().filter(|_| table.append_only) {
         let error = Error::unsupported("an append-only table with a primary key cannot have a connector");
@@ -125,10 +127,7 @@ pub fn bind_source(provider: &Provider, source: &CreateSource, sql: &str) -> Res
             .hint("A source is a stream of messages, any of which may repeat. CREATE TABLE with a connector keeps one row for each key."));
     }
     let mut options = Options::new(&source.options);
-    let connector = options.take("connector").ok_or_else(|| {
-        Error::invalid_parameter("option \"connector\" is missing")
-            .hint("Write WITH (connector = 'kafka', ...) or WITH (connector = 'file', ...).")
-    })?;
+    let connector = options.connector("Write WITH (connector = 'kafka', ...) or WITH (connector = 'file', ...).")?;
     let clauses = FeedClauses {
         columns: &source.columns,
         includes: &source.includes,
@@ -137,6 +136,7 @@ pub fn bind_source(provider: &Provider, source: &CreateSource, sql: &str) -> Res
     };
     let sql = options.without_secrets(&connector.value, sql);
     let (columns, feed, idle_timeout_ms) = bind_feed(provider, clauses, connector.value, options)?;
+    check_options(&feed, &source.options)?;
     if let Some(format) = source.format.as_ref().filter(|_| feed.format.as_ref().is_some_and(changes_rows)) {
         return Err(Error::unsupported("FORMAT UPSERT changes rows, which a source does not keep")
             .at(format.position)
@@ -146,6 +146,11 @@ pub fn bind_source(provider: &Provider, source: &CreateSource, sql: &str) -> Res
     let watermark = watermark(provider, &source.watermarks, &columns, &name.name, idle_timeout_ms)?;
     let if_not_exists = source.if_not_exists;
     Ok(Ddl::CreateSource { name, if_not_exists, columns, feed, watermark, sql })
+}
+
+/// Checks what a connector is told, as far as no more than the statement is needed for it.
+fn check_options(feed: &Feed, written: &[OptionValue]) -> Result<()> {
+    connectors::check_options(&feed.connector, &feed.options).map_err(|error| options::placed(written, error))
 }
 
 /// What a statement says of the rows that a connector brings.

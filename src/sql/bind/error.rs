@@ -7,7 +7,9 @@ use sqlparser::ast::{Expr, ObjectName, Spanned, Visit, Visitor};
 use sqlparser::tokenizer::Span;
 
 use crate::error::{Error, Kind};
+use crate::functions::define::{known, no_function_in};
 use crate::functions::from_datafusion;
+use crate::functions::operator::base_name;
 use crate::sql::bind::names::parts;
 use crate::sql::bind::output::shown;
 use crate::sql::options::nearest;
@@ -30,7 +32,11 @@ fn schema_error(error: &SchemaError) -> Error {
         SchemaError::AmbiguousReference { field } => {
             Error::ambiguous(format!("column reference \"{}\" is ambiguous", shown(&field.name)))
         }
-        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+        SchemaError::DuplicateQualifiedField { qualifier, .. } => {
+            Error::duplicate_alias(format!("table name \"{}\" specified more than once", qualifier.table()))
+                .hint("Give the tables different names with AS.")
+        }
+        SchemaError::DuplicateUnqualifiedField { name } => {
             Error::duplicate_column(format!("column \"{}\" specified more than once", shown(name)))
                 .hint("Give the columns different names with AS.")
         }
@@ -68,38 +74,8 @@ fn plan_error(message: &str) -> Error {
             None => error.hint("No function matches the given name."),
         };
     }
-    if message.contains("must be in GROUP BY or an aggregate function") {
-        let column = message.split("column \"").nth(1).and_then(|rest| rest.split("\" must").next()).unwrap_or("?");
-        let message = format!(
-            "column \"{}\" must appear in the GROUP BY clause or be used in an aggregate function",
-            shown(column)
-        );
-        return Error::grouping(message);
-    }
-    if let Some(rest) = message.strip_prefix("HAVING clause references: ") {
-        let column = rest.split(" must appear").next().unwrap_or(rest);
-        return Error::grouping(format!(
-            "column \"{}\" must appear in the GROUP BY clause or be used in an aggregate function",
-            shown(column)
-        ));
-    }
-    if message.starts_with("Cannot create filter with non-boolean predicate") {
-        return Error::type_mismatch("argument of WHERE must be type boolean")
-            .hint("Write a comparison, or cast it to boolean.");
-    }
-    if message.contains("ggregate functions are not allowed in the WHERE clause") {
-        return Error::grouping("aggregate functions are not allowed in WHERE").hint("Consider using HAVING instead.");
-    }
-    let operators =
-        ["Cannot coerce arithmetic expression", "Cannot infer common argument type", "Unsupported operation"];
-    if operators.iter().any(|start| message.contains(start)) {
-        return Error::undefined_function(format!("operator does not exist: {}", clean(message)))
-            .hint("No operator matches the given argument types. You might need to add explicit type casts.");
-    }
-    if message.contains("No function matches the given name") || message.contains("Failed to coerce arguments") {
-        let name = message.split('\'').nth(1).unwrap_or(message);
-        return Error::undefined_function(format!("function {name} does not exist"))
-            .hint("No function matches the given argument types. You might need to add explicit type casts.");
+    if let Some(error) = clause_error(message).or_else(|| type_error(message)) {
+        return error;
     }
     if message.contains("require unique expression names") {
         return Error::duplicate_column("the select list has the same column more than once")
@@ -113,6 +89,96 @@ fn plan_error(message: &str) -> Error {
         return Error::syntax("each UNION, INTERSECT or EXCEPT query must have the same number of columns");
     }
     Error::type_mismatch(clean(message))
+}
+
+/// What is wrong with a clause.
+fn clause_error(message: &str) -> Option<Error> {
+    let grouping = |column: &str| {
+        let column = shown(column_in(column));
+        let message =
+            format!("column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function");
+        Error::grouping(message)
+    };
+    if message.contains("must be in GROUP BY or an aggregate function") {
+        return Some(grouping(message.split("column \"").nth(1).and_then(|rest| rest.split("\" must").next())?));
+    }
+    if let Some(rest) = message.strip_prefix("HAVING clause references: ") {
+        return Some(grouping(rest.split(" must appear").next()?));
+    }
+    if message.contains("ggregate functions are not allowed in the WHERE clause") {
+        let error = Error::grouping("aggregate functions are not allowed in WHERE");
+        return Some(error.hint("Consider using HAVING instead."));
+    }
+    let position = |clause: &str, number: &str| {
+        Error::invalid_column_reference(format!("{clause} position {number} is not in select list"))
+            .hint("A number counts the columns of the select list, from 1.")
+    };
+    if let Some(rest) = message.strip_prefix("Order by column out of bounds, specified: ") {
+        return Some(position("ORDER BY", rest.split(',').next()?));
+    }
+    if let Some(rest) = message.strip_prefix("Cannot find column with position ") {
+        return Some(position("GROUP BY", rest.split(' ').next()?));
+    }
+    if let Some(table) = message.strip_prefix("Invalid qualifier ") {
+        return Some(Error::undefined_table(format!("missing FROM-clause entry for table \"{table}\"")));
+    }
+    if message.starts_with("SELECT * with no tables specified") {
+        return Some(Error::syntax("SELECT * with no tables specified is not valid"));
+    }
+    let name = message.strip_prefix("Unsupported compound identifier '")?.split('\'').next()?;
+    Some(Error::syntax(format!("improper qualified name (too many dotted names): {name}")))
+}
+
+/// What is wrong with a type.
+fn type_error(message: &str) -> Option<Error> {
+    let truth = |form: &str, ty: Option<&str>| {
+        let ty = ty.and_then(sql_name).map_or(String::new(), |name| format!(", not type {name}"));
+        Error::type_mismatch(format!("argument of {form} must be type boolean{ty}"))
+            .hint("Write a comparison, or cast it to boolean.")
+    };
+    if message.starts_with("Cannot create filter with non-boolean predicate") {
+        return Some(truth("WHERE", message.rsplit_once(" returning ").map(|(_, ty)| ty)));
+    }
+    if message.starts_with("Join condition must be boolean type") {
+        return Some(truth("JOIN/ON", message.rsplit_once(" got ").map(|(_, ty)| ty)));
+    }
+    if let Some(rest) = message.strip_prefix("Unary operator 'NOT' requires a boolean expression") {
+        return Some(truth("NOT", rest.rsplit_once(" got ").map(|(_, ty)| ty)));
+    }
+    if let Some(types) = message.strip_prefix("Cannot infer common argument type for logical boolean operation ") {
+        let (form, (left, right)) =
+            ["AND", "OR"].into_iter().find_map(|form| Some((form, types.split_once(&format!(" {form} "))?)))?;
+        return Some(truth(form, Some(if left == "Boolean" { right } else { left })));
+    }
+    if let Some(ty) = message.strip_prefix("Expected LIMIT to be an integer or null, but got ") {
+        let name = sql_name(ty)?;
+        return Some(Error::type_mismatch(format!("argument of LIMIT must be type bigint, not type {name}")));
+    }
+    if message.starts_with("Unary operator '-' only supports") {
+        let error = Error::undefined_function("operator does not exist: - before what is neither number nor interval");
+        return Some(error.hint("You might need to add explicit type casts."));
+    }
+    let operators =
+        ["Cannot coerce arithmetic expression", "Cannot infer common argument type", "Unsupported operation"];
+    if operators.iter().any(|start| message.contains(start)) {
+        return Some(
+            Error::undefined_function(format!("operator does not exist: {}", clean(message)))
+                .hint("No operator matches the given argument types. You might need to add explicit type casts."),
+        );
+    }
+    no_function_in(message)
+}
+
+/// The SQL name of a type that DataFusion wrote.
+fn sql_name(ty: &str) -> Option<String> {
+    Some(base_name(&known(&ty.trim().parse().ok()?)?))
+}
+
+/// The first column in an expression that DataFusion wrote.
+fn column_in(expression: &str) -> &str {
+    let words = expression.split(|c: char| !(c.is_alphanumeric() || "_$.\u{1}".contains(c)));
+    let is_column = |word: &&str| word.contains('.') && !word.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    if expression.contains('(') { words.clone().find(is_column).unwrap_or(expression) } else { expression }
 }
 
 /// A message of DataFusion's in our style: one line, lower case at its beginning, no period at its end.

@@ -82,8 +82,20 @@ fn check_factor(factor: &TableFactor) -> Checked {
     }
 }
 
-/// The merged column of USING would be NULL for rows of the right side alone.
+/// A join needs a condition, as in Postgres. The merged column of USING would be NULL for rows of the right side alone.
 fn check_join(join: &Join) -> Checked {
+    if let JoinOperator::Join(JoinConstraint::None)
+    | JoinOperator::Inner(JoinConstraint::None)
+    | JoinOperator::Left(JoinConstraint::None)
+    | JoinOperator::LeftOuter(JoinConstraint::None)
+    | JoinOperator::Right(JoinConstraint::None)
+    | JoinOperator::RightOuter(JoinConstraint::None)
+    | JoinOperator::FullOuter(JoinConstraint::None) = &join.join_operator
+    {
+        let error = Error::syntax("a join lacks its condition")
+            .hint("Write ON condition, USING (columns), or CROSS JOIN for all pairs.");
+        return Err(Box::new((error, join.relation.span())));
+    }
     let (JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) | JoinOperator::FullOuter(constraint)) =
         &join.join_operator
     else {

@@ -214,6 +214,7 @@ fn refused_queries_say_where_and_what_to_do() {
             "SELECT x.nmae FROM t x",
             "42703 column x.nmae does not exist @8 (Perhaps you meant to reference the column \"x.name\".)",
         ),
+        ("SELECT * FROM t a JOIN t b", "42601 a join lacks its condition @24 (Write ON"),
         ("SELECT z.id FROM t", "42P01 missing FROM-clause entry for table \"z\" @8"),
         ("SELECT id FROM t a, t b", "42702 column reference \"id\" is ambiguous @8"),
         ("SELECT lowr(name) FROM t", "42883 function lowr does not exist @8 (Perhaps you meant lower().)"),
@@ -276,7 +277,23 @@ fn refused_definitions_and_changes_say_where_and_what_to_do() {
             "22023 unrecognized option \"idle_timeuot\" @30 (Perhaps you meant \"idle_timeout\".)",
         ),
         ("CREATE TABLE pg_catalog.a (x int)", "0A000 schema \"pg_catalog\" belongs to the system"),
-        ("CREATE SOURCE s (x int)", "22023 option \"connector\" is missing"),
+        ("CREATE SOURCE s (x int)", "22023 option \"connector\" is missing (Write WITH"),
+        (
+            "CREATE SOURCE s (x int) WITH (conector = 'kafka')",
+            "22023 option \"connector\" is missing @31 (Perhaps you meant \"connector\".)",
+        ),
+        (
+            "CREATE SOURCE s (x int) WITH (connector = 'kafak')",
+            "42704 connector \"kafak\" does not exist @31 (Perhaps you meant \"kafka\".)",
+        ),
+        (
+            "CREATE SOURCE s (x int) WITH (connector = 'kafka', topik = 't')",
+            "42704 option \"topik\" does not exist for connector \"kafka\" @52 (Perhaps you meant \"topic\".)",
+        ),
+        (
+            "CREATE TABLE s (x int) WITH (connector = 'datagen', rate = 'many')",
+            "22023 invalid value for option \"rate\": \"many\" @53",
+        ),
         (
             "CREATE SOURCE s (x int) WITH (connector = 'kafka') FORMAT UPSERT ENCODE JSON",
             "0A000 FORMAT UPSERT changes rows, which a source does not keep @52",

@@ -4,6 +4,7 @@ use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Location, TokenWithSpan, TokenizerError};
 
 use crate::error::Error;
+use crate::sql::parse::escapes;
 use crate::sql::parse::text::Text;
 
 /// `statement is too complex`, for text nested or chained beyond what is accepted.
@@ -44,14 +45,23 @@ pub fn parser_error(error: ParserError, text: &Text, tokens: &[TokenWithSpan], n
 
 /// Text that cannot even be cut into tokens: the position is that of the token that never ends.
 pub fn tokenizer_error(error: TokenizerError, text: &Text) -> Error {
+    let position = text.chars(error.location) + 1;
     let message = match error.message.as_str() {
+        m if m.contains("encoded string literal") => {
+            return escapes::fault(text.slice(error.location, text.end())).at(position);
+        }
+        m if m.contains("escaped unicode string") => {
+            return Error::syntax("invalid Unicode escape")
+                .hint("Unicode escapes must be \\XXXX or \\+XXXXXX.")
+                .at(position);
+        }
         m if m.contains("string literal") => "unterminated quoted string".to_string(),
         m if m.contains("close delimiter") => "unterminated quoted identifier".to_string(),
         m if m.contains("multi-line comment") => "unterminated /* comment".to_string(),
         m if m.contains("dollar-quoted") => "unterminated dollar-quoted string".to_string(),
         m => format!("syntax error: {}", m.to_lowercase()),
     };
-    Error::syntax(message).at(text.chars(error.location) + 1)
+    Error::syntax(message).at(position)
 }
 
 /// The place that ends a parser's message: `... at Line: 1, Column: 8`.

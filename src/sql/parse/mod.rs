@@ -25,6 +25,7 @@ mod create;
 mod cursor;
 mod depth;
 mod error;
+mod escapes;
 pub mod grammar;
 mod settings;
 mod show;

@@ -98,9 +98,16 @@ impl Grammar<'_> {
     fn relation_literal(&mut self) -> Parse<String> {
         let name = self.name()?;
         let parts = name.0.iter().filter_map(|part| part.as_ident());
-        let quoted: Vec<String> = parts.map(|part| format!("\"{}\"", folded(part).replace('"', "\"\""))).collect();
+        let quoted: Vec<String> = parts.map(|part| quoted(&folded(part))).collect();
         Ok(literal(&quoted.join(".")))
     }
+}
+
+/// A name with quotes, where it would be another one without.
+fn quoted(name: &str) -> String {
+    let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    let is_plain = begins && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_$".contains(c));
+    if is_plain { name.to_string() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 fn literal(text: &str) -> String {

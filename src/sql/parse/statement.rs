@@ -11,6 +11,10 @@ use crate::sql::dialect::{is_word, keyword};
 use crate::sql::parse::ast::{Drop, DropKind, Statement};
 use crate::sql::parse::grammar::{Grammar, Parse};
 
+/// What Postgres knows in `EXPLAIN (...)`; only ANALYZE makes a difference here.
+const EXPLAIN_OPTIONS: [&str; 9] =
+    ["analyze", "verbose", "costs", "settings", "buffers", "wal", "timing", "summary", "format"];
+
 /// The first words of Postgres' statements that there are none of here.
 const UNSUPPORTED: [&str; 18] = [
     "analyze",
@@ -174,7 +178,13 @@ impl Grammar<'_> {
         if self.parser.peek_token_ref().token == Token::LParen && !self.starts_query(1) {
             for option in self.parser.parse_utility_options()? {
                 let off = option.arg.as_ref().is_some_and(|arg| is_off(&arg.to_string()));
-                analyze |= option.name.value.eq_ignore_ascii_case("analyze") && !off;
+                let name = option.name.value.to_ascii_lowercase().replace("analyse", "analyze");
+                if !EXPLAIN_OPTIONS.contains(&name.as_str()) {
+                    let error = Error::syntax(format!("unrecognized EXPLAIN option \"{name}\""));
+                    let error = Error { position: self.text.position(option.name.span), ..error };
+                    return Err(error.hint(format!("The options are {}.", EXPLAIN_OPTIONS.join(", "))).into());
+                }
+                analyze |= name == "analyze" && !off;
             }
         } else {
             analyze = self.word("analyze");

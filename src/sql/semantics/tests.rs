@@ -317,7 +317,7 @@ fn aggregates() {
         select every(x > 0), bool_or(x > 1) from (values (1), (2)) t(x) -> t|t
         select sum(case when x > 1 then 1 else 0 end) / count(*) from (values (1), (2), (3)) t(x) -> 0
         select max(x), min(x) from (values ('NaN'::float8), (1)) t(x) -> NaN|1
-        select sum('a') -> 42883 function sum does not exist
+        select sum('a') -> 42883 function sum(text) does not exist
         select x, count(*) from (values (1), (1), (2)) t(x) group by x order by x -> 1|2 2|1
         select row_number() over (order by x) from (values (5), (6)) t(x) -> 1 2
         select count(*) + 1 from (values (1)) t(x) -> 2
