@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use millstream::dataflow::changelog::Recording;
-use millstream::dataflow::operator::{Context, Operator};
+use millstream::dataflow::operator::{Context, Operator, Room};
 use millstream::dataflow::operators::arrange::Arrange;
 use millstream::dataflow::operators::join::Join;
 use millstream::delta::Delta;
@@ -105,6 +105,7 @@ fn join() {
                     recording,
                     writes: &mut writes,
                     out: &mut passed[side],
+                    room: Room::ENDLESS,
                     watermark: None,
                     shards: 0..0,
                     errors: &mut errors,
@@ -118,6 +119,7 @@ fn join() {
                 recording,
                 writes: &mut writes,
                 out: &mut out,
+                room: Room::ENDLESS,
                 watermark: None,
                 shards: 0..0,
                 errors: &mut errors,

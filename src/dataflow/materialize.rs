@@ -1,6 +1,8 @@
 //! The end of a view's plan: keeps its rows in the store, records their changes where somebody needs them, and passes them
 //! on to the views above it.
 
+use arrow::array::BooleanArray;
+use arrow::compute::not;
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -13,6 +15,7 @@ use crate::dataflow::operator::Operator;
 use crate::dataflow::relation::PAGE_ROWS;
 use crate::dataflow::relation::RelationCodec;
 use crate::delta::Delta;
+use crate::delta::arrow_error;
 use crate::delta::consolidate;
 use crate::error::Error;
 use crate::error::Result;
@@ -24,6 +27,7 @@ use crate::state::StateReader;
 use crate::state::Writes;
 use crate::state::codec;
 use crate::state::codec::ByteRows;
+use crate::state::slots::KeySlots;
 use crate::types::Column;
 
 /// Turns the sum of an epoch's changes of a view into writes.
@@ -133,6 +137,28 @@ impl Materialize {
             }
         }
         Ok(())
+    }
+
+    /// Which rows of a keyed view's changes cannot be written yet, because a row has come before the one that had its key has gone.
+    fn halves(&self, delta: &Delta, state: &StateReader) -> Result<BooleanArray> {
+        let keys = self.codec.keys(delta.batch())?;
+        let (mut table, mut slots, mut first) = (KeySlots::default(), Vec::new(), Vec::new());
+        table.lookup_or_insert(&keys, &mut slots, &mut first);
+        // How often a row comes for each key, and how often one goes.
+        let mut turns = vec![[0; 2]; table.len()];
+        for (slot, weight) in slots.iter().zip(delta.weights()) {
+            turns[*slot as usize][usize::from(*weight < 0)] += weight.unsigned_abs();
+        }
+        let mut halves = turns.iter().map(|[come, go]| *come > 1 || *go > 1).collect::<Vec<_>>();
+        let mut alone = (0..turns.len()).filter(|slot| turns[*slot] == [1, 0]).collect::<Vec<_>>();
+        alone.sort_unstable_by_key(|slot| table.key(*slot as u32));
+        let space = Space::Relation(self.object);
+        let wanted = alone.iter().map(|slot| (space, table.key(*slot as u32))).collect::<Vec<_>>();
+        state.get_many(&wanted, &mut |index, value| {
+            halves[alone[index]] = value.is_some();
+            Ok(())
+        })?;
+        Ok(slots.iter().map(|slot| Some(halves[*slot as usize])).collect())
     }
 
     /// Fails unless the keys of these rows are there so often. It costs a read of each, so that only tests look: whatever gives a keyed
@@ -258,14 +284,27 @@ impl Operator for Materialize {
         Ok(())
     }
 
-    fn on_epoch(&mut self, cx: &mut Context<'_>) -> Result<()> {
+    fn store(&mut self, whole: bool, cx: &mut Context<'_>) -> Result<bool> {
         if let Brought::Changes(pending) = &mut self.brought {
-            let delta = pending.take(&self.codec.schema)?;
-            return self.write_changes(&delta, cx);
+            let mut delta = pending.take(&self.codec.schema)?;
+            let mut keeps = false;
+            if let Storage::Keyed(_) = self.codec.storage
+                && !whole
+            {
+                let halves = self.halves(&delta, cx.state)?;
+                let kept = delta.filter(&halves)?;
+                delta = delta.filter(&not(&halves).map_err(arrow_error)?)?;
+                keeps = !kept.is_empty();
+                if let Brought::Changes(pending) = &mut self.brought {
+                    pending.push(kept, &self.codec.schema)?;
+                }
+            }
+            self.write_changes(&delta, cx)?;
+            return Ok(keeps);
         }
         self.end_page(cx.portion, cx.writes);
         self.record_pages(cx);
-        Ok(())
+        Ok(false)
     }
 
     fn memory_bytes(&self) -> usize {

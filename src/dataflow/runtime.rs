@@ -18,6 +18,7 @@ use crate::catalog::Storage;
 use crate::dataflow::changelog::Recording;
 use crate::dataflow::graph::Graph;
 use crate::dataflow::meters::Meters;
+use crate::dataflow::operator::Room;
 use crate::dataflow::watermarks::Watermarks;
 use crate::dataflow::worker::Close;
 use crate::dataflow::worker::Command;
@@ -43,6 +44,17 @@ pub const STEP_ROWS: usize = 8192;
 
 /// Steps that may wait for a worker: the coordinator runs no further ahead.
 const COMMANDS_MAX: usize = 8;
+
+/// What the workers may take of memory, all together.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Operator state between epochs, in bytes.
+    pub state_bytes: usize,
+    /// By how much it may grow in a portion of an epoch, in bytes, while more is owed.
+    pub portion_bytes: usize,
+    /// What an operator may put out at a time.
+    pub room: Room,
+}
 
 /// All workers.
 pub struct Runtime {
@@ -70,6 +82,8 @@ pub struct Runtime {
     filled: BTreeSet<ObjectId>,
     /// How far views have come in event time.
     watermarks: Watermarks,
+    /// The views whose watermark the running epoch has moved.
+    moved: BTreeSet<ObjectId>,
     /// What operators have done.
     meters: Arc<Meters>,
     threads: Vec<JoinHandle<()>>,
@@ -81,12 +95,13 @@ pub struct SealedShares {
     pub writes: Vec<Writes>,
     /// Bytes of operator state in memory.
     pub state_bytes: usize,
+    /// Whether more is owed: these are a portion of the epoch, which is ended once more when the next portion has begun.
+    pub more: bool,
 }
 
 impl Runtime {
-    /// Starts so many worker threads, which may hold `memory_bytes` of operator state together. What their operators do is
-    /// counted in `meters`, from nothing.
-    pub fn start(workers: usize, memory_bytes: usize, meters: Arc<Meters>) -> Result<Runtime> {
+    /// Starts so many worker threads with so much memory. What their operators do is counted in `meters`, from nothing.
+    pub fn start(workers: usize, memory: Memory, meters: Arc<Meters>) -> Result<Runtime> {
         meters.clear();
         let (answer, answers) = unbounded();
         let (peers, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
@@ -100,7 +115,9 @@ impl Runtime {
             let is_cold = Arc::<AtomicBool>::default();
             cold.push(is_cold.clone());
             let share = Share {
-                memory_bytes: memory_bytes / workers,
+                memory_bytes: memory.state_bytes / workers,
+                room: Room { bytes: memory.room.bytes / workers, ..memory.room },
+                portion_bytes: memory.portion_bytes,
                 growth: growth.clone(),
                 fill_growth: fill_growth.clone(),
                 fill_steps: fill_step.clone(),
@@ -125,6 +142,7 @@ impl Runtime {
             behind: BTreeMap::new(),
             filled: BTreeSet::new(),
             watermarks: Watermarks::default(),
+            moved: BTreeSet::new(),
             meters,
             threads,
         })
@@ -238,8 +256,6 @@ impl Runtime {
 
     /// Begins an epoch, or the next portion of one, which sees this state.
     pub fn begin(&mut self, portion: Portion, state: &StateReader) {
-        self.touched.clear();
-        self.filled.clear();
         self.growth.store(0, Ordering::Relaxed);
         self.fill_growth.store(0, Ordering::Relaxed);
         self.tell(|_| Command::Begin { portion, state: state.clone() });
@@ -285,12 +301,16 @@ impl Runtime {
         self.watermarks.advance(inputs.iter().copied());
     }
 
-    /// Ends the epoch, in which the watermarks of tables and sources have come so far: the last pass, then everything sealed,
-    /// with what is recorded. Waits for all workers.
+    /// Ends the epoch, in which the watermarks of tables and sources have come so far: the last passes, then everything sealed,
+    /// with what is recorded. Waits for all workers. While more is owed than memory holds, that ends a portion alone.
     pub fn finish(&mut self, inputs: &[(ObjectId, Option<Micros>)], recording: Recording) -> Result<SealedShares> {
-        let moved = Arc::new(self.watermarks.advance(inputs.iter().copied()));
+        self.moved.extend(self.watermarks.advance(inputs.iter().copied()));
         let watermarks = Arc::new(self.watermarks.views().filter_map(|(view, at)| Some((view, at?))).collect());
-        self.end(Close { moved, watermarks }, recording)
+        let shares = self.end(Close { moved: Arc::new(self.moved.clone()), watermarks }, recording)?;
+        if !shares.more {
+            self.moved.clear();
+        }
+        Ok(shares)
     }
 
     /// Ends a portion of the epoch: like [`finish`](Runtime::finish), but watermarks stay where they are, and nothing closes.
@@ -300,18 +320,28 @@ impl Runtime {
 
     fn end(&mut self, close: Close, recording: Recording) -> Result<SealedShares> {
         let recording = Arc::new(recording);
-        let objects = Arc::new(std::mem::take(&mut self.touched));
+        let objects = Arc::new(self.touched.clone());
         let scope = match self.filled.is_empty() {
             true => Scope::Reached(objects),
-            false => Scope::Both { objects, views: Arc::new(std::mem::take(&mut self.filled)) },
+            false => Scope::Both { objects, views: Arc::new(self.filled.clone()) },
         };
         self.tell(|_| Command::Finish { scope: scope.clone(), close: close.clone(), recording: recording.clone() });
-        let mut shares = SealedShares { writes: Vec::new(), state_bytes: 0 };
-        for _ in 0..self.commands.len() {
-            let gone = |_| Error::internal("a worker thread has died");
-            let finished = self.answers.recv().map_err(gone)??;
+        let mut shares = SealedShares { writes: Vec::new(), state_bytes: 0, more: false };
+        let gone = |_| Error::internal("a worker thread has died");
+        let answers =
+            (0..self.commands.len()).map(|_| self.answers.recv().map_err(gone)).collect::<Result<Vec<_>>>()?;
+        // Workers that fail each in their own way do so at every end from now on: it is told in the same words.
+        if let Some(error) = answers.iter().filter_map(|answer| answer.as_ref().err()).min_by_key(|e| &e.message) {
+            return Err(error.clone());
+        }
+        for finished in answers.into_iter().flatten() {
             shares.writes.push(finished.writes);
             shares.state_bytes += finished.state_bytes;
+            shares.more |= finished.more;
+        }
+        if !shares.more {
+            self.touched.clear();
+            self.filled.clear();
         }
         Ok(shares)
     }

@@ -3,6 +3,7 @@
 //! A *pass* goes once through the reached vertices in topological order. At a vertex whose input is exchanged the worker
 //! waits for one message from each worker, empty or not, so all workers go through the same passes in the same order.
 
+mod ending;
 mod installing;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use crate::dataflow::meters::Meter;
 use crate::dataflow::meters::Meters;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
+use crate::dataflow::operator::Room;
 use crate::dataflow::operators::arrange::SharedArrangement;
 use crate::dataflow::row_error;
 use crate::dataflow::row_error::RowError;
@@ -38,6 +40,7 @@ use crate::ids::ObjectId;
 use crate::ids::Portion;
 use crate::ids::Shard;
 use crate::ids::WorkerId;
+use crate::plan::ir::Op;
 use crate::plan::ir::Plan;
 use crate::state::StateReader;
 use crate::state::ThreadBlocks;
@@ -62,7 +65,8 @@ pub enum Command {
     Begin { portion: Portion, state: StateReader },
     /// One step: this worker's share of the changes of tables and sources, and what all workers' shares can reach.
     Step { deltas: Vec<(ObjectId, Delta)>, scope: Scope },
-    /// The last pass of the epoch, or of a portion of it, over what the epoch reached; then everything is sealed, with the deltas that are recorded.
+    /// The last passes of the epoch, or of a portion of it, over what the epoch reached; then everything is sealed, with the deltas
+    /// that are recorded.
     Finish { scope: Scope, close: Close, recording: Arc<Recording> },
 }
 
@@ -103,6 +107,8 @@ pub struct Finished {
     pub writes: Writes,
     /// Bytes of operator state in memory after the epoch.
     pub state_bytes: usize,
+    /// Whether more is owed, so that this was a portion, and nothing was closed.
+    pub more: bool,
 }
 
 /// Deltas on their way from one worker to another.
@@ -113,6 +119,26 @@ pub struct Parcel {
     to: (Index, usize),
     /// The deltas; empty to say that there are none. An error: the sender failed and will send nothing more.
     deltas: Result<Vec<Delta>>,
+    /// What is owed, in parcels that tell this.
+    debts: Debts,
+}
+
+/// What has come for one place before it was wanted.
+#[derive(Default)]
+struct Early {
+    /// How many parcels.
+    parcels: usize,
+    deltas: Vec<Delta>,
+    debts: Debts,
+}
+
+/// What joins still owe, and whether there is memory to put it out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Debts {
+    /// The last vertex, in the order of the pass, that owes something.
+    last: Option<Index>,
+    /// Whether the portion has used up its memory.
+    full: bool,
 }
 
 /// What kind of pass it is.
@@ -120,13 +146,20 @@ pub struct Parcel {
 enum Phase {
     Create,
     Step,
-    Finish,
+    /// What was held back until the end is put out.
+    Flush,
+    /// Nothing is owed any more; what the watermarks close is let go of.
+    Close,
 }
 
 /// A worker's share of memory, and what the coordinator is told of it.
 pub struct Share {
     /// What operator state may take between epochs, in bytes.
     pub memory_bytes: usize,
+    /// How much an operator may put out at a time.
+    pub room: Room,
+    /// By how much state may grow in a portion of an epoch, all workers together: then it ends, even if more is owed.
+    pub portion_bytes: usize,
     /// By how much the running epoch has made the state of all workers grow, in bytes.
     pub growth: Arc<AtomicUsize>,
     /// The part of it that filling views has brought.
@@ -151,7 +184,7 @@ pub struct Worker {
     /// From each worker.
     parcels: Receiver<Parcel>,
     /// Parcels that came before they were wanted, and how many came for each exchange.
-    early: HashMap<(u64, Index, usize), (usize, Vec<Delta>)>,
+    early: HashMap<(u64, Index, usize), Early>,
     graph: Graph,
     /// The operator of each vertex.
     operators: BTreeMap<Index, Box<dyn Operator>>,
@@ -171,6 +204,10 @@ pub struct Worker {
     writes: Writes,
     /// Vertices reached in this epoch.
     reached: BTreeSet<Index>,
+    /// Those that owe something.
+    owing: BTreeSet<Index>,
+    /// Vertices before this one do not put out what they owe in this pass.
+    turn: Index,
     /// What each operator's state took when it was last called, in bytes.
     memory: BTreeMap<Index, usize>,
     /// The sum of `memory`.
@@ -212,6 +249,8 @@ impl Worker {
             cold: VecDeque::new(),
             writes: Writes::default(),
             reached: BTreeSet::new(),
+            owing: BTreeSet::new(),
+            turn: 0,
             memory: BTreeMap::new(),
             memory_bytes: 0,
             share,
@@ -260,7 +299,12 @@ impl Worker {
         let answer = answer.unwrap_or_else(|_| Err(Error::internal("a worker panicked; see the log")));
         if let Err(error) = &answer {
             for peer in &self.peers {
-                let _ = peer.send(Parcel { pass: self.pass, to: (0, 0), deltas: Err(error.clone()) });
+                let _ = peer.send(Parcel {
+                    pass: self.pass,
+                    to: (0, 0),
+                    deltas: Err(error.clone()),
+                    debts: Debts::default(),
+                });
             }
         }
         answer
@@ -290,7 +334,13 @@ impl Worker {
                     crate::fault::worker_point("worker.fill");
                 }
                 let (vertices, growth) = (self.vertices(&scope), growth.clone());
+                // What is behind goes first, so that it does not pile up.
+                self.turn = self.owing.last().copied().unwrap_or(0);
                 self.pass(&vertices, deltas, phase, &growth)?;
+                if let Scope::Views { .. } = scope {
+                    // How long it takes tells how much to give next.
+                    self.pay(&vertices, &growth)?;
+                }
                 crate::fault::point("epoch.mid_step");
             }
             Command::Finish { scope, close, recording } => {
@@ -364,6 +414,10 @@ impl Worker {
             let begun = self.share.meters.begin();
             self.operator(index).after_step()?;
             self.meter(index).busy(self.share.meters.since(begun));
+            match self.operator(index).owes() {
+                true => self.owing.insert(index),
+                false => self.owing.remove(&index),
+            };
         }
         let before = self.memory_bytes + written;
         called.iter().for_each(|&index| self.measure(index));
@@ -373,20 +427,30 @@ impl Worker {
         Ok(())
     }
 
-    /// Notes what an operator's state takes now.
+    /// Notes what the state of an operator, and that which it reads, takes now.
     fn measure(&mut self, index: Index) {
+        let vertex = self.graph.vertex(index);
+        if let Op::Join | Op::Anti = vertex.node.op {
+            let read = vertex.inputs.iter().filter_map(|edge| edge.from).collect::<Vec<_>>();
+            read.into_iter().for_each(|from| self.measure_alone(from));
+        }
+        self.measure_alone(index);
+    }
+
+    fn measure_alone(&mut self, index: Index) {
         let now = self.operator(index).memory_bytes();
         self.meter(index).holds(now);
         let before = self.memory.insert(index, now).unwrap_or(0);
         self.memory_bytes = self.memory_bytes + now - before;
     }
 
-    /// Whether a vertex is called even if no delta came: when it is created, and at the end of an epoch that reached it.
+    /// Whether a vertex is called even if no delta came: when it is created, when it owes something, and at the end of an epoch that
+    /// reached it.
     fn must_call(&self, index: Index, phase: Phase) -> bool {
         match phase {
             Phase::Create => true,
-            Phase::Step => false,
-            Phase::Finish => self.reached.contains(&index),
+            Phase::Step => index >= self.turn && self.owing.contains(&index),
+            Phase::Flush | Phase::Close => self.reached.contains(&index),
         }
     }
 
@@ -401,6 +465,11 @@ impl Worker {
     /// Calls one operator for one pass. Returns what it put out, and the rows that it could not compute.
     fn call(&mut self, index: Index, inputs: Vec<Vec<Delta>>, phase: Phase) -> Result<(Vec<Delta>, Vec<RowError>)> {
         let (portion, state) = self.epoch.as_ref().expect("passes run inside an epoch");
+        let room = match phase {
+            // Whatever comes now would come too late in the next pass.
+            Phase::Close => Room::ENDLESS,
+            Phase::Create | Phase::Step | Phase::Flush => Room { turn: index >= self.turn, ..self.share.room },
+        };
         let operator = self.operators.get_mut(&index).expect("every vertex has its operator");
         let (mut out, mut failed) = (Vec::new(), Vec::new());
         let (begun, rows_in) = (self.share.meters.begin(), rows(inputs.iter().flatten()));
@@ -409,7 +478,7 @@ impl Worker {
         let shards = self.shards.clone();
         let (recording, writes) = (&self.recording, &mut self.writes);
         let (portion, errors) = (*portion, &mut failed);
-        let mut cx = Context { portion, state, recording, writes, out: &mut out, watermark, shards, errors };
+        let mut cx = Context { portion, state, recording, writes, out: &mut out, room, watermark, shards, errors };
         if phase == Phase::Create {
             operator.on_create(self.id.0 == 0, &mut cx)?;
         }
@@ -419,7 +488,7 @@ impl Worker {
             }
         }
         operator.on_step(&mut cx)?;
-        if phase == Phase::Finish {
+        if let Phase::Flush | Phase::Close = phase {
             operator.on_epoch(&mut cx)?;
         }
         self.meter(index).called(rows_in, rows(&out));
@@ -471,7 +540,8 @@ impl Worker {
                         }
                     }
                     for (peer, deltas) in self.peers.iter().zip(shares) {
-                        let _ = peer.send(Parcel { pass: self.pass, to: (reader, port), deltas: Ok(deltas) });
+                        let (to, debts) = ((reader, port), Debts::default());
+                        let _ = peer.send(Parcel { pass: self.pass, to, deltas: Ok(deltas), debts });
                     }
                 }
                 _ => waiting.entry((reader, port)).or_default().extend(out.iter().cloned()),
@@ -482,53 +552,28 @@ impl Worker {
 
     /// Waits for the parcels of all workers for one port.
     fn receive(&mut self, index: Index, port: usize) -> Result<Vec<Delta>> {
-        let wanted = (self.pass, index, port);
+        self.receive_all((index, port)).map(|early| early.deltas)
+    }
+
+    /// Waits for the parcels of all workers for one place in this pass.
+    fn receive_all(&mut self, to: (Index, usize)) -> Result<Early> {
+        let wanted = (self.pass, to.0, to.1);
         loop {
-            if self.early.get(&wanted).is_some_and(|(came, _)| *came == self.peers.len()) {
-                return Ok(self.early.remove(&wanted).map(|(_, deltas)| deltas).unwrap_or_default());
+            if self.early.get(&wanted).is_some_and(|early| early.parcels == self.peers.len()) {
+                return Ok(self.early.remove(&wanted).unwrap_or_default());
             }
             let parcel = self.parcels.recv().map_err(|_| Error::shutdown("the server is shutting down"))?;
-            let entry = self.early.entry((parcel.pass, parcel.to.0, parcel.to.1)).or_default();
-            entry.0 += 1;
-            entry.1.extend(parcel.deltas?);
+            let early = self.early.entry((parcel.pass, parcel.to.0, parcel.to.1)).or_default();
+            early.parcels += 1;
+            early.deltas.extend(parcel.deltas?);
+            early.debts = early.debts.and(parcel.debts);
         }
     }
+}
 
-    /// The last pass: through all that the epoch reached, and through what the views' watermarks close.
-    fn finish(&mut self, scope: &Scope, close: Close) -> Result<Finished> {
-        let closing = close.moved.iter().flat_map(|view| self.graph.closing(*view)).collect::<BTreeSet<_>>();
-        let mut vertices = self.vertices(scope).into_iter().collect::<BTreeSet<_>>();
-        vertices.extend(self.graph.downstream(closing.clone()));
-        self.reached.extend(closing);
-        self.close = Some(close);
-        let growth = self.share.growth.clone();
-        self.pass(&vertices.into_iter().collect::<Vec<_>>(), Vec::new(), Phase::Finish, &growth)?;
-        self.close = None;
-        let mut writes = std::mem::take(&mut self.writes);
-        for index in std::mem::take(&mut self.reached) {
-            let begun = self.share.meters.begin();
-            self.operator(index).seal(&mut writes)?;
-            self.meter(index).busy(self.share.meters.since(begun));
-            self.measure(index);
-        }
-        self.epoch = None;
-        self.recording = Arc::default();
-        let state_bytes = self.shrink();
-        Ok(Finished { writes, state_bytes })
-    }
-
-    /// Holds operator state under its budget: each operator gives up in proportion to what it takes.
-    fn shrink(&mut self) -> usize {
-        if self.memory_bytes > self.share.memory_bytes {
-            let (total, target) = (self.memory_bytes, self.share.memory_bytes / 4 * 3);
-            let indices = self.memory.keys().copied().collect::<Vec<_>>();
-            for index in indices {
-                let share = (self.memory[&index] as u128 * target as u128 / total as u128) as usize;
-                self.operator(index).shrink(share);
-                self.measure(index);
-            }
-        }
-        self.memory_bytes
+impl Debts {
+    fn and(self, other: Debts) -> Debts {
+        Debts { last: self.last.max(other.last), full: self.full || other.full }
     }
 }
 

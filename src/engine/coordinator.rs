@@ -47,6 +47,7 @@ use crate::engine::metrics::Metrics;
 use crate::engine::records;
 use crate::engine::records::Counters;
 use crate::engine::rows;
+use crate::engine::spill;
 use crate::engine::spill::Pieces;
 use crate::engine::standstill::Standstill;
 use crate::engine::table::Changes;
@@ -191,7 +192,7 @@ impl Coordinator {
         row_ids: Arc<AtomicI64>,
         channels: Channels,
     ) -> Result<Coordinator> {
-        let runtime = Runtime::start(limits.workers, limits.state_bytes, metrics.meters.clone())?;
+        let runtime = Runtime::start(limits.workers, spill::memory(&limits), metrics.meters.clone())?;
         Ok(Coordinator {
             limits,
             store,

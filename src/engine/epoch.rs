@@ -12,6 +12,8 @@ use crate::catalog::system::Holder;
 use crate::catalog::system::SystemContext;
 use crate::catalog::system::WatermarkFacts;
 use crate::connectors::Positions;
+use crate::dataflow::changelog::Recording;
+use crate::dataflow::runtime::SealedShares;
 use crate::delta::Delta;
 use crate::engine::commit::Commit;
 use crate::engine::commit::Waiter;
@@ -183,8 +185,7 @@ impl Coordinator {
         self.record_tables(portion, &recording)?;
         self.record_sources(portion, &recording)?;
         let moved = self.inputs.end_epoch(self.epoch);
-        let shares = self.runtime.finish(&self.inputs.own_watermarks(), recording)?;
-        self.fill_steps_done();
+        let shares = self.end_dataflow(&recording)?;
         let base = self.base()?;
         let sharing = self.record_joined()?;
         let trims = self.trim_changelogs(self.epoch, &base, time)?;
@@ -246,6 +247,19 @@ impl Coordinator {
             self.settle()?;
         }
         self.share_joined(sharing)
+    }
+
+    /// Ends the epoch in the dataflow. What is owed and does not fit into memory is spilled before.
+    fn end_dataflow(&mut self, recording: &Recording) -> Result<SealedShares> {
+        loop {
+            let shares = self.runtime.finish(&self.inputs.own_watermarks(), recording.clone())?;
+            self.fill_steps_done();
+            if !shares.more {
+                return Ok(shares);
+            }
+            self.settle()?;
+            self.spill_portion(shares)?;
+        }
     }
 
     /// Moves those whose flush the closing epoch fulfils to its waiters.

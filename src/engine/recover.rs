@@ -31,6 +31,7 @@ use crate::engine::ingest::Inputs;
 use crate::engine::metrics::Metrics;
 use crate::engine::records;
 use crate::engine::records::Counters;
+use crate::engine::spill;
 use crate::engine::table::Changes;
 use crate::engine::windowed::Planner;
 use crate::error::Error;
@@ -230,7 +231,8 @@ impl Coordinator {
         }
         // The lost epoch's number was never committed.
         begin_run(&mut self.counters, self.changelogs.sealed, self.epoch.next());
-        let started = Runtime::start(self.limits.workers, self.limits.state_bytes, self.metrics.meters.clone());
+        let memory = spill::memory(&self.limits);
+        let started = Runtime::start(self.limits.workers, memory, self.metrics.meters.clone());
         let loaded = started.and_then(|runtime| {
             self.runtime = runtime;
             self.load()

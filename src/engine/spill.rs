@@ -11,8 +11,12 @@
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
+use crate::dataflow::operator::Room;
+use crate::dataflow::runtime::Memory;
+use crate::dataflow::runtime::SealedShares;
 use crate::engine::Written;
 use crate::engine::coordinator::Coordinator;
+use crate::engine::coordinator::Limits;
 use crate::engine::coordinator::Question;
 use crate::engine::coordinator::Work;
 use crate::engine::query;
@@ -23,11 +27,25 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Portion;
 use crate::state::Sealed;
-use crate::time::Micros;
 
 /// So many portions, about, would fit into an epoch's share of memory: what ends one brings as much again and more, since groups
 /// and what is above them put out then what they have gathered, and all of it is copied on its way to the store.
 const PORTIONS: usize = 4;
+
+/// An operator puts out so many rows at a time at most, beyond what it is given.
+const ROWS_OUT: usize = 1 << 17;
+
+/// All operators that do so at the same time, one for each worker, take about one part in so many of an epoch's share of memory.
+const ROOMS: usize = 8;
+
+/// What the workers may take of memory.
+pub(super) fn memory(limits: &Limits) -> Memory {
+    Memory {
+        state_bytes: limits.state_bytes,
+        portion_bytes: limits.epoch_bytes / PORTIONS,
+        room: Room { rows: ROWS_OUT, bytes: limits.epoch_bytes / ROOMS, turn: true },
+    }
+}
 
 /// A statement in pieces.
 pub struct Pieces {
@@ -63,12 +81,32 @@ impl Coordinator {
         // Views that stand behind read below the epoch, which they cannot once it has spilled.
         self.fill_share()?;
         self.settle()?;
-        let Some(open) = &self.open else { return Ok(()) };
-        let (portion, time) = (open.portion, open.time);
+        loop {
+            let Some(open) = &self.open else { return Ok(()) };
+            let (portion, time) = (open.portion, open.time);
+            let recording = self.recording(time);
+            self.record_tables(portion, &recording)?;
+            self.record_sources(portion, &recording)?;
+            let shares = self.runtime.finish_portion(recording)?;
+            self.fill_steps_done();
+            if !self.spill_portion(shares)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes a portion ahead, with all writes there are, and begins the next. Whether the dataflow owes more.
+    pub(super) fn spill_portion(&mut self, shares: SealedShares) -> Result<bool> {
+        let Some(open) = &self.open else { return Ok(false) };
+        let portion = open.portion;
         if portion.number + 1 == Portion::COUNT {
             return Err(query::too_large(self.limits.epoch_bytes.saturating_mul(Portion::COUNT as usize)));
         }
-        let bytes = self.write_portion(portion, time)?;
+        self.changes.write(&mut self.writes);
+        let parts = shares.writes.into_iter().chain([std::mem::take(&mut self.writes)]).collect();
+        let sealed = Sealed::new(portion.epoch, parts);
+        self.store.spill(&sealed)?;
+        let bytes = sealed.bytes() as u64;
         tracing::info!(
             epoch = portion.epoch.0,
             portion = portion.number,
@@ -81,21 +119,7 @@ impl Coordinator {
             (open.portion, open.base) = (portion.next(), base);
             open.spilled_bytes += bytes;
         }
-        Ok(())
-    }
-
-    /// Ends the portion in the dataflow and spills all writes there are. Returns how many bytes these were.
-    fn write_portion(&mut self, portion: Portion, time: Micros) -> Result<u64> {
-        let recording = self.recording(time);
-        self.record_tables(portion, &recording)?;
-        self.record_sources(portion, &recording)?;
-        let shares = self.runtime.finish_portion(recording)?;
-        self.fill_steps_done();
-        self.changes.write(&mut self.writes);
-        let parts = shares.writes.into_iter().chain([std::mem::take(&mut self.writes)]).collect();
-        let sealed = Sealed::new(portion.epoch, parts);
-        self.store.spill(&sealed)?;
-        Ok(sealed.bytes() as u64)
+        Ok(shares.more)
     }
 
     /// Takes a statement in that comes in pieces, in an epoch of its own.

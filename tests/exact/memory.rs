@@ -190,6 +190,57 @@ fn a_spilled_epoch_is_whole_or_absent_after_a_kill() {
     });
 }
 
+/// Few rows of a dimension that meet many facts, joined with each other, grouped, and joined again.
+const STAR: &str = "
+    CREATE TABLE dimension (id INTEGER PRIMARY KEY, x INTEGER NOT NULL, name TEXT);
+    CREATE TABLE fact (id INTEGER PRIMARY KEY, d INTEGER NOT NULL, other INTEGER NOT NULL);
+    INSERT INTO dimension SELECT n, 0, repeat('x', 700) FROM generate_series(0, 9) AS few(n);
+    INSERT INTO fact SELECT n, n % 10, n / 10 % 10 FROM generate_series(0, 29999) AS many(n);
+    CREATE MATERIALIZED VIEW star AS
+      SELECT f.id, f.other, d.x, d.name FROM fact f JOIN dimension d ON f.d = d.id;
+    CREATE MATERIALIZED VIEW stars AS
+      SELECT s.id, s.x, d.x AS y FROM star s JOIN dimension d ON s.other = d.id;
+    CREATE MATERIALIZED VIEW counted AS SELECT x, y, count(*) AS n FROM stars GROUP BY x, y;";
+
+/// What all of it says of the dimension's `x`.
+const SHINES: &str = "SELECT (SELECT min(x) || ' ' || max(x) FROM dimension),
+    (SELECT min(x) || ' ' || max(x) || ' ' || count(*) FROM star),
+    (SELECT min(x) || ' ' || max(x) || ' ' || min(y) || ' ' || max(y) || ' ' || count(*) FROM stars),
+    (SELECT min(x) || ' ' || max(y) || ' ' || sum(n) || ' ' || count(*) FROM counted)";
+
+/// What [`SHINES`] answers when every row has this `x`.
+fn shine_of(x: i32) -> String {
+    format!("{x} {x}|{x} {x} 30000|{x} {x} {x} {x} 30000|{x} {x} 30000 1")
+}
+
+#[test]
+fn a_few_rows_that_meet_many_are_spilled_whole_or_not_at_all() {
+    crate::runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = Server::start(directory.path(), &["--workers", "2", "--memory-limit", "64MB"]);
+        let client = server.connect().await;
+        execute(&client, STAR).await;
+        assert_eq!(value(&client, SHINES).await, shine_of(0));
+        let mut x = 0;
+        for point in ["spill.after_portion:3", "spill.before_commit:1", "spill.after_commit:1", "spill.mid_fold:1"] {
+            server.kill();
+            assert!(server.launch(&[("MILLSTREAM_FAULT", point)]), "the server starts");
+            let client = server.connect().await;
+            // Ten rows change, and forty megabytes with them.
+            assert!(client.batch_execute("UPDATE dimension SET x = x + 1").await.is_err(), "{point} was not reached");
+            server.restart();
+            let client = server.connect().await;
+            x += i32::from(!matches!(point, "spill.after_portion:3" | "spill.before_commit:1"));
+            assert_eq!(value(&client, SHINES).await, shine_of(x), "after {point}");
+        }
+        let client = server.connect().await;
+        execute(&client, "UPDATE dimension SET x = x + 1").await;
+        assert_eq!(value(&client, SHINES).await, shine_of(x + 1));
+        execute(&client, "DELETE FROM dimension WHERE id < 5").await;
+        assert_eq!(value(&client, "SELECT count(*) FROM star").await, "15000");
+    });
+}
+
 /// What [`BIG`] answers when every row has this `x`.
 fn state_of(x: i32) -> String {
     format!("{x}|{x}|{}|20000", x * 200)

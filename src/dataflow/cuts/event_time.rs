@@ -96,8 +96,7 @@ fn every_cut_gives_the_views_that_the_definition_says() {
     let defined = define(&VIEWS);
     for seed in 0..6 {
         let history = history(seed, 40);
-        let plain = Cut { workers: 1, step_rows: 1000, memory_bytes: 1 << 26, restart_every: 1000, spill_every: 1000 };
-        let seen = run(&defined, &history, &plain);
+        let seen = run(&defined, &history, &Cut::plain());
         for (epoch, (seen, wanted)) in seen.iter().zip(model(&history)).enumerate() {
             for wanted in wanted {
                 let name = wanted.lines().next().unwrap();
@@ -106,11 +105,12 @@ fn every_cut_gives_the_views_that_the_definition_says() {
             }
         }
         let cuts = [
-            Cut { workers: 1, step_rows: 1, memory_bytes: 1, restart_every: 7, spill_every: 1000 },
-            Cut { workers: 3, step_rows: 2, memory_bytes: 1 << 26, restart_every: 1000, spill_every: 1000 },
-            Cut { workers: 4, step_rows: 3, memory_bytes: 1, restart_every: 3, spill_every: 1000 },
-            Cut { workers: 2, step_rows: 1, memory_bytes: 1 << 26, restart_every: 1000, spill_every: 2 },
-            Cut { workers: 2, step_rows: 1, memory_bytes: 1, restart_every: 5, spill_every: 1 },
+            Cut { step_rows: 1, memory_bytes: 1, restart_every: 7, ..Cut::plain() },
+            Cut { workers: 3, step_rows: 2, ..Cut::plain() },
+            Cut { workers: 4, step_rows: 3, memory_bytes: 1, restart_every: 3, ..Cut::plain() },
+            Cut { workers: 2, step_rows: 1, spill_every: 2, ..Cut::plain() },
+            Cut { workers: 2, step_rows: 1, memory_bytes: 1, restart_every: 5, spill_every: 1, ..Cut::plain() },
+            Cut { workers: 3, step_rows: 7, rows_out: 2, ..Cut::plain() },
         ];
         cuts.iter().for_each(|cut| compare(&defined, &history, &seen, cut));
     }
@@ -120,7 +120,7 @@ fn every_cut_gives_the_views_that_the_definition_says() {
 fn closed_windows_leave_no_state_behind() {
     let defined = define(&VIEWS);
     for (workers, memory_bytes, restart_every) in [(2, 1 << 26, 1000), (2, 1, 1000), (1, 1 << 26, 25)] {
-        let cut = Cut { workers, step_rows: 100, memory_bytes, restart_every, spill_every: 1000 };
+        let cut = Cut { workers, memory_bytes, restart_every, ..Cut::plain() };
         let mut database = Database::new(&defined, &cut);
         let mut sizes = Vec::new();
         for round in 0..100_i64 {

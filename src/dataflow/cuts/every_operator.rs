@@ -145,13 +145,7 @@ fn step_sizes_and_workers_change_nothing() {
     let defined = define(&VIEWS);
     for rows in [ROWS].into_iter().chain(more) {
         let history = history(5, rows);
-        let cut = |workers, step_rows| Cut {
-            workers,
-            step_rows,
-            memory_bytes: 1 << 28,
-            restart_every: usize::MAX,
-            spill_every: usize::MAX,
-        };
+        let cut = |workers, step_rows| Cut { workers, step_rows, ..Cut::plain() };
         let plain = run(&defined, &history, &cut(1, 64_000));
         assert_much_happens(&plain);
         for step_rows in [1, 7, 1000, 64_000].into_iter().filter(|step_rows| rows / step_rows <= STEPS_MAX) {
@@ -165,6 +159,61 @@ fn step_sizes_and_workers_change_nothing() {
     }
 }
 
+/// Keys of which many rows meet many, so that joins owe most of what they answer: over views that join what joins put out.
+#[test]
+fn what_joins_owe_changes_nothing() {
+    let views = [
+        "left_join AS SELECT a.id, b.id AS other FROM a LEFT JOIN b ON a.k = b.k AND a.v = b.v",
+        "full_join AS SELECT a.id, b.id AS other FROM a FULL JOIN b ON a.k = b.k",
+        "semi_join AS SELECT id, v FROM a WHERE k IN (SELECT k FROM b WHERE v > 6)",
+        "owing AS SELECT a.id, b.id AS other, a.v, b.v AS w FROM a JOIN b ON a.k = b.k",
+        "owing_twice AS SELECT x.id, x.other, y.id AS third FROM owing x JOIN a y ON x.w = y.k",
+        "owing_itself AS SELECT x.id, x.other, y.other AS third FROM owing x JOIN owing y ON x.w = y.v",
+        "alone AS SELECT x.id, x.v FROM a x WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.k = x.k)",
+        "alone_twice AS SELECT id, other FROM owing WHERE w NOT IN (SELECT k FROM alone JOIN a USING (id))",
+        "counted AS SELECT v, count(*) AS n FROM owing GROUP BY v",
+        "counts_owing AS SELECT a.id, counted.n FROM a JOIN counted ON a.v = counted.v",
+        "one_of_each AS SELECT a.id, o.n FROM a LEFT JOIN (SELECT k, count(*) AS n FROM b GROUP BY k) o ON a.k = o.k",
+        "over_one_of_each AS SELECT b.id, b.v FROM b WHERE id NOT IN (SELECT n FROM one_of_each WHERE n IS NOT NULL)",
+        "keyed_by_one AS SELECT x.id, y.v, z.n FROM a x JOIN a y ON x.v = y.id JOIN counted z ON y.v = z.v",
+        "alone_of_keyed AS SELECT b.id FROM b LEFT JOIN keyed_by_one x ON b.id = x.id WHERE x.id IS NULL",
+    ];
+    let defined = define(&views);
+    let history = updates(11, 24);
+    let plain = run(&defined, &history, &Cut::plain());
+    let cuts = [(1, 1, usize::MAX), (2, 25, 0), (3, 4, 50_000), (4, 3, usize::MAX)];
+    for (workers, rows_out, portion_bytes) in cuts {
+        compare(&defined, &history, &plain, &Cut { workers, rows_out, portion_bytes, ..Cut::plain() });
+    }
+    let small = Cut { memory_bytes: 1, restart_every: 1, rows_out: 40, portion_bytes: 0, ..Cut::plain() };
+    compare(&defined, &history, &plain, &Cut { workers: 2, step_rows: 11, ..small });
+    compare(&defined, &history, &plain, &Cut { workers: 3, step_rows: 7, spill_every: 3, ..small });
+}
+
+/// A random history of few keys, in which rows change in place: the old row goes and the new one comes in the same step.
+fn updates(seed: u64, ids: i64) -> Vec<Changes> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut there: Vec<Change> = Vec::new();
+    let mut epoch = |number: usize| {
+        let mut changes = Vec::new();
+        for id in 0..ids {
+            let table = random.random_range(0..2);
+            let old = there.iter().position(|row| (row.0, row.1) == (table, id));
+            if let Some(at) = old {
+                let (table, id, k, v, time, _) = there.swap_remove(at);
+                changes.push((table, id, k, v, time, -1));
+            }
+            if old.is_none() || random.random_range(0..4) > 0 {
+                let (k, v) = (random.random_range(0..4), random.random_range(0..12));
+                there.push((table, id, k, v, 1000 + number as i64, 1));
+                changes.push((table, id, k, v, 1000 + number as i64, 1));
+            }
+        }
+        changes
+    };
+    (0..EPOCHS).map(&mut epoch).collect()
+}
+
 /// What nothing ever happens in is not tested: of the relations of errors that is so, but for two.
 fn assert_much_happens(shown: &[Vec<String>]) {
     let is_quiet = |index: &usize| shown.iter().all(|shown| shown[*index].lines().count() == 1);
@@ -176,8 +225,7 @@ fn assert_much_happens(shown: &[Vec<String>]) {
 
 #[test]
 fn a_row_taken_out_that_is_not_there_stops_the_epoch() {
-    let cut =
-        Cut { workers: 2, step_rows: 10, memory_bytes: 1 << 26, restart_every: usize::MAX, spill_every: usize::MAX };
+    let cut = Cut { workers: 2, step_rows: 10, ..Cut::plain() };
     let row = |table: usize, id: i64| (table, id, id % 3, id % 5, 1000 + id, 1);
     let rows = (0..20).map(|id| row(id as usize % 2, id)).collect::<Vec<_>>();
     let gone = [(0, 99, 99, 99, 5000, -1), (1, 99, 99, 99, 5000, -1)];

@@ -28,8 +28,11 @@ use crate::dataflow::changelog;
 use crate::dataflow::changelog::ChangelogCodec;
 use crate::dataflow::changelog::Recording;
 use crate::dataflow::meters::Meters;
+use crate::dataflow::operator::Room;
 use crate::dataflow::relation::RelationCodec;
+use crate::dataflow::runtime::Memory;
 use crate::dataflow::runtime::Runtime;
+use crate::dataflow::runtime::SealedShares;
 use crate::dataflow::runtime::Start;
 use crate::delta::Delta;
 use crate::delta::consolidate;
@@ -78,6 +81,30 @@ struct Cut {
     restart_every: usize,
     /// After so many steps a portion of the epoch is spilled.
     spill_every: usize,
+    /// A join puts out so many rows at a time.
+    rows_out: usize,
+    /// A portion ends when so much is in memory and more is owed.
+    portion_bytes: usize,
+}
+
+impl Cut {
+    /// One that cuts nothing.
+    fn plain() -> Cut {
+        Cut {
+            workers: 1,
+            step_rows: usize::MAX,
+            memory_bytes: 1 << 28,
+            restart_every: usize::MAX,
+            spill_every: usize::MAX,
+            rows_out: usize::MAX,
+            portion_bytes: usize::MAX,
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        let room = Room { rows: self.rows_out, ..Room::ENDLESS };
+        Memory { state_bytes: self.memory_bytes, portion_bytes: self.portion_bytes, room }
+    }
 }
 
 /// A plan that runs: of a view, or of one of its relations of errors and late rows.
@@ -169,7 +196,7 @@ impl Database {
     fn new(defined: &Arc<Defined>, cut: &Cut) -> Database {
         let directory = TempDir::new().unwrap();
         let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
-        let runtime = Runtime::start(cut.workers, cut.memory_bytes, meters()).unwrap();
+        let runtime = Runtime::start(cut.workers, cut.memory(), meters()).unwrap();
         let mut database = Database {
             defined: defined.clone(),
             runtime,
@@ -200,7 +227,7 @@ impl Database {
     }
 
     fn restart(&mut self, cut: &Cut) {
-        self.runtime = Runtime::start(cut.workers, cut.memory_bytes, meters()).unwrap();
+        self.runtime = Runtime::start(cut.workers, cut.memory(), meters()).unwrap();
         self.install(Start::Joined);
         self.runtime.recover(&self.inputs());
     }
@@ -243,21 +270,31 @@ impl Database {
             self.runtime.step(deltas);
             if number % cut.spill_every == cut.spill_every - 1 {
                 let shares = self.runtime.finish_portion(self.recording())?;
-                self.store.spill(&Sealed::new(self.epoch, shares.writes)).unwrap();
-                portion = portion.next();
-                self.runtime.begin(portion, &self.store.spilled_reader());
+                self.spill(shares, &mut portion);
             }
         }
         for (table, _, _, _, time, _) in changes {
             self.watermarks[*table] = self.watermarks[*table].max(Some(time - 3));
         }
-        let shares = self.runtime.finish(&self.inputs(), self.recording())?;
+        let shares = loop {
+            let shares = self.runtime.finish(&self.inputs(), self.recording())?;
+            if !shares.more {
+                break shares;
+            }
+            self.spill(shares, &mut portion);
+        };
         let sealed = Sealed::new(self.epoch, shares.writes);
         if portion.number == 0 {
             return self.store.commit(&sealed, false);
         }
         self.store.spill(&sealed)?;
         self.store.commit_spilled(self.epoch)
+    }
+
+    fn spill(&mut self, shares: SealedShares, portion: &mut Portion) {
+        self.store.spill(&Sealed::new(self.epoch, shares.writes)).unwrap();
+        *portion = portion.next();
+        self.runtime.begin(*portion, &self.store.spilled_reader());
     }
 
     /// Every view's changes are recorded.
@@ -345,9 +382,11 @@ fn run(defined: &Arc<Defined>, history: &[Changes], cut: &Cut) -> Vec<Vec<String
 fn compare(defined: &Arc<Defined>, history: &[Changes], plain: &[Vec<String>], cut: &Cut) {
     for (epoch, (other, seen)) in run(defined, history, cut).iter().zip(plain).enumerate() {
         for (other, seen) in other.iter().zip(seen) {
-            let Cut { workers, step_rows, restart_every, spill_every, .. } = cut;
-            let cut =
-                format!("{workers} workers, steps of {step_rows}, restarts {restart_every}, portions {spill_every}");
+            let Cut { workers, step_rows, restart_every, spill_every, rows_out, portion_bytes, .. } = cut;
+            let cut = format!(
+                "{workers} workers, steps of {step_rows}, restarts {restart_every}, portions {spill_every}, \
+                 {rows_out} rows out, {portion_bytes} bytes in a portion"
+            );
             assert!(other == seen, "epoch {epoch} under {cut}: {}", difference(seen, other));
         }
     }

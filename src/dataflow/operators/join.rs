@@ -4,7 +4,7 @@
 //! `ΔL⋈R + L⋈ΔR + ΔL⋈ΔR`. Both arrangements apply their deltas only after the step, so they are L and R; and as the three
 //! terms never look at which side is which object, a collection may be joined with itself over one arrangement. Where a side
 //! takes rows back, the terms may cancel each other; what is put out is consolidated then, so that joins over joins do not
-//! multiply what is not there.
+//! multiply what is not there. An answer that would be too large comes later: see [`backlog`](crate::dataflow::operators::backlog).
 
 use std::mem;
 
@@ -16,7 +16,16 @@ use hashbrown::HashTable;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
 use crate::dataflow::operators::arrange::SharedArrangement;
-use crate::delta::{Delta, arrow_error, consolidate};
+use crate::dataflow::operators::arrange::Slot;
+use crate::dataflow::operators::backlog;
+use crate::dataflow::operators::backlog::Backlog;
+use crate::dataflow::operators::backlog::Class;
+use crate::dataflow::operators::backlog::Paired;
+use crate::dataflow::operators::backlog::Part;
+use crate::dataflow::operators::backlog::Side;
+use crate::dataflow::operators::backlog::Sides;
+use crate::dataflow::operators::backlog::Task;
+use crate::delta::{Delta, arrow_error};
 use crate::error::{Error, Result};
 use crate::state::codec;
 use crate::state::codec::ByteRows;
@@ -24,29 +33,10 @@ use crate::types::schema_of;
 
 /// The equi-join of two arrangements: the left's columns, then the right's. Weights multiply.
 pub struct Join {
-    /// What the left input is indexed in.
-    left: SharedArrangement,
-    /// What the right input is indexed in.
-    right: SharedArrangement,
-    /// The columns of left, right and output.
-    schemas: [SchemaRef; 3],
-    /// This step's input, by port.
-    waiting: [Vec<Delta>; 2],
-}
-
-/// So many rows are put out in one delta.
-const ROWS_OUT: usize = 8192;
-
-/// One side's delta and the keys of its rows.
-struct Side {
-    delta: Delta,
-    keys: ByteRows,
-}
-
-impl Side {
-    fn takes_back(&self) -> bool {
-        self.delta.weights().iter().any(|weight| *weight < 0)
-    }
+    /// The columns of the output.
+    schema: SchemaRef,
+    /// What it joins.
+    sides: Backlog,
 }
 
 /// Pairs found: rows of a delta, by number, and what each was found with.
@@ -60,31 +50,24 @@ impl Join {
     /// An operator over two arrangements whose keys have the same types. Port 0 takes what the left one passes on, port 1
     /// what the right one does.
     pub fn new(left: SharedArrangement, right: SharedArrangement) -> Join {
-        let (l, r) = (left.borrow().columns().to_vec(), right.borrow().columns().to_vec());
-        let schemas = [schema_of(&l), schema_of(&r), schema_of(&[l, r].concat())];
-        Join { left, right, schemas, waiting: Default::default() }
+        let schema = schema_of(&[left.borrow().columns(), right.borrow().columns()].concat());
+        Join { schema, sides: Backlog::new(left, right) }
     }
 
-    fn side(&mut self, port: usize) -> Result<Option<Side>> {
-        let waiting = mem::take(&mut self.waiting[port]);
-        if waiting.is_empty() {
-            return Ok(None);
-        }
-        let delta = Delta::concat(&self.schemas[port], &waiting)?;
-        let arrangement = if port == 0 { &self.left } else { &self.right };
-        let keys = arrangement.borrow().keys_of(&delta)?;
-        Ok(Some(Side { delta, keys }))
-    }
-
-    /// A delta of one side with the arrangement of the other.
-    fn join_stored(&self, side: &Side, left: bool, cx: &mut Context<'_>) -> Result<()> {
-        let other = if left { &self.right } else { &self.left };
-        let slots = other.borrow_mut().find(&side.keys, cx.state)?;
-        let other = other.borrow();
+    /// Changes of one side, whose keys were found in the arrangement of the other at these places, with the rows there, or with those of
+    /// a class.
+    fn join_stored(
+        &self,
+        side: &Side,
+        port: usize,
+        (slots, class): (&[Option<Slot>], Option<Class>),
+        cx: &mut Context<'_>,
+    ) -> Result<()> {
+        let other = self.sides.arrangements[1 - port].borrow();
         let mut put_out = |pairs: &mut Pairs<&[u8]>| -> Result<()> {
             let mine = pairs.take_rows(&side.delta)?;
             let theirs = other.decode(pairs.others.iter().copied())?;
-            let columns = if left { [mine, theirs] } else { [theirs, mine] };
+            let columns = if port == 0 { [mine, theirs] } else { [theirs, mine] };
             cx.out.push(self.output(columns, mem::take(&mut pairs.weights))?);
             pairs.clear();
             Ok(())
@@ -93,8 +76,11 @@ impl Join {
         for (row, slot) in slots.iter().enumerate() {
             let Some(slot) = slot else { continue };
             for (weight, bytes) in other.rows_of(*slot) {
+                if class.is_some_and(|class| !class.has(bytes)) {
+                    continue;
+                }
                 pairs.push(row, bytes, side.delta.weights()[row], weight)?;
-                if pairs.rows.len() == ROWS_OUT {
+                if pairs.rows.len() == backlog::ROWS_OUT {
                     put_out(&mut pairs)?;
                 }
             }
@@ -102,9 +88,14 @@ impl Join {
         if pairs.rows.is_empty() { Ok(()) } else { put_out(&mut pairs) }
     }
 
-    /// The deltas of both sides with each other.
-    fn join_deltas(&self, left: &Side, right: &Side, cx: &mut Context<'_>) -> Result<()> {
-        let index = Index::new(&right.keys);
+    /// The same where it is not known whether the keys are in memory.
+    fn find_and_join(&self, side: &Side, port: usize, class: Option<Class>, cx: &mut Context<'_>) -> Result<()> {
+        let slots = self.sides.arrangements[1 - port].borrow_mut().find(&side.keys, cx.state)?;
+        self.join_stored(side, port, (&slots, class), cx)
+    }
+
+    /// The changes of both sides with each other.
+    fn join_deltas(&self, left: &Side, right: &Side, index: &Index<'_>, cx: &mut Context<'_>) -> Result<()> {
         let mut put_out = |pairs: &mut Pairs<u32>| -> Result<()> {
             let others = UInt32Array::from(mem::take(&mut pairs.others));
             let columns = [pairs.take_rows(&left.delta)?, take_rows(&right.delta, &others)?];
@@ -116,7 +107,7 @@ impl Join {
         for (row, key) in left.keys.iter().enumerate() {
             for other in index.rows_of(key) {
                 pairs.push(row, other, left.delta.weights()[row], right.delta.weights()[other as usize])?;
-                if pairs.rows.len() == ROWS_OUT {
+                if pairs.rows.len() == backlog::ROWS_OUT {
                     put_out(&mut pairs)?;
                 }
             }
@@ -124,37 +115,87 @@ impl Join {
         if pairs.rows.is_empty() { Ok(()) } else { put_out(&mut pairs) }
     }
 
+    /// Takes the pairs of these back.
+    fn take_back(&self, left: &Side, right: &Side, cx: &mut Context<'_>) -> Result<bool> {
+        if left.is_empty() || right.is_empty() {
+            return Ok(false);
+        }
+        self.join_deltas(&left.negate(), right, &Index::new(&right.keys), cx)?;
+        Ok(true)
+    }
+
     fn output(&self, columns: [Vec<ArrayRef>; 2], weights: Vec<i64>) -> Result<Delta> {
         let options = RecordBatchOptions::new().with_row_count(Some(weights.len()));
-        let batch = RecordBatch::try_new_with_options(self.schemas[2].clone(), columns.concat(), &options);
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns.concat(), &options);
         Ok(Delta::new(batch.map_err(arrow_error)?, weights.into()))
+    }
+}
+
+impl Paired for Join {
+    fn backlog(&mut self) -> &mut Backlog {
+        &mut self.sides
+    }
+
+    fn answer(&mut self, [left, right]: &Sides, rows: usize, cx: &mut Context<'_>) -> Result<bool> {
+        let mut room = rows;
+        let mut find = |side: &Side, port: usize| {
+            self.sides.arrangements[1 - port].borrow_mut().find_within(&side.keys, &mut room, cx.state)
+        };
+        let Some(right_slots) = find(left, 0)? else { return Ok(false) };
+        let Some(left_slots) = find(right, 1)? else { return Ok(false) };
+        let both = !left.is_empty() && !right.is_empty();
+        let index = both.then(|| Index::new(&right.keys));
+        if let Some(index) = &index
+            && left.keys.len().saturating_mul(right.keys.len()) > room
+            && !index.has_at_most(room, &left.keys)
+        {
+            return Ok(false);
+        }
+        let before = cx.out.len();
+        self.join_stored(left, 0, (&right_slots, None), cx)?;
+        self.join_stored(right, 1, (&left_slots, None), cx)?;
+        if let Some(index) = &index {
+            self.join_deltas(left, right, index, cx)?;
+            if left.takes_back() || right.takes_back() {
+                backlog::sum_up(&self.schema, before, cx.out)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn settle(&mut self, Task { owed: [left, right], later, part }: &Task, cx: &mut Context<'_>) -> Result<()> {
+        let (before, class) = (cx.out.len(), part.class());
+        let mut cancels = false;
+        if matches!(part, Part::Whole | Part::OfRight(_)) && !left.is_empty() {
+            self.find_and_join(left, 0, class, cx)?;
+            let since = self.sides.of_class(&right.with(&later[1])?, 1, class)?;
+            cancels |= self.take_back(left, &since, cx)?;
+        }
+        if matches!(part, Part::Whole | Part::OfLeft(_)) && !right.is_empty() {
+            self.find_and_join(right, 1, class, cx)?;
+            let since = self.sides.of_class(&later[0], 0, class)?;
+            cancels |= self.take_back(&since, right, cx)?;
+        }
+        if cancels { backlog::sum_up(&self.schema, before, cx.out) } else { Ok(()) }
     }
 }
 
 impl Operator for Join {
     fn on_delta(&mut self, port: usize, delta: Delta, _cx: &mut Context<'_>) -> Result<()> {
-        self.waiting[port].push(delta);
+        self.sides.take(port, delta);
         Ok(())
     }
 
     fn on_step(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        let (left, right) = (self.side(0)?, self.side(1)?);
-        let before = cx.out.len();
-        if let Some(left) = &left {
-            self.join_stored(left, true, cx)?;
-        }
-        if let Some(right) = &right {
-            self.join_stored(right, false, cx)?;
-        }
-        let (Some(left), Some(right)) = (&left, &right) else { return Ok(()) };
-        self.join_deltas(left, right, cx)?;
-        if left.takes_back() || right.takes_back() {
-            let put_out = consolidate(&Delta::concat(&self.schemas[2], &cx.out.split_off(before))?)?;
-            cx.out.extend(
-                (0..put_out.len()).step_by(ROWS_OUT).map(|at| put_out.slice(at, ROWS_OUT.min(put_out.len() - at))),
-            );
-        }
-        Ok(())
+        backlog::on_step(self, cx)
+    }
+
+    fn owes(&self) -> bool {
+        self.sides.owes()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.sides.memory_bytes()
     }
 }
 
@@ -208,6 +249,18 @@ impl<'a> Index<'a> {
             }
         }
         index
+    }
+
+    /// Whether these keys meet no more rows than so many.
+    fn has_at_most(&self, mut rows: usize, keys: &ByteRows) -> bool {
+        let mut met = keys.iter().flat_map(|key| self.rows_of(key));
+        while met.next().is_some() {
+            match rows.checked_sub(1) {
+                Some(left) => rows = left,
+                None => return false,
+            }
+        }
+        true
     }
 
     fn rows_of(&self, key: &[u8]) -> impl Iterator<Item = u32> {

@@ -3,6 +3,7 @@
 pub mod aggregate;
 pub mod anti;
 pub mod arrange;
+mod backlog;
 mod calendar;
 pub mod changes;
 pub mod evaluate;

@@ -7,6 +7,7 @@ use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use crate::dataflow::operator::Room;
 use crate::dataflow::operators::golden::world::World;
 use crate::delta::pretty;
 
@@ -38,8 +39,14 @@ const TWO: &str =
 const ONE: &str = "l: input k bigint, v text\na: arrange l [0]\nj: join a a\n";
 
 fn run(plan: &Plan, seed: u64) {
+    run_in(plan, seed, Room::ENDLESS);
+    run_in(plan, seed, Room { rows: 1 + seed as usize % 4 * 20, bytes: 1 << (4 + 3 * (seed % 3)), turn: true });
+}
+
+fn run_in(plan: &Plan, seed: u64, room: Room) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut world = World::of(plan.nodes);
+    world.room = room;
     let (mut left, mut right, mut answer) = (Rows::new(), Rows::new(), Rows::new());
     for epoch in 0..plan.epochs {
         for _ in 0..random.random_range(1..4) {

@@ -68,6 +68,7 @@ impl Worker {
             self.operators.remove(index);
             self.meters.remove(index);
             self.reached.remove(index);
+            self.owing.remove(index);
             self.cold.retain(|(cold, _)| cold != index);
             self.arrangements.remove(index);
             self.memory_bytes -= self.memory.remove(index).unwrap_or(0);

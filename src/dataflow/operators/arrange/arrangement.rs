@@ -108,7 +108,7 @@ impl Arrangement {
     /// Takes rows in, to be applied after the step. Reads the heads of keys that are not in memory.
     pub fn receive(&mut self, delta: &Delta, state: &StateReader) -> Result<()> {
         let keys = self.keys_of(delta)?;
-        let rows = self.row_codec.encode(delta.batch().columns(), delta.len())?;
+        let rows = self.encode(delta)?;
         let resident = &self.resident;
         let known = |shard: Shard| if resident[shard.0 as usize] { Known::All } else { Known::Nothing };
         let slots = self.cache.find_or_insert(&keys, known);
@@ -152,23 +152,74 @@ impl Arrangement {
         keys: &ByteRows,
         state: &StateReader,
     ) -> Result<Vec<Option<Slot>>> {
+        let slots = self.places(keys, state)?;
+        self.read_found(&slots, state)?;
+        Ok(slots)
+    }
+
+    /// As [`find`](Arrangement::find), if these keys have together no more than `rows` rows, which are taken off it; else `None`, and
+    /// none of them is read.
+    pub(in crate::dataflow::operators) fn find_within(
+        &mut self,
+        keys: &ByteRows,
+        rows: &mut usize,
+        state: &StateReader,
+    ) -> Result<Option<Vec<Option<Slot>>>> {
+        let slots = self.places(keys, state)?;
+        let found = slots.iter().flatten().map(|slot| self.cache.rows_at(*slot)).sum::<usize>();
+        let Some(left) = rows.checked_sub(found) else { return Ok(None) };
+        *rows = left;
+        self.read_found(&slots, state)?;
+        Ok(Some(slots))
+    }
+
+    /// How many rows each key has, about; none of them is read.
+    pub(in crate::dataflow::operators) fn counts(
+        &mut self,
+        keys: &ByteRows,
+        state: &StateReader,
+    ) -> Result<Vec<usize>> {
+        let slots = self.places(keys, state)?;
+        Ok(slots.into_iter().map(|slot| slot.map_or(0, |slot| self.cache.rows_at(slot))).collect())
+    }
+
+    /// The sum of the weights of each key's rows; none of them is read.
+    pub(in crate::dataflow::operators) fn weights(&mut self, keys: &ByteRows, state: &StateReader) -> Result<Vec<i64>> {
+        let slots = self.places(keys, state)?;
+        Ok(slots.into_iter().map(|slot| slot.map_or(0, |slot| self.cache.entries[slot as usize].net)).collect())
+    }
+
+    /// The keys' places in memory, of which at least the heads are known.
+    fn places(&mut self, keys: &ByteRows, state: &StateReader) -> Result<Vec<Option<Slot>>> {
         let mut slots = keys.iter().map(|key| self.cache.keys.get(key)).collect::<Vec<_>>();
         self.insert_absent(keys, &mut slots);
-        let mut missing = Vec::new();
+        let mut unknown = Vec::new();
         for &slot in slots.iter().flatten() {
             let entry = self.cache.entry(slot);
             entry.used = true;
-            if entry.known != Known::All {
-                missing.push(slot);
+            if entry.known == Known::Nothing {
+                unknown.push(slot);
             }
         }
-        if !missing.is_empty() {
-            missing.sort_unstable();
-            missing.dedup();
-            self.read_heads(&missing, state)?;
-            self.read_rows(&missing, state)?;
+        if !unknown.is_empty() {
+            unknown.sort_unstable();
+            unknown.dedup();
+            self.read_heads(&unknown, state)?;
         }
         Ok(slots)
+    }
+
+    /// Reads the rows of those of these keys that are not in memory with all of them.
+    fn read_found(&mut self, slots: &[Option<Slot>], state: &StateReader) -> Result<()> {
+        let entries = &self.cache.entries;
+        let missing = slots.iter().flatten().copied().filter(|slot| entries[*slot as usize].known != Known::All);
+        let mut missing = missing.collect::<Vec<_>>();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        self.read_rows(&missing, state)
     }
 
     /// Brings all keys of a shard into memory with their rows: it is resident then.
@@ -196,7 +247,12 @@ impl Arrangement {
         self.cache.rows_of(slot)
     }
 
-    /// The columns of such rows.
+    /// The rows of a delta in the form in which they are kept.
+    pub(in crate::dataflow::operators) fn encode(&self, delta: &Delta) -> Result<ByteRows> {
+        self.row_codec.encode(delta.batch().columns(), delta.len())
+    }
+
+    /// The columns of rows in that form.
     pub(in crate::dataflow::operators) fn decode<'a>(
         &self,
         rows: impl Iterator<Item = &'a [u8]>,
@@ -236,7 +292,7 @@ impl Arrangement {
 
     /// Gives a slot to those keys that have none, unless it is known that they have no rows.
     fn insert_absent(&mut self, keys: &ByteRows, slots: &mut [Option<Slot>]) {
-        if self.resident.iter().all(|resident| *resident) {
+        if keys.is_empty() || self.resident.iter().all(|resident| *resident) {
             return;
         }
         let (mut absent, mut at) = (ByteRows::default(), Vec::new());

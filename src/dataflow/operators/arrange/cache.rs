@@ -15,7 +15,7 @@ use crate::state::codec::ByteRows;
 use crate::state::slots::KeySlots;
 
 /// The number of a key in memory.
-pub(super) type Slot = u32;
+pub(in crate::dataflow::operators) type Slot = u32;
 
 /// How much of a key's content on disk is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +119,15 @@ impl Cache {
             .map(|row| self.rows.get(row))
             .filter(|row| row.weight != 0)
             .map(|row| (row.weight, row.bytes))
+    }
+
+    /// How many rows a key has, about, if at least its head is known.
+    pub fn rows_at(&self, slot: Slot) -> usize {
+        let entry = &self.entries[slot as usize];
+        match entry.known {
+            Known::All => entry.rows as usize,
+            Known::Nothing | Known::Head => usize::try_from(entry.net).unwrap_or(0).max(entry.rows as usize),
+        }
     }
 
     /// What this epoch changed in the rows of a key: each with the difference of its weights.

@@ -30,6 +30,7 @@ use crate::state::Writes;
 use crate::types::{Column, schema_of};
 
 pub use arrangement::Arrangement;
+pub(in crate::dataflow::operators) use cache::Slot;
 
 /// An arrangement as its owner and its readers on one worker hold it.
 pub type SharedArrangement = Rc<RefCell<Arrangement>>;

@@ -12,6 +12,7 @@ use crate::dataflow::build::build;
 use crate::dataflow::changelog::Recording;
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
+use crate::dataflow::operator::Room;
 use crate::dataflow::operators::golden::plan;
 use crate::dataflow::row_error::RowError;
 use crate::delta::Delta;
@@ -42,6 +43,8 @@ pub(in crate::dataflow::operators) struct World {
     writes: Writes,
     /// So many shards were brought into memory since the last restart.
     warmed: u16,
+    /// How much each operator may put out at a time.
+    pub(in crate::dataflow::operators) room: Room,
     /// The watermark of the plan's view.
     pub(in crate::dataflow::operators) watermark: Option<i64>,
     /// The running epoch.
@@ -70,6 +73,7 @@ impl World {
             errors: Vec::new(),
             writes: Writes::default(),
             warmed: Shard::COUNT,
+            room: Room::ENDLESS,
             watermark: None,
             epoch: Epoch(1),
             sealed: None,
@@ -97,6 +101,9 @@ impl World {
     /// Ends the epoch, with the step that is open.
     pub fn epoch(&mut self) -> Result<()> {
         self.pass(|operator, cx| operator.on_epoch(cx))?;
+        while self.built.iter().filter_map(|b| b.operator.as_ref()).any(|operator| operator.owes()) {
+            self.pass(|operator, cx| operator.on_epoch(cx))?;
+        }
         let mut writes = mem::take(&mut self.writes);
         for operator in self.built.iter_mut().filter_map(|b| b.operator.as_mut()) {
             operator.seal(&mut writes)?;
@@ -178,9 +185,9 @@ impl World {
                 Some(operator) => {
                     let (portion, state, errors) = (Portion::first(self.epoch), &self.state, &mut self.errors);
                     let (watermark, shards) = (self.watermark, 0..crate::ids::Shard::COUNT);
-                    let (recording, writes) = (&Recording::default(), &mut self.writes);
+                    let (recording, writes, room) = (&Recording::default(), &mut self.writes, self.room);
                     let mut cx =
-                        Context { portion, state, recording, writes, out: &mut out, watermark, shards, errors };
+                        Context { portion, state, recording, writes, out: &mut out, room, watermark, shards, errors };
                     for (port, delta) in queue {
                         operator.on_delta(port, delta, &mut cx)?;
                     }
