@@ -3,7 +3,7 @@
 //! With K as 1 for the keys that are there and 0 for the others, the answer is `L·(1−K)`, which a step changes by
 //! `ΔL·(1−K−ΔK) − L·ΔK`: a row that comes with its partner never shows, and nothing is put out to be taken back. The right side has
 //! each key once; while joins below owe something, a key may be there twice for a moment, which makes no difference. An answer that
-//! would be too large comes later: see [`backlog`](crate::dataflow::operators::backlog).
+//! would be too large comes later: see [`backlog`].
 
 use std::mem;
 

@@ -4,7 +4,7 @@
 //! `ΔL⋈R + L⋈ΔR + ΔL⋈ΔR`. Both arrangements apply their deltas only after the step, so they are L and R; and as the three
 //! terms never look at which side is which object, a collection may be joined with itself over one arrangement. Where a side
 //! takes rows back, the terms may cancel each other; what is put out is consolidated then, so that joins over joins do not
-//! multiply what is not there. An answer that would be too large comes later: see [`backlog`](crate::dataflow::operators::backlog).
+//! multiply what is not there. An answer that would be too large comes later: see [`backlog`].
 
 use std::mem;
 
