@@ -1,19 +1,17 @@
-//! Which side of a join is held in memory: the one that seems smaller. DataFusion builds its hash table of the left side, whatever
-//! that is, and of a query's relations it knows no sizes; `WHERE id IN (SELECT ...)` over a large table would need all of it in
-//! memory, and fail.
+//! Which side of `WHERE id IN (SELECT ...)` is held in memory: the one that seems smaller. DataFusion builds its hash table of the left
+//! side, whatever that is, and of a query's relations it knows no sizes: all of a large table would have to be in memory for a few
+//! rows of it.
 
 use std::any::Any;
-use std::sync::Arc;
 
-use datafusion::common::Column;
 use datafusion::common::DataFusionError;
+use datafusion::common::JoinType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::Join;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::logical_expr::Projection;
 
 use crate::engine::query::Relation;
 use crate::error::Result;
@@ -28,23 +26,28 @@ const RELATION_BYTES_MIN: u64 = 8192;
 /// A filter is thought to leave this part of its rows.
 const FILTERED_PART: u64 = 4;
 
-/// The optimized plan, with the smaller side of each join on its left.
+/// The optimized plan, with the smaller side of each semi and anti join on its left: of the subquery of IN or EXISTS and the rows that
+/// it chooses. Other joins stay as they are written: what exchanges their sides has to put the columns in order again, and DataFusion,
+/// which tells columns by name there, then takes a filter of one side's column for one of the other's.
 pub fn smaller_left(plan: LogicalPlan) -> Result<LogicalPlan> {
     let swapped = plan.transform_up(|node| match node {
-        LogicalPlan::Join(join) if !join.on.is_empty() && bytes(&join.left) > bytes(&join.right) => {
-            Ok(Transformed::yes(swap(join)?))
+        LogicalPlan::Join(join) if chooses(&join) && bytes(&join.left) > bytes(&join.right) => {
+            Ok(Transformed::yes(LogicalPlan::Join(swap(join)?)))
         }
         other => Ok(Transformed::no(other)),
     });
     Ok(swapped.map_err(from_datafusion)?.data)
 }
 
-/// The same join with its sides exchanged, and its columns as they were.
-fn swap(join: Join) -> Result<LogicalPlan, DataFusionError> {
-    let columns = join.schema.iter().map(|field| Expr::Column(Column::from(field))).collect::<Vec<_>>();
-    let schema = join.schema;
+/// Whether a join only chooses rows of its left side.
+fn chooses(join: &Join) -> bool {
+    !join.on.is_empty() && matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
+}
+
+/// The same join with its sides exchanged.
+fn swap(join: Join) -> Result<Join, DataFusionError> {
     let on = join.on.into_iter().map(|(left, right)| (right, left)).collect();
-    let swapped = Join::try_new(
+    Join::try_new(
         join.right,
         join.left,
         on,
@@ -53,12 +56,7 @@ fn swap(join: Join) -> Result<LogicalPlan, DataFusionError> {
         join.join_constraint,
         join.null_equality,
         join.null_aware,
-    )?;
-    if swapped.schema.fields() == schema.fields() {
-        return Ok(LogicalPlan::Join(swapped));
-    }
-    let swapped = Arc::new(LogicalPlan::Join(swapped));
-    Ok(LogicalPlan::Projection(Projection::try_new_with_schema(columns, swapped, schema)?))
+    )
 }
 
 /// About how many bytes the rows of a relation take for which these filters hold.

@@ -89,19 +89,10 @@ fn a_statement_that_outgrows_memory_is_spilled() {
         let touched = client.execute(&format!("UPDATE l SET k = 4 {chosen}"), &[]).await.expect("few are held");
         assert_eq!(touched, 100);
         assert_eq!(value(&client, &format!("SELECT count(*), max(k) FROM l {chosen}")).await, "100|4");
-        for (sql, answer) in [
-            ("SELECT count(*), count(r.id), sum(l.id - r.id) FROM l LEFT JOIN r ON l.id = r.id", "20150|150|0"),
-            ("SELECT count(*), count(l.id) FROM l RIGHT JOIN r ON l.id = r.id AND l.k < 9", "150|150"),
-            ("SELECT count(*), count(l.id), count(r.id) FROM l FULL JOIN r ON l.id = r.id + 100", "20250|20150|150"),
-            (
-                "SELECT l.k, r.k, l.id, r.id, length(l.note) FROM l JOIN r ON l.id = r.id + 1 WHERE r.id = 6",
-                "1|2|7|6|1500",
-            ),
-            ("SELECT count(*) FROM l WHERE id NOT IN (SELECT id FROM r)", "20000"),
-            ("SELECT count(*) FROM l WHERE id IN (SELECT id FROM r) OR id = 5000", "151"),
-        ] {
-            assert_eq!(value(&client, sql).await, answer, "{sql}");
-        }
+        let rest = "SELECT count(*), min(id) FROM l WHERE id NOT IN (SELECT id FROM r)";
+        assert_eq!(value(&client, rest).await, "20000|1000");
+        let few = "SELECT count(*), sum(r.id) FROM r WHERE EXISTS (SELECT 1 FROM l WHERE l.id = r.id AND l.note <> '')";
+        assert_eq!(value(&client, few).await, "150|11175");
         // One that fails in the end leaves nothing behind, and one whose answer does not fit is refused.
         let twice = "SELECT 100000 + n AS id, 3, repeat('x', 1500) FROM {} UNION ALL SELECT 7, 3, ''";
         for (sql, code) in [
