@@ -11,7 +11,6 @@ use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::datatypes::SchemaRef;
 
 use crate::dataflow::operator::Context;
-use crate::dataflow::operator::Operator;
 use crate::dataflow::operators::arrange::SharedArrangement;
 use crate::dataflow::operators::arrange::Slot;
 use crate::dataflow::operators::backlog;
@@ -129,6 +128,10 @@ impl Anti {
 }
 
 impl Paired for Anti {
+    fn sides(&self) -> &Backlog {
+        &self.sides
+    }
+
     fn backlog(&mut self) -> &mut Backlog {
         &mut self.sides
     }
@@ -162,25 +165,6 @@ impl Paired for Anti {
             cx.out.push(Delta::new(since.delta.batch().clone(), weights.into()).take(&UInt32Array::from(turned))?);
         }
         backlog::sum_up(&self.schema, from, cx.out)
-    }
-}
-
-impl Operator for Anti {
-    fn on_delta(&mut self, port: usize, delta: Delta, _cx: &mut Context<'_>) -> Result<()> {
-        self.sides.take(port, delta);
-        Ok(())
-    }
-
-    fn on_step(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        backlog::on_step(self, cx)
-    }
-
-    fn owes(&self) -> bool {
-        self.sides.owes()
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.sides.memory_bytes()
     }
 }
 

@@ -23,6 +23,7 @@ use arrow::array::UInt32Array;
 use arrow::datatypes::SchemaRef;
 
 use crate::dataflow::operator::Context;
+use crate::dataflow::operator::Operator;
 use crate::dataflow::operator::Room;
 use crate::dataflow::operators::arrange::SharedArrangement;
 use crate::delta::Delta;
@@ -36,6 +37,9 @@ use crate::types::schema_of;
 /// An operator over two arrangements.
 pub(super) trait Paired {
     /// Its two sides.
+    fn sides(&self) -> &Backlog;
+
+    /// The same, to take in and to put out.
     fn backlog(&mut self) -> &mut Backlog;
 
     /// Answers a step, which the arrangements do not have yet, if that makes about so many rows at most. Whether it did.
@@ -45,24 +49,39 @@ pub(super) trait Paired {
     fn settle(&mut self, task: &Task, cx: &mut Context<'_>) -> Result<()>;
 }
 
-/// All input of a step is in: answers it, or puts it aside.
-pub(super) fn on_step(operator: &mut impl Paired, cx: &mut Context<'_>) -> Result<()> {
-    let step = operator.backlog().step()?;
-    let rows = operator.backlog().rows_in(cx.room);
-    if operator.backlog().owes() {
-        // What comes now waits behind what is owed: some of it may be of the same keys.
-        let task = if cx.room.turn { operator.backlog().next(rows, cx.state)? } else { None };
-        if let Some(task) = task {
-            operator.settle(&task, cx)?;
-        }
-        operator.backlog().put_aside(step);
-    } else if let Some(step) = step
-        && !operator.answer(&step, rows, cx)?
-    {
-        operator.backlog().put_aside(Some(step));
+impl<P: Paired> Operator for P {
+    fn on_delta(&mut self, port: usize, delta: Delta, _cx: &mut Context<'_>) -> Result<()> {
+        self.backlog().waiting[port].push(delta);
+        Ok(())
     }
-    operator.backlog().put_out(cx.out.first());
-    Ok(())
+
+    /// Answers the step, or puts it aside.
+    fn on_step(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        let step = self.backlog().step()?;
+        let rows = self.backlog().rows_in(cx.room);
+        if self.backlog().owes() {
+            // What comes now waits behind what is owed: some of it may be of the same keys.
+            let task = if cx.room.turn { self.backlog().next(rows, cx.state)? } else { None };
+            if let Some(task) = task {
+                self.settle(&task, cx)?;
+            }
+            self.backlog().put_aside(step);
+        } else if let Some(step) = step
+            && !self.answer(&step, rows, cx)?
+        {
+            self.backlog().put_aside(Some(step));
+        }
+        self.backlog().put_out(cx.out.first());
+        Ok(())
+    }
+
+    fn owes(&self) -> bool {
+        self.sides().owes()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.sides().bytes
+    }
 }
 
 /// Sums up what was put out from there on.
@@ -234,11 +253,6 @@ impl Backlog {
         }
     }
 
-    /// Takes a part of the step's input in.
-    pub fn take(&mut self, port: usize, delta: Delta) {
-        self.waiting[port].push(delta);
-    }
-
     /// The step's input; `None` if there is none.
     pub fn step(&mut self) -> Result<Option<Sides>> {
         match self.waiting.iter().all(Vec::is_empty) {
@@ -264,11 +278,6 @@ impl Backlog {
             self.bytes += step.iter().map(Side::memory_bytes).sum::<usize>();
             self.later.push(step);
         }
-    }
-
-    /// How much memory it takes, in bytes.
-    pub fn memory_bytes(&self) -> usize {
-        self.bytes
     }
 
     /// How many rows there is room for.

@@ -14,7 +14,6 @@ use arrow::datatypes::SchemaRef;
 use hashbrown::HashTable;
 
 use crate::dataflow::operator::Context;
-use crate::dataflow::operator::Operator;
 use crate::dataflow::operators::arrange::SharedArrangement;
 use crate::dataflow::operators::arrange::Slot;
 use crate::dataflow::operators::backlog;
@@ -132,6 +131,10 @@ impl Join {
 }
 
 impl Paired for Join {
+    fn sides(&self) -> &Backlog {
+        &self.sides
+    }
+
     fn backlog(&mut self) -> &mut Backlog {
         &mut self.sides
     }
@@ -177,25 +180,6 @@ impl Paired for Join {
             cancels |= self.take_back(&since, right, cx)?;
         }
         if cancels { backlog::sum_up(&self.schema, before, cx.out) } else { Ok(()) }
-    }
-}
-
-impl Operator for Join {
-    fn on_delta(&mut self, port: usize, delta: Delta, _cx: &mut Context<'_>) -> Result<()> {
-        self.sides.take(port, delta);
-        Ok(())
-    }
-
-    fn on_step(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        backlog::on_step(self, cx)
-    }
-
-    fn owes(&self) -> bool {
-        self.sides.owes()
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.sides.memory_bytes()
     }
 }
 
