@@ -1,5 +1,6 @@
 //! The way to the brokers: our options in librdkafka's words, and the questions we ask about a topic.
 
+use std::ffi::CString;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -10,6 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
+use rdkafka::bindings::rd_kafka_brokers_add;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer;
@@ -163,6 +165,14 @@ impl Cluster {
             .map_err(|error| Error::invalid_parameter(format!("kafka: {error}")))?;
         let text = |name| options.text(name).expect("the option is required").to_string();
         Ok(Cluster { consumer, topic: text("topic"), servers: text("properties.bootstrap.server") })
+    }
+
+    /// Names the brokers to librdkafka again. One that stops or starts may answer that there are none, and librdkafka 2.12 then
+    /// forgets them for good (its issue 5301). Those it knows stay as they are, but each call leaves a copy of the list in its memory.
+    pub(super) fn name_brokers(&self) {
+        let Ok(servers) = CString::new(self.servers.as_str()) else { return };
+        // SAFETY: the client lives as long as `self`, and the list is copied.
+        unsafe { rd_kafka_brokers_add(self.consumer.client().native_ptr(), servers.as_ptr()) };
     }
 
     /// The topic's partitions.

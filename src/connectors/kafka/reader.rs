@@ -52,6 +52,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// The partitions' ends are looked at in every so many rounds of housekeeping.
 const ROUNDS_PER_END: usize = 5;
 
+/// The brokers are named to librdkafka again after so many looks in a row that did not reach them.
+const LOOKS_PER_NAMING: usize = 4;
+
 /// How long a look at the topic may take; also how long a drop may.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -195,8 +198,14 @@ struct Housekeeper {
 impl Housekeeper {
     fn run(&self) -> Result<(), Stopped> {
         let mut told = Positions::new();
+        let mut unreached = 0;
         for round in 0.. {
             let look = self.look();
+            unreached = if matches!(look, Look::Unreachable(_)) { unreached + 1 } else { 0 };
+            if unreached == LOOKS_PER_NAMING {
+                self.cluster.name_brokers();
+                unreached = 0;
+            }
             let partitions = match &look {
                 Look::Partitions(partitions) if round % ROUNDS_PER_END == 0 => partitions.clone(),
                 Look::Partitions(_) | Look::Missing(_) | Look::Replaced(_) | Look::Unreachable(_) => Vec::new(),
