@@ -33,6 +33,9 @@ use crate::functions::patterns;
 use crate::functions::temporal;
 use crate::types::SqlType;
 use crate::types::cast::integer_out_of_range;
+use crate::types::numeric::PRECISION_MAX;
+use crate::types::numeric::fits_digits;
+use crate::types::numeric::product;
 use crate::types::numeric::rescale_decimal;
 
 /// The value of a resolved operator.
@@ -212,7 +215,7 @@ fn decimals(symbol: Symbol, left: i8, right: i8, args: &ScalarFunctionArgs) -> R
     };
     let values = binary::<Decimal128Type, Decimal128Type, Decimal128Type>(args, |a, b| {
         let value = decimal(symbol, (a, left), (b, right), scale)?;
-        if value.unsigned_abs() < 10u128.pow(38) { Ok(value) } else { Err(numeric_overflow()) }
+        if fits_digits(value, PRECISION_MAX) { Ok(value) } else { Err(numeric_overflow()) }
     })?;
     finish(values, args)
 }
@@ -226,7 +229,7 @@ pub fn decimal(symbol: Symbol, (a, left): (i128, i8), (b, right): (i128, i8), sc
             let b = rescale_decimal(b, right, scale).ok_or_else(numeric_overflow)?;
             if symbol == Symbol::Add { a.checked_add(b) } else { a.checked_sub(b) }
         }
-        Symbol::Multiply => match a.checked_mul(b) {
+        Symbol::Multiply => match product(a, b) {
             Some(product) => rescale_decimal(product, left + right, scale),
             None => {
                 let product = i256::from_i128(a).wrapping_mul(i256::from_i128(b));

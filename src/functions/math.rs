@@ -34,6 +34,7 @@ use crate::types::cast::is_integer;
 use crate::types::cast::is_number;
 use crate::types::interval::Interval;
 use crate::types::numeric::PRECISION_MAX;
+use crate::types::numeric::fits_digits;
 use crate::types::numeric::rescale_decimal;
 use crate::types::zone::Zone;
 
@@ -243,7 +244,7 @@ fn round_decimal(value: i128, from: i8, places: i8, to: i8, rounding: Rounding) 
         (Rounding::Down, Some(unit)) => value.div_euclid(unit),
         (Rounding::Zero | Rounding::Up | Rounding::Down, None) => 0,
     };
-    let value = rescale_decimal(rounded, places, to).filter(|value| value.unsigned_abs() < 10u128.pow(38));
+    let value = rescale_decimal(rounded, places, to).filter(|value| fits_digits(*value, PRECISION_MAX));
     value.ok_or_else(arithmetic::numeric_overflow)
 }
 

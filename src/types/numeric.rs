@@ -8,6 +8,17 @@ use crate::error::Result;
 /// The greatest precision of a `numeric`.
 pub const PRECISION_MAX: u8 = 38;
 
+/// The powers of ten that 128 bits hold, by exponent.
+const POWERS_OF_TEN: [i128; PRECISION_MAX as usize + 1] = {
+    let mut powers = [1; PRECISION_MAX as usize + 1];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = 10 * powers[exponent - 1];
+        exponent += 1;
+    }
+    powers
+};
+
 /// The error of text that is no value of a type.
 pub fn invalid_text(ty: &str, text: &str) -> Error {
     Error::invalid_text(format!("invalid input syntax for type {ty}: \"{text}\""))
@@ -73,10 +84,16 @@ pub fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128> {
     fit_decimal(value, precision, scale)
 }
 
+/// Whether so many digits hold the value.
+#[inline]
+pub fn fits_digits(value: i128, precision: u8) -> bool {
+    value.unsigned_abs() < POWERS_OF_TEN[precision.min(PRECISION_MAX) as usize] as u128
+}
+
 /// The value, if `precision` digits hold it; else 22003.
+#[inline]
 pub fn fit_decimal(value: i128, precision: u8, scale: i8) -> Result<i128> {
-    let fits = value.unsigned_abs() < 10u128.pow(precision.min(PRECISION_MAX) as u32);
-    if fits { Ok(value) } else { Err(decimal_overflow(precision, scale)) }
+    if fits_digits(value, precision) { Ok(value) } else { Err(decimal_overflow(precision, scale)) }
 }
 
 /// The error of a number that a `numeric(precision, scale)` does not hold.
@@ -105,13 +122,23 @@ pub fn write_decimal(value: i128, scale: i8, out: &mut String) {
 }
 
 /// Changes a decimal's scale, rounding half away from zero; `None` on overflow of 128 bits.
+#[inline]
 pub fn rescale_decimal(value: i128, from: i8, to: i8) -> Option<i128> {
-    let by = to as i32 - from as i32;
-    if by >= 0 {
-        return if value == 0 { Some(0) } else { value.checked_mul(10i128.checked_pow(by as u32)?) };
+    if from == to || value == 0 {
+        return Some(value);
     }
-    let Some(unit) = 10i128.checked_pow(-by as u32) else { return Some(0) };
-    Some(divide_half_away(value, unit))
+    let unit = POWERS_OF_TEN.get(from.abs_diff(to) as usize);
+    if from < to { product(value, *unit?) } else { Some(unit.map_or(0, |unit| divide_half_away(value, *unit))) }
+}
+
+/// `a * b`; `None` on overflow of 128 bits.
+#[inline]
+pub fn product(a: i128, b: i128) -> Option<i128> {
+    // Most numbers are small, and one instruction multiplies them.
+    match (i64::try_from(a), i64::try_from(b)) {
+        (Ok(a), Ok(b)) => Some(a as i128 * b as i128),
+        (Err(_), _) | (_, Err(_)) => a.checked_mul(b),
+    }
 }
 
 /// `value / by` (above 0), rounded half away from zero.
