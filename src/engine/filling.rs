@@ -52,13 +52,15 @@ const SHARE_MIN: Duration = Duration::from_millis(1);
 const PACE_FIRST: f64 = 100_000.0;
 /// An epoch takes in no more for views that stand behind than is committed in about so long: whoever writes waits for it, and for
 /// the one before. Without that, a commit that takes long once is followed by an epoch with as much more to commit.
-const COMMIT_TIME: Duration = Duration::from_millis(4);
+const COMMIT_TIME: Duration = Duration::from_millis(2);
 /// The same while there is nobody who would wait.
 const COMMIT_TIME_ALONE: Duration = Duration::from_millis(20);
 /// How fast what fills views is committed before that is known, in rows a second.
 const COMMIT_PACE_FIRST: f64 = 1_000_000.0;
 /// However slow commits are, an epoch may take in so many rows.
-const FILLED_MIN: usize = 1024;
+const FILLED_MIN: usize = 256;
+/// What somebody waits for is not held up by views that stand behind, unless they took nothing in for so long.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// What is known of the pace counts half after so long.
 const PACE_MEMORY: Duration = Duration::from_millis(500);
 
@@ -75,6 +77,8 @@ pub struct Behind {
     commit_pace: Pace,
     /// When others had something to do last.
     others: Option<Instant>,
+    /// When rows were taken in last.
+    taken: Option<Instant>,
     /// Nothing is taken in, while writes are taken in once more that were in a lost epoch.
     pub(super) paused: bool,
     /// Epochs lost in which views took part that stand behind, since the last that was sealed.
@@ -166,7 +170,7 @@ impl Behind {
         let pace = Pace { rows: PACE_FIRST, seconds: 1.0 };
         let commit_pace = Pace { rows: COMMIT_PACE_FIRST, seconds: 1.0 };
         let (views, replays) = (BTreeMap::new(), Replays::new());
-        Behind { views, replays, rows_max, pace, commit_pace, others: None, paused: false, lost: 0 }
+        Behind { views, replays, rows_max, pace, commit_pace, others: None, taken: None, paused: false, lost: 0 }
     }
 
     /// The view that is filled with this one, or is it.
@@ -200,10 +204,11 @@ impl Behind {
         std::mem::take(&mut self.views)
     }
 
-    /// So many rows were given to the workers, which took so long up to now.
-    pub(super) fn gave(&mut self, rows: usize, time: Duration) {
+    /// So many rows were given to the workers, which began then.
+    pub(super) fn gave(&mut self, rows: usize, begun: Instant, now: Instant) {
         self.pace.rows += rows as f64;
-        self.pace.took(time);
+        self.pace.took(now - begun);
+        self.taken = Some(now);
     }
 
     /// An epoch with so many rows for views that stand behind was committed in this time.
@@ -219,9 +224,10 @@ impl Behind {
         self.others = Some(now);
     }
 
-    /// Whether nobody else has something to do.
-    fn is_alone(&self, now: Instant) -> bool {
-        self.others.is_none_or(|others| now.duration_since(others) > QUIET)
+    /// How long a step may take now, and the commit of all that an epoch takes in.
+    fn times(&self, now: Instant) -> (Duration, Duration) {
+        let alone = self.others.is_none_or(|others| now.duration_since(others) > QUIET);
+        if alone { (STEP_TIME_ALONE, COMMIT_TIME_ALONE) } else { (STEP_TIME, COMMIT_TIME) }
     }
 
     /// The views that are worked at.
@@ -363,7 +369,7 @@ impl Coordinator {
             open.fills = true;
             let rows = delta.len();
             self.runtime.fill(&filling.views, vec![(input.object(), delta)]);
-            self.behind.gave(rows, self.clock.instant() - begun);
+            self.behind.gave(rows, begun, self.clock.instant());
             crate::fault::point("fill.after_chunk");
             return Ok(rows);
         }
@@ -376,8 +382,9 @@ impl Coordinator {
         open.rows += rows.len();
         open.filled += rows.len();
         open.fills = true;
+        let now = self.clock.instant();
+        self.behind.gave(rows.len(), now, now);
         if let Some(filling) = self.behind.views.get_mut(&view) {
-            self.behind.pace.rows += rows.len() as f64;
             self.runtime.fill(&filling.views, vec![(source, rows)]);
         }
         Ok(())
@@ -405,10 +412,13 @@ impl Coordinator {
 
     /// How many more rows the running epoch may take in for views that stand behind.
     fn room_to_fill(&self) -> usize {
-        let filled = self.open.as_ref().map_or(0, |open| open.filled);
-        let alone = self.behind.is_alone(self.clock.instant());
-        let time = if alone { COMMIT_TIME_ALONE } else { COMMIT_TIME };
-        self.behind.commit_pace.rows_in(time).max(FILLED_MIN).saturating_sub(filled)
+        let now = self.clock.instant();
+        let (filled, waited) = self.open.as_ref().map_or((0, false), |open| (open.filled, !open.work.is_empty()));
+        if waited && self.behind.taken.is_some_and(|taken| now - taken < PAUSE_MAX) {
+            return 0;
+        }
+        let (_, commit) = self.behind.times(now);
+        self.behind.commit_pace.rows_in(commit).max(FILLED_MIN).saturating_sub(filled)
     }
 
     /// Whether views that stand behind have something to do although nothing else is waiting.
@@ -433,9 +443,8 @@ impl Coordinator {
             return Ok(());
         }
         self.open()?;
-        let alone = self.behind.is_alone(self.clock.instant());
-        let time = if alone { STEP_TIME_ALONE } else { STEP_TIME };
-        let most = self.behind.pace.rows_in(time).min(self.room_to_fill());
+        let (step, _) = self.behind.times(self.clock.instant());
+        let most = self.behind.pace.rows_in(step).min(self.room_to_fill());
         for view in self.behind.ids(Filled::has_rows) {
             self.catch_up(view)?;
             self.take_rows(view, most)?;

@@ -113,6 +113,7 @@ impl Store {
         let rocks = tuning::database_options(&options, &cache);
         let families = tuning::descriptors(&options, &cache);
         logs::check(&path.join(ROCKS_FOLDER))?;
+        tuning::start_background_threads();
         let db = Rocks::open_cf_descriptors(&rocks, path.join(ROCKS_FOLDER), families)
             .map_err(|error| open_error(path, error))?;
         let store = Store { db, cache, path: path.to_path_buf() };

@@ -1,5 +1,7 @@
 //! How RocksDB is set up, for each column family by its access pattern.
 
+use std::sync::Once;
+
 use rocksdb::BlockBasedIndexType;
 use rocksdb::BlockBasedOptions;
 use rocksdb::Cache;
@@ -7,6 +9,7 @@ use rocksdb::ColumnFamilyDescriptor;
 use rocksdb::DBCompressionType;
 use rocksdb::DBRecoveryMode;
 use rocksdb::DataBlockIndexType;
+use rocksdb::Env;
 use rocksdb::LogLevel;
 use rocksdb::Options;
 use rocksdb::WriteBufferManager;
@@ -32,6 +35,29 @@ const BYTES_PER_SYNC: u64 = 1 << 20;
 const LOG_BYTES_MAX: u64 = 128 << 20;
 /// Files that RocksDB keeps open.
 const OPEN_FILES_MAX: i32 = 512;
+
+/// How much less of the processor RocksDB's own threads ask for than others, as `nice` counts it. A flush works for a second, and
+/// those who wait for an epoch would share a core with it. Behind others that leave nothing it still has a tenth of a core.
+const BACKGROUND_NICENESS: i32 = 10;
+
+/// Starts the threads that flush and compact, once for all stores of the process.
+pub(super) fn start_background_threads() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        // They are as nice as the thread that starts them.
+        let starter = std::thread::spawn(|| {
+            // SAFETY: it concerns the calling thread alone; what it answers does not matter.
+            unsafe { libc::nice(BACKGROUND_NICENESS) };
+            let mut environment = Env::new()?;
+            environment.set_background_threads(1);
+            environment.set_high_priority_background_threads(1);
+            Ok::<_, rocksdb::Error>(())
+        });
+        if !matches!(starter.join(), Ok(Ok(()))) {
+            tracing::warn!("RocksDB starts its threads by itself, as urgent as all others");
+        }
+    });
+}
 
 /// Options of the whole database. Cache and memtables share one budget, that of `cache`.
 pub(super) fn database_options(options: &StoreOptions, cache: &Cache) -> Options {
