@@ -57,8 +57,8 @@ const LOST_MAX: u32 = 3;
 /// So many runs before are remembered; a subscriber cannot go on from an epoch of an earlier one.
 const RUNS_MAX: usize = 1000;
 
-/// About what the server takes of the memory limit besides what it shares out: code, threads.
-const SERVER_BYTES: usize = 128 << 20;
+/// About what the server takes of the memory limit before it shares out any: code, threads, tables of the catalog.
+const SERVER_BYTES: usize = 192 << 20;
 
 /// One part in so many of the rest is not shared out: what the allocator keeps, and what is not counted.
 const UNCOUNTED: usize = 5;
@@ -68,7 +68,7 @@ const READ_BYTES_MIN: usize = 16 << 20;
 
 /// Opens the database in its directory and starts its threads.
 pub fn open(options: EngineOptions) -> Result<Engine> {
-    let shared = options.memory_limit_bytes - SERVER_BYTES.min(options.memory_limit_bytes / 4);
+    let shared = options.memory_limit_bytes - SERVER_BYTES.min(options.memory_limit_bytes / 8 * 3);
     let memory = shared - shared / UNCOUNTED;
     let store_options = StoreOptions { cache_bytes: memory / 4, write_buffer_bytes: memory / 8 };
     let store = Store::open(&options.data_dir, store_options)?;
