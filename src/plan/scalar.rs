@@ -93,8 +93,13 @@ impl Scalar {
 
     /// Whether one of these columns is NULL; none of none is.
     pub fn any_null(columns: impl IntoIterator<Item = usize>) -> Option<Scalar> {
-        let is_null = |column| Scalar::predicate("is_null", vec![Scalar::Column(column)]);
-        columns.into_iter().map(is_null).reduce(|a, b| Scalar::predicate("or", vec![a, b]))
+        Scalar::any_is_null(columns.into_iter().map(Scalar::Column))
+    }
+
+    /// Whether one of these values is NULL; none of none is.
+    pub fn any_is_null(values: impl IntoIterator<Item = Scalar>) -> Option<Scalar> {
+        let is_null = |value| Scalar::predicate("is_null", vec![value]);
+        values.into_iter().map(is_null).reduce(|a, b| Scalar::predicate("or", vec![a, b]))
     }
 
     /// The conjunction of these predicates; none is TRUE.

@@ -10,9 +10,16 @@
 //!
 //! All of it is linear or made of joins, so it is maintained by what maintains those, and the arrangements are shared.
 
+use datafusion::common::DFSchema;
 use datafusion::common::JoinType;
 use datafusion::common::NullEquality;
+use datafusion::logical_expr::BinaryExpr;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::ExprSchemable;
+use datafusion::logical_expr::Operator;
 use datafusion::logical_expr::logical_plan::Join;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::utils::split_conjunction;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -64,6 +71,33 @@ struct Partnered {
     null_safe: bool,
 }
 
+/// What a join's filter equates where NULL equals NULL, the left side first, and the rest of the filter. DataFusion has keys of one
+/// kind in a join, and leaves these there beside others.
+fn null_safe_pairs(join: &Join) -> (Vec<(Expr, Expr)>, Option<Expr>) {
+    let of = |expr: &Expr, schema: &DFSchema| {
+        let columns = expr.column_refs();
+        !columns.is_empty() && columns.into_iter().all(|column| schema.has_column(column))
+    };
+    let (left, right) = (join.left.schema(), join.right.schema());
+    let of_sides = |a: &Expr, b: &Expr| {
+        let is_typed_alike = || matches!((a.get_type(left), b.get_type(right)), (Ok(a), Ok(b)) if a == b);
+        of(a, left) && of(b, right) && is_typed_alike()
+    };
+    let (mut pairs, mut rest) = (vec![], vec![]);
+    for condition in join.filter.iter().flat_map(split_conjunction) {
+        match condition {
+            Expr::BinaryExpr(BinaryExpr { left: a, op: Operator::IsNotDistinctFrom, right: b }) if of_sides(a, b) => {
+                pairs.push((a.as_ref().clone(), b.as_ref().clone()));
+            }
+            Expr::BinaryExpr(BinaryExpr { left: b, op: Operator::IsNotDistinctFrom, right: a }) if of_sides(a, b) => {
+                pairs.push((a.as_ref().clone(), b.as_ref().clone()));
+            }
+            condition => rest.push(condition.clone()),
+        }
+    }
+    (pairs, conjunction(rest))
+}
+
 impl Lowering<'_> {
     /// `null_aware` is not looked at: see [`crate::plan::not_in`].
     pub(super) fn join(&mut self, join: &Join) -> Result<Relation> {
@@ -89,8 +123,9 @@ impl Lowering<'_> {
     /// Lowers both sides and puts keys that are expressions in as columns.
     fn sides(&mut self, join: &Join) -> Result<Sides> {
         let (left, right) = (self.lower(&join.left)?, self.lower(&join.right)?);
+        let (alike, filter) = null_safe_pairs(join);
         let mut keys = (vec![], vec![]);
-        for (l, r) in &join.on {
+        for (l, r) in join.on.iter().chain(&alike) {
             let l = self.scalar(l, join.left.schema(), &left)?;
             let r = self.scalar(r, join.right.schema(), &right)?;
             let types = (l.ty(self.builder.columns(left.node)), r.ty(self.builder.columns(right.node)));
@@ -101,13 +136,23 @@ impl Lowering<'_> {
             keys.0.push(l);
             keys.1.push(r);
         }
+        let mut null_safe = join.null_equality == NullEquality::NullEqualsNull;
+        if !alike.is_empty() && !null_safe {
+            // All keys are compared as those that may be NULL; a row in which one of the others is has no partner.
+            null_safe = true;
+            let equal = keys.0[..join.on.len()].iter();
+            let nullable = equal.filter(|key| key.nullable(self.builder.columns(left.node)));
+            if let Some(unknown) = Scalar::any_is_null(nullable.cloned()) {
+                keys.0.push(unknown);
+                keys.1.push(Scalar::boolean(false));
+            }
+        }
         let (left, right) = (self.side(left, keys.0)?, self.side(right, keys.1)?);
         let width = self.builder.columns(left.node).len();
         let places = left.columns.iter().copied().chain(right.columns.iter().map(|c| width + c)).collect::<Vec<_>>();
         let schema = join.left.schema().join(join.right.schema()).map_err(planning)?;
-        let residual = join.filter.as_ref().map(|f| lower_expr(f, &schema)).transpose()?;
+        let residual = filter.map(|f| lower_expr(&f, &schema)).transpose()?;
         let residual = residual.map(|r| r.over(&places)).filter(|r| *r != Scalar::truth());
-        let null_safe = join.null_equality == NullEquality::NullEqualsNull;
         Ok(Sides { left, right, null_safe, residual })
     }
 

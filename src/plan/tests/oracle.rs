@@ -282,6 +282,16 @@ const QUERIES: &[(&str, Option<&str>)] = &[
     ("SELECT id, v - (SELECT sum(w) FROM b) AS d FROM a", None),
     ("SELECT a.id, m.top FROM a LEFT JOIN (SELECT k, max(w) AS top FROM b GROUP BY k) m ON a.k = m.k", None),
     ("SELECT b.id, a.v FROM a JOIN b ON a.id = b.id JOIN c ON c.x = a.k AND c.y IS NOT DISTINCT FROM b.w", None),
+    ("SELECT a.id, b.id AS j FROM a JOIN b ON a.k = b.k AND b.w IS NOT DISTINCT FROM a.v", None),
+    ("SELECT a.id, b.id AS j FROM a LEFT JOIN b ON a.k = b.k AND a.v IS NOT DISTINCT FROM b.w", None),
+    (
+        "SELECT a.id, b.id AS j FROM a FULL JOIN b ON a.k = b.k AND a.id <= b.id AND a.v IS NOT DISTINCT FROM b.w + 1",
+        None,
+    ),
+    (
+        "SELECT c.x, c.y, d.x AS z FROM c FULL JOIN c d ON c.x = d.x AND (c.y IS NOT DISTINCT FROM d.y) AND 2 IS NOT DISTINCT FROM c.y",
+        None,
+    ),
     ("SELECT x.id FROM a x JOIN a y ON x.k = y.k JOIN a z ON y.v = z.v", None),
     ("WITH m AS (SELECT k, sum(v) AS s FROM a GROUP BY k) SELECT p.k, q.s FROM m p JOIN m q ON p.k = q.k", None),
     ("SELECT CASE x WHEN 1 THEN y WHEN 2 THEN -y END AS c, (x > 1) IS NOT TRUE AS t FROM c", None),
