@@ -11,7 +11,10 @@ use arrow::datatypes::i256;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::functions::arithmetic::wide_power;
 use crate::types::SqlType;
+use crate::types::numeric::PRECISION_MAX;
+use crate::types::numeric::fits_digits;
 
 /// The type of `sum(ty)`; `None` where there is no such function.
 pub fn sum_type(ty: &SqlType) -> Option<SqlType> {
@@ -48,9 +51,6 @@ pub fn avg_type(ty: &SqlType) -> Option<SqlType> {
 
 /// The digits after the point of an average of integers.
 pub const AVG_SCALE: i8 = 16;
-
-/// 10^38: the first number that a `numeric` of 38 digits does not hold.
-const NUMERIC_BOUND: i128 = 10i128.pow(38);
 
 /// The exact sum of integers, or of decimals of one scale, with weights.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl WideSum {
     /// The sum divided by `count` (above 0), with `places` more digits after the point than the values have, rounded half away from
     /// zero.
     pub fn average(&self, count: i64, places: u32) -> Result<i128> {
-        let scaled = i256::from_i128(10i128.pow(places)).checked_mul(self.sum).ok_or_else(numeric_overflow)?;
+        let scaled = wide_power(places).checked_mul(self.sum).ok_or_else(numeric_overflow)?;
         let count = i256::from_i128(count as i128);
         let mut quotient = scaled.wrapping_div(count);
         let rest = scaled.wrapping_rem(count).wrapping_abs();
@@ -136,9 +136,9 @@ impl fmt::Debug for WideSum {
     }
 }
 
-/// The value, if 38 digits hold it.
+/// The value, if a `numeric` holds it.
 fn numeric(value: i128) -> Option<i128> {
-    (-NUMERIC_BOUND < value && value < NUMERIC_BOUND).then_some(value)
+    fits_digits(value, PRECISION_MAX).then_some(value)
 }
 
 fn numeric_overflow() -> Error {
@@ -557,9 +557,9 @@ mod tests {
         assert_eq!(sum.sum(&numeric).unwrap(), i64::MAX as i128 * 2);
         sum.add(i64::MAX as i128, -1);
         assert_eq!(sum.sum(&bigint).unwrap(), i64::MAX as i128);
-        sum.add(NUMERIC_BOUND - 1, i64::MAX);
+        sum.add(10i128.pow(38) - 1, i64::MAX);
         assert!(sum.sum(&numeric).is_err());
-        sum.add(NUMERIC_BOUND - 1, -i64::MAX);
+        sum.add(10i128.pow(38) - 1, -i64::MAX);
         sum.add(-(i64::MAX as i128), 1);
         assert!(sum.is_zero());
         for value in [0, 1, -1, 127, 128, -128, -129, 255, 256, i128::MAX, i128::MIN + 1] {

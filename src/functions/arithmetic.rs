@@ -35,6 +35,7 @@ use crate::types::SqlType;
 use crate::types::cast::integer_out_of_range;
 use crate::types::numeric::PRECISION_MAX;
 use crate::types::numeric::fits_digits;
+use crate::types::numeric::power_of_ten;
 use crate::types::numeric::product;
 use crate::types::numeric::rescale_decimal;
 
@@ -233,14 +234,13 @@ pub fn decimal(symbol: Symbol, (a, left): (i128, i8), (b, right): (i128, i8), sc
             Some(product) => rescale_decimal(product, left + right, scale),
             None => {
                 let product = i256::from_i128(a).wrapping_mul(i256::from_i128(b));
-                divide_wide(product, 10i128.pow((left + right - scale).max(0) as u32))
+                power_of_ten((left + right - scale).max(0) as u32).and_then(|unit| divide_wide(product, unit))
             }
         },
         Symbol::Divide if b == 0 => return Err(division_by_zero()),
         Symbol::Divide => {
             let places = (scale + right - left) as u32;
-            let unit = if places <= 38 { i256::from_i128(10i128.pow(places)) } else { wide_power(places) };
-            divide_wide(i256::from_i128(a).wrapping_mul(unit), b)
+            divide_wide(i256::from_i128(a).wrapping_mul(wide_power(places)), b)
         }
         Symbol::Modulo if b == 0 => return Err(division_by_zero()),
         Symbol::Modulo => {
@@ -253,8 +253,9 @@ pub fn decimal(symbol: Symbol, (a, left): (i128, i8), (b, right): (i128, i8), sc
     value.ok_or_else(numeric_overflow)
 }
 
-fn wide_power(places: u32) -> i256 {
-    i256::from_i128(10).wrapping_pow(places)
+/// 10 to the power of `places`, modulo 2^256.
+pub fn wide_power(places: u32) -> i256 {
+    power_of_ten(places).map_or_else(|| i256::from_i128(10).wrapping_pow(places), i256::from_i128)
 }
 
 /// `value / by`, rounded half away from zero; `None` when 128 bits do not hold it.

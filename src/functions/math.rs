@@ -35,6 +35,7 @@ use crate::types::cast::is_number;
 use crate::types::interval::Interval;
 use crate::types::numeric::PRECISION_MAX;
 use crate::types::numeric::fits_digits;
+use crate::types::numeric::power_of_ten;
 use crate::types::numeric::rescale_decimal;
 use crate::types::zone::Zone;
 
@@ -236,7 +237,7 @@ fn round(args: &ScalarFunctionArgs, rounding: Rounding) -> Result<ColumnarValue>
 
 /// The decimal of scale `from` at `places` digits after the point, given with a scale of `to`.
 fn round_decimal(value: i128, from: i8, places: i8, to: i8, rounding: Rounding) -> Result<i128> {
-    let unit = 10i128.checked_pow((from - places) as u32);
+    let unit = power_of_ten((from - places) as u32);
     let rounded = match (rounding, unit) {
         (Rounding::Nearest, _) => rescale_decimal(value, from, places).ok_or_else(arithmetic::numeric_overflow)?,
         (Rounding::Zero, Some(unit)) => value / unit,

@@ -19,6 +19,12 @@ const POWERS_OF_TEN: [i128; PRECISION_MAX as usize + 1] = {
     powers
 };
 
+/// 10 to the power of `exponent`; `None` on overflow of 128 bits.
+#[inline]
+pub fn power_of_ten(exponent: u32) -> Option<i128> {
+    POWERS_OF_TEN.get(exponent as usize).copied()
+}
+
 /// The error of text that is no value of a type.
 pub fn invalid_text(ty: &str, text: &str) -> Error {
     Error::invalid_text(format!("invalid input syntax for type {ty}: \"{text}\""))
@@ -127,8 +133,8 @@ pub fn rescale_decimal(value: i128, from: i8, to: i8) -> Option<i128> {
     if from == to || value == 0 {
         return Some(value);
     }
-    let unit = POWERS_OF_TEN.get(from.abs_diff(to) as usize);
-    if from < to { product(value, *unit?) } else { Some(unit.map_or(0, |unit| divide_half_away(value, *unit))) }
+    let unit = power_of_ten(from.abs_diff(to).into());
+    if from < to { product(value, unit?) } else { Some(unit.map_or(0, |unit| divide_half_away(value, unit))) }
 }
 
 /// `a * b`; `None` on overflow of 128 bits.
