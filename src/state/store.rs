@@ -112,10 +112,11 @@ impl Store {
         let cache = Cache::new_lru_cache(options.cache_bytes);
         let rocks = tuning::database_options(&options, &cache);
         let families = tuning::descriptors(&options, &cache);
-        logs::check(&path.join(ROCKS_FOLDER))?;
+        let folder = path.join(ROCKS_FOLDER);
+        std::fs::create_dir_all(&folder).map_err(|error| directory_error("create", &folder, error))?;
+        logs::check(&folder)?;
         tuning::start_background_threads();
-        let db = Rocks::open_cf_descriptors(&rocks, path.join(ROCKS_FOLDER), families)
-            .map_err(|error| open_error(path, error))?;
+        let db = Rocks::open_cf_descriptors(&rocks, folder, families).map_err(|error| open_error(path, error))?;
         let store = Store { db, cache, path: path.to_path_buf() };
         store.settle_spilled()?;
         Ok(Arc::new(store))

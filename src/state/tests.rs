@@ -312,6 +312,12 @@ fn a_path_that_is_no_directory_is_refused() {
     let error = open(&file.join("data")).err().unwrap();
     assert!(error.message.starts_with("cannot create data directory"), "{error}");
     assert!(error.hint.is_some());
+    drop(open(dir.path()).unwrap());
+    let store = dir.path().join("store");
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::write(&store, "").unwrap();
+    let error = open(dir.path()).err().unwrap();
+    assert!(error.message.contains(&format!("\"{}\"", store.display())), "{error}");
 }
 
 #[test]
