@@ -59,6 +59,10 @@ kinds! {
     OutOfRange = "22003", out_of_range;
     /// A date or timestamp does not fit its type.
     DatetimeOverflow = "22008", datetime_overflow;
+    /// A field of an interval does not fit it.
+    IntervalOverflow = "22015", interval_overflow;
+    /// A time zone further from UTC than there are.
+    ZoneDisplacement = "22009", zone_displacement;
     /// A date or time that cannot be read.
     InvalidDatetime = "22007", invalid_datetime;
     /// Division by zero.

@@ -317,7 +317,7 @@ impl<'a> Reader<'a> {
         let zone = match known {
             Some((_, hours)) => Zone::Fixed(hours * 3600),
             None if name.starts_with(['+', '-']) => Zone::Fixed(Zone::offset(name).ok_or_else(|| {
-                Error::datetime_overflow(format!("time zone displacement out of range: \"{}\"", self.text))
+                Error::zone_displacement(format!("time zone displacement out of range: \"{}\"", self.text))
             })?),
             None if name.contains('/') => Zone::parse(&name.to_lowercase())?,
             None => Zone::parse(name).map_err(|_| self.invalid())?,
@@ -345,12 +345,16 @@ impl<'a> Reader<'a> {
         }
         let mut numbers = [0i64; 3];
         for (number, part) in numbers.iter_mut().zip(&parts) {
-            *number = part.parse().map_err(|_| self.invalid())?;
+            *number =
+                part.parse().map_err(|_| if part.is_empty() { self.invalid() } else { out_of_range(self.text) })?;
         }
         let [hour, minute, second] = numbers;
-        let micros = fraction_micros(fraction);
+        let micros = fraction_micros(fraction).ok_or_else(|| self.invalid())?;
+        if hour > 24 || minute > 59 || second > 60 {
+            return Err(out_of_range(self.text));
+        }
         let day = hour * 3600 + minute * 60 + second;
-        if hour > 24 || minute > 59 || second > 60 || day > 86_400 || day == 86_400 && hour == 24 && micros > 0 {
+        if day > 86_400 || day == 86_400 && hour == 24 && micros > 0 {
             return Err(out_of_range(self.text));
         }
         self.fields.time = Some(day * MICROS_PER_SECOND + micros);
@@ -449,8 +453,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The digits after the point of a second, rounded to microseconds.
-pub fn fraction_micros(digits: &str) -> i64 {
+/// The digits after the point of a second, rounded to microseconds; `None` if they are not digits.
+pub fn fraction_micros(digits: &str) -> Option<i64> {
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let mut micros = 0;
     let mut unit = 100_000;
     for digit in digits.bytes().take(7) {
@@ -458,5 +465,5 @@ pub fn fraction_micros(digits: &str) -> i64 {
         micros += if unit > 0 { digit * unit } else { (digit >= 5) as i64 };
         unit /= 10;
     }
-    micros
+    Some(micros)
 }

@@ -184,7 +184,7 @@ fn invalid(text: &str) -> Error {
 }
 
 fn field_overflow(text: &str) -> Error {
-    Error::datetime_overflow(format!("interval field value out of range: \"{text}\""))
+    Error::interval_overflow(format!("interval field value out of range: \"{text}\""))
 }
 
 /// Splits at blanks and between a number and its unit.
@@ -231,7 +231,9 @@ impl Sum {
         }
         self.named.push((months, days, micros));
         let (whole, fraction) = split_number(number).ok_or_else(|| invalid(text))?;
-        if whole.abs() > i64::MAX as i128 {
+        // Years, months and days have 32 bits each.
+        let calendar = whole * if months >= 12 { months / 12 } else { months + days };
+        if whole.abs() > i64::MAX as i128 || calendar.abs() > i32::MAX as i128 {
             return Err(field_overflow(text));
         }
         self.months += whole * months;
@@ -258,14 +260,18 @@ impl Sum {
             b'+' => (1, &token[1..]),
             _ => (1, token),
         };
-        let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
-        if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        let (clock, fraction) =
+            clock.split_once('.').map_or((clock, None), |(clock, fraction)| (clock, Some(fraction)));
+        let micros = fraction_micros(fraction.unwrap_or("")).ok_or_else(|| invalid(text))?;
+        if !clock.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') {
             return Err(invalid(text));
         }
-        let parts: Result<Vec<i64>, _> = clock.split(':').map(str::parse::<i64>).collect();
-        let parts = parts.map_err(|_| invalid(text))?;
+        let part = |part: &str| {
+            part.parse::<i64>().map_err(|_| if part.is_empty() { invalid(text) } else { field_overflow(text) })
+        };
+        let parts = clock.split(':').map(part).collect::<Result<Vec<_>>>()?;
         let (hours, minutes, seconds) = match parts.as_slice() {
-            [minutes, seconds] if !fraction.is_empty() => (0, *minutes, *seconds),
+            [minutes, seconds] if fraction.is_some() => (0, *minutes, *seconds),
             [hours, minutes] => (*hours, *minutes, 0),
             [hours, minutes, seconds] => (*hours, *minutes, *seconds),
             _ => return Err(invalid(text)),
@@ -274,7 +280,7 @@ impl Sum {
             return Err(field_overflow(text));
         }
         let whole = hours as i128 * 3600 + minutes as i128 * 60 + seconds as i128;
-        self.micros += sign * (whole * MICROS_PER_SECOND as i128 + fraction_micros(fraction) as i128);
+        self.micros += sign * (whole * MICROS_PER_SECOND as i128 + micros as i128);
         Ok(())
     }
 
