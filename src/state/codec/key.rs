@@ -184,6 +184,13 @@ fn to_f64(bytes: [u8; 8]) -> f64 {
     f64::from_bits((bits ^ (((bits >> 63) as u64) >> 1) as i64) as u64)
 }
 
+/// The float with this key. There is one key of zero, and one of NaN.
+#[inline]
+fn canonical<T: Copy, const N: usize>(bytes: [u8; N], to: fn([u8; N]) -> T, from: fn(T) -> [u8; N]) -> Result<T> {
+    let float = to(bytes);
+    if from(float) == bytes { Ok(float) } else { Err(corrupted("a float that no key has")) }
+}
+
 /// Months and days in nanoseconds, a month having 30 days.
 fn nanos_of_days(months: i32, days: i32) -> i128 {
     (i128::from(months) * 30 + i128::from(days)) * DAY_NANOS
@@ -319,8 +326,8 @@ fn read_column(data_type: &DataType, rows: &mut [&[u8]]) -> Result<ArrayRef> {
         Layout::I16 => read_natives(data_type, rows, nulls, |row| Ok(to_i16(take(row)?))),
         Layout::I32 => read_natives(data_type, rows, nulls, |row| Ok(to_i32(take(row)?))),
         Layout::I64 => read_natives(data_type, rows, nulls, |row| Ok(to_i64(take(row)?))),
-        Layout::F32 => read_natives(data_type, rows, nulls, |row| Ok(to_f32(take(row)?))),
-        Layout::F64 => read_natives(data_type, rows, nulls, |row| Ok(to_f64(take(row)?))),
+        Layout::F32 => read_natives(data_type, rows, nulls, |row| canonical(take(row)?, to_f32, from_f32)),
+        Layout::F64 => read_natives(data_type, rows, nulls, |row| canonical(take(row)?, to_f64, from_f64)),
         Layout::I128 => read_natives(data_type, rows, nulls, |row| Ok(to_i128(take(row)?))),
         Layout::Interval => read_natives(data_type, rows, nulls, take_interval),
         Layout::Text => {
