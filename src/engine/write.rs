@@ -125,11 +125,10 @@ pub struct Sweep {
 impl Sweep {
     /// Goes on to rows with these keys. Whether all of them lie behind those before, each once.
     fn advance(&mut self, keys: &ByteRows) -> bool {
-        let ascending = keys.iter().is_sorted_by(|a, b| a < b);
         let behind = keys.iter().next().is_none_or(|first| self.last.as_deref().is_none_or(|last| first > last));
         let greatest = keys.iter().max().map(<[u8]>::to_vec);
         self.last = std::mem::take(&mut self.last).max(greatest);
-        ascending && behind
+        keys.is_ascending() && behind
     }
 }
 
@@ -191,14 +190,14 @@ impl Resolver<'_> {
         let stored = self.stored(shape, rows, None)?;
         let none = RecordBatch::new_empty(stored.schema());
         if shape.has_row_ids() {
-            return self.replace(shape, &none, &stored, returning, stored.num_rows());
+            return self.change(shape, &none, &stored, returning, stored.num_rows());
         }
         let keys = shape.codec.keys(&stored)?;
         let there = self.changes.get_many(self.base, shape.id, &keys.iter().collect::<Vec<_>>())?;
-        let mut seen = HashSet::new();
+        let (ascending, mut seen) = (keys.is_ascending(), HashSet::new());
         let (mut fresh, mut clashing) = (Vec::new(), Vec::new());
         for (row, old) in there.iter().enumerate() {
-            let again = !seen.insert(keys.get(row));
+            let again = !ascending && !seen.insert(keys.get(row));
             match conflict {
                 Conflict::Error if again || old.is_some() => return Err(duplicate_key(shape, &stored, row)),
                 Conflict::Update { .. } if again => {
@@ -213,9 +212,12 @@ impl Resolver<'_> {
                 Conflict::Error | Conflict::Nothing | Conflict::Update { .. } => fresh.push(row as u32),
             }
         }
-        let fresh = take_record_batch(&stored, &UInt32Array::from(fresh)).map_err(arrow_error)?;
+        let fresh = match fresh.len() == stored.num_rows() {
+            true => stored,
+            false => take_record_batch(&stored, &UInt32Array::from(fresh)).map_err(arrow_error)?,
+        };
         let Conflict::Update { assignments, filter } = conflict else {
-            return self.replace(shape, &none, &fresh, returning, fresh.num_rows());
+            return self.change(shape, &none, &fresh, returning, fresh.num_rows());
         };
         let entries = clashing
             .iter()
@@ -231,7 +233,8 @@ impl Resolver<'_> {
         let stored = self.stored(shape, rows, None)?;
         if shape.has_row_ids() {
             let none = RecordBatch::new_empty(stored.schema());
-            return self.replace(shape, &none, &stored, None, stored.num_rows());
+            check_not_null(shape, rows)?;
+            return self.change(shape, &none, &stored, None, stored.num_rows());
         }
         let (keys, values) = (shape.codec.keys(&stored)?, shape.codec.values(&stored)?);
         let last = (0..keys.len()).map(|row| (keys.get(row), row)).collect::<HashMap<_, _>>();
@@ -309,8 +312,7 @@ impl Resolver<'_> {
         let differs = |row: usize| now[row].as_deref() != Some(then.get(row));
         let any_differs = (0..keys.len()).any(differs);
         // A join in the statement may find a row more than once; it is changed once, as in Postgres.
-        let ascending = keys.iter().is_sorted_by(|a, b| a < b);
-        let mut seen = HashSet::new();
+        let (ascending, mut seen) = (keys.is_ascending(), HashSet::new());
         let stands = |row: &usize| {
             now[*row].is_some() && !(alone && differs(*row)) && (ascending || seen.insert(keys.get(*row)))
         };
@@ -356,9 +358,24 @@ impl Resolver<'_> {
         returning: Option<&Projection>,
         rows: usize,
     ) -> Result<Resolved> {
-        let declared = shape.declared_of(new)?;
-        check_not_null(shape, &declared)?;
-        let written = Written { rows: rows as u64, returning: project(returning, &declared)? };
+        check_not_null(shape, &shape.declared_of(new)?)?;
+        let (old_keys, new_keys) = (shape.codec.keys(old)?, shape.codec.keys(new)?);
+        if old_keys != new_keys {
+            self.check_unique(shape, &old_keys, new, &new_keys)?;
+        }
+        self.change(shape, old, new, returning, rows)
+    }
+
+    /// The same for rows without NULLs where there may be none, whose keys are free.
+    fn change(
+        &mut self,
+        shape: &TableShape,
+        old: &RecordBatch,
+        new: &RecordBatch,
+        returning: Option<&Projection>,
+        rows: usize,
+    ) -> Result<Resolved> {
+        let written = Written { rows: rows as u64, returning: project(returning, &shape.declared_of(new)?)? };
         let (old_keys, new_keys) = (shape.codec.keys(old)?, shape.codec.keys(new)?);
         let (old_values, new_values) = (shape.codec.values(old)?, shape.codec.values(new)?);
         let value = |values: &ByteRows, row| Some(values.get(row).to_vec());
@@ -367,7 +384,6 @@ impl Resolver<'_> {
                 self.changes.set(shape.id, key, value(&old_values, row), value(&new_values, row));
             }
         } else {
-            self.check_unique(shape, &old_keys, new, &new_keys)?;
             for (row, key) in old_keys.iter().enumerate() {
                 self.changes.set(shape.id, key, value(&old_values, row), None);
             }
@@ -386,10 +402,10 @@ impl Resolver<'_> {
             return Ok(());
         }
         let leaving = old.iter().collect::<HashSet<_>>();
-        let mut seen = HashSet::new();
+        let (ascending, mut seen) = (keys.is_ascending(), HashSet::new());
         let mut wanted = Vec::new();
         for row in 0..keys.len() {
-            if !seen.insert(keys.get(row)) {
+            if !ascending && !seen.insert(keys.get(row)) {
                 return Err(duplicate_key(shape, new, row));
             }
             if !leaving.contains(keys.get(row)) {

@@ -49,6 +49,11 @@ impl ByteRows {
         (0..self.len()).map(|i| self.get(i))
     }
 
+    /// Whether each is greater than the one before, so that none is there twice.
+    pub fn is_ascending(&self) -> bool {
+        self.iter().is_sorted_by(|a, b| a < b)
+    }
+
     /// Adds some of others at the end.
     pub fn extend(&mut self, others: &ByteRows, range: Range<usize>) {
         let start = if range.start == 0 { 0 } else { others.ends[range.start - 1] };

@@ -111,18 +111,12 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
         Family::State | Family::Pending => {
             table.set_block_size(LOOKUP_BLOCK_BYTES);
             table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
-            table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
-            table.set_whole_key_filtering(true);
-            read_in_parts(&mut table);
-            rocks.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
-            rocks.set_memtable_whole_key_filtering(true);
+            find_keys(&mut rocks, &mut table);
             rocks.set_write_buffer_size(large_memtable_bytes(options));
         }
         Family::Relations => {
             table.set_block_size(RANGE_BLOCK_BYTES);
-            table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
-            table.set_whole_key_filtering(true);
-            read_in_parts(&mut table);
+            find_keys(&mut rocks, &mut table);
             rocks.set_write_buffer_size(large_memtable_bytes(options));
         }
         Family::Changelog => {
@@ -132,6 +126,15 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
     }
     rocks.set_block_based_table_factory(&table);
     rocks
+}
+
+/// Filters tell of most keys that are not there that they are not: a lookup needs to look no further.
+fn find_keys(rocks: &mut Options, table: &mut BlockBasedOptions) {
+    table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    table.set_whole_key_filtering(true);
+    read_in_parts(table);
+    rocks.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+    rocks.set_memtable_whole_key_filtering(true);
 }
 
 /// Splits the index and the filter of a file into blocks, of which a lookup reads one each. In one piece they take a megabyte
