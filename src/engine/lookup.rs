@@ -63,8 +63,7 @@ pub fn explain(view: &View, query: &Query, parameters: &[ScalarValue]) -> Result
     let Some(lookup) = Lookup::of(&query.plan, parameters) else { return Ok(None) };
     let Some(relation) = lookup.relation(view)? else { return Ok(None) };
     let Some(key) = lookup.key(&relation)? else { return Ok(None) };
-    let fixed = relation.key_columns().iter().copied().zip(key).collect::<Vec<_>>();
-    Ok(Some(vec![relation.described(&fixed)]))
+    Ok(Some(vec![relation.lookup_shown(&key)]))
 }
 
 impl<'a> Lookup<'a> {

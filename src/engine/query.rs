@@ -16,9 +16,7 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::SessionState;
-use datafusion::execution::TaskContext;
 use datafusion::logical_expr::EmptyRelation;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::LogicalPlan;
@@ -27,16 +25,12 @@ use datafusion::logical_expr::Operator;
 use datafusion::logical_expr::TableProviderFilterPushDown;
 use datafusion::logical_expr::TableType;
 use datafusion::optimizer::OptimizerRule;
-use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::displayable;
 use datafusion::physical_plan::execute_stream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::physical_plan::streaming::StreamingTableExec;
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
@@ -52,7 +46,10 @@ use crate::engine::errors;
 use crate::engine::join_sides;
 use crate::engine::joining::still_behind;
 use crate::engine::lookup;
-use crate::engine::table::Base;
+use crate::engine::reach::Reach;
+use crate::engine::reach::quoted;
+use crate::engine::scan::RelationExec;
+use crate::engine::scan::Stored;
 use crate::engine::table::Changes;
 use crate::error::Error;
 use crate::error::Result;
@@ -62,14 +59,12 @@ use crate::plan::not_in;
 use crate::sql::bound::Query;
 use crate::sql::bound::RelationRef;
 use crate::sql::bound::RelationSource;
+use crate::sql::semantics::simplify::Simplify;
 use crate::sql::stack::GIVEN_UP;
-use crate::state::Space;
+use crate::state::codec::ByteRows;
 use crate::time::Micros;
 use crate::types::Column;
 use crate::types::schema_of;
-
-/// Rows of a batch that a scan yields.
-const SCAN_ROWS: usize = 8192;
 
 /// What a read sees: one epoch, and what its own transaction changed.
 #[derive(Clone)]
@@ -126,7 +121,7 @@ impl View {
             false => displayable(plan.as_ref()).indent(false).to_string(),
             true => format!("{}rows: {rows}", DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(false)),
         };
-        Ok(named(&plan, &shown))
+        Ok(shown.lines().map(str::to_string).collect())
     }
 
     /// A query's physical plan, made on a thread that may take its time: the wait for it can be given up.
@@ -215,24 +210,6 @@ impl View {
     }
 }
 
-/// A plan's lines, one for each operator, in which a read of a relation says of which, and by which part of its key.
-fn named(plan: &Arc<dyn ExecutionPlan>, shown: &str) -> Vec<String> {
-    let (mut operators, mut next) = (Vec::new(), vec![plan]);
-    while let Some(operator) = next.pop() {
-        operators.push(operator);
-        next.extend(operator.children().into_iter().rev());
-    }
-    let scan = |operator: &&Arc<dyn ExecutionPlan>| {
-        let table = operator.downcast_ref::<StreamingTableExec>()?;
-        table.partitions().first().map(|partition| format!("{partition:?}"))
-    };
-    let lines = shown.lines().enumerate().map(|(at, line)| match operators.get(at).and_then(scan) {
-        Some(name) => line.replacen("StreamingTableExec: partition_sizes=1", &name, 1),
-        None => line.to_string(),
-    });
-    lines.collect()
-}
-
 /// Rows that are there: those of a system relation as they are at the read's epoch, or those of the statement.
 #[derive(Debug)]
 struct Fixed {
@@ -264,16 +241,14 @@ impl TableProvider for Fixed {
 
 /// A stored relation as a query sees it.
 pub(super) struct Relation {
-    codec: RelationCodec,
-    object: crate::ids::ObjectId,
+    stored: Stored,
     /// The columns that the query sees: the first of the stored ones.
     schema: SchemaRef,
-    view: View,
 }
 
 impl fmt::Debug for Relation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Relation({})", self.object)
+        write!(f, "Relation({})", self.stored.object)
     }
 }
 
@@ -287,101 +262,59 @@ impl Relation {
             return Err(still_behind(&object.name, Some(job)));
         }
         let codec = RelationCodec::of(object).ok_or_else(refused)?;
-        Ok(Relation { codec, object: object.id, schema, view })
+        Ok(Relation { stored: Stored { codec, object: object.id, view }, schema })
     }
 
     /// The columns of its key; none if it has no key.
     pub(super) fn key_columns(&self) -> &[usize] {
-        self.codec.key_columns()
+        self.stored.codec.key_columns()
     }
 
     /// Whether these filters say which row is wanted.
     pub(super) fn looks_up(&self, filters: &[Expr]) -> bool {
-        let fixed = self.fixed(filters).len();
-        fixed > 0 && fixed == self.codec.key_columns().len()
+        let is_fixed = |column: &usize| {
+            let name = self.schema.fields().get(*column).map(|field| field.name());
+            name.is_some_and(|name| filters.iter().any(|filter| fixes(filter, name)))
+        };
+        !self.key_columns().is_empty() && self.key_columns().iter().all(is_fixed)
     }
 
     /// About how many bytes of disk its rows take. What is only in memtables does not count.
     pub(super) fn stored_bytes(&self) -> u64 {
-        self.view.published.snapshot.relation_bytes(self.object)
+        self.stored.view.published.snapshot.relation_bytes(self.stored.object)
     }
 
     /// The row with these values of the key columns, if there is one: all its stored columns.
     pub(super) fn row(&self, key: &[ArrayRef]) -> Result<Option<RecordBatch>> {
-        let scan = self.range(self.codec.key_prefix(key)?, true);
-        Ok(scan.batches()?.next().transpose()?.filter(|batch| batch.num_rows() > 0))
+        let mut keys = ByteRows::default();
+        keys.push(&self.stored.codec.key_prefix(key)?);
+        let found = self.stored.batches(Reach::Keys(keys), false).next().transpose()?;
+        Ok(found.filter(|batch| batch.num_rows() > 0))
     }
 
-    /// How a read is shown for which these columns are fixed.
-    pub(super) fn described(&self, fixed: &[(usize, &ScalarValue)]) -> String {
-        let catalog = &self.view.published.catalog;
-        let name =
-            catalog.get(self.object).map_or(String::new(), |object| format!("{}.{}", object.schema, object.name));
-        let condition = |(column, value): &(usize, &ScalarValue)| {
-            let quote = if matches!(value, ScalarValue::Utf8(_)) { "'" } else { "" };
-            format!("{} = {quote}{value}{quote}", self.schema.field(*column).name())
+    /// How a lookup of the row with these values of the key columns is shown.
+    pub(super) fn lookup_shown(&self, key: &[&ScalarValue]) -> String {
+        let condition = |(column, value): (&usize, &&ScalarValue)| {
+            format!("{} = {}", self.schema.field(*column).name(), quoted(value))
         };
-        let conditions = fixed.iter().map(condition).collect::<Vec<_>>().join(" AND ");
-        match fixed.len() {
-            0 => format!("Scan on {name}"),
-            some if some == self.codec.key_columns().len() => format!("Key Lookup on {name} ({conditions})"),
-            _ => format!("Key Range on {name} ({conditions})"),
-        }
+        let conditions = self.key_columns().iter().zip(key).map(condition).collect::<Vec<_>>().join(" AND ");
+        format!("Key Lookup on {} ({conditions})", self.name())
     }
 
-    /// The rows whose keys begin so.
-    fn range(&self, prefix: Vec<u8>, whole: bool) -> RelationScan {
-        RelationScan {
-            codec: self.codec.clone(),
-            object: self.object,
-            schema: self.schema.clone(),
-            view: self.view.clone(),
-            prefix,
-            whole,
-            described: String::new(),
-        }
-    }
-
-    /// The first columns of the key that the filters fix, with their values.
-    fn fixed(&self, filters: &[Expr]) -> Vec<(usize, ScalarValue)> {
-        let mut values = Vec::new();
-        for &column in self.codec.key_columns() {
-            let Some(field) = self.schema.fields().get(column) else { break };
-            let fixed = filters.iter().find_map(|filter| equals(filter, field.name()));
-            match fixed {
-                Some(value) if value.data_type() == *field.data_type() && !value.is_null() => {
-                    values.push((column, value));
-                }
-                _ => break,
-            }
-        }
-        values
-    }
-
-    /// The rows for which these first columns of the key have these values.
-    fn part(&self, fixed: &[(usize, ScalarValue)]) -> Result<RelationScan> {
-        let values = fixed.iter().map(|(_, value)| value.to_array()).collect::<datafusion::common::Result<Vec<_>>>();
-        let values = values.map_err(from_datafusion)?;
-        let whole = !values.is_empty() && values.len() == self.codec.key_columns().len();
-        let prefix = if values.is_empty() { Vec::new() } else { self.codec.key_prefix(&values)? };
-        let described = self.described(&fixed.iter().map(|(column, value)| (*column, value)).collect::<Vec<_>>());
-        Ok(RelationScan { described, ..self.range(prefix, whole) })
+    fn name(&self) -> String {
+        let object = self.stored.view.published.catalog.get(self.stored.object);
+        object.map_or(String::new(), |object| format!("{}.{}", object.schema, object.name))
     }
 }
 
-/// The constant that a filter `column = constant` fixes the column to.
-fn equals(filter: &Expr, name: &str) -> Option<ScalarValue> {
-    let Expr::BinaryExpr(binary) = filter else { return None };
-    if binary.op != Operator::Eq {
-        return None;
-    }
+/// Whether a filter is `column = constant`.
+fn fixes(filter: &Expr, name: &str) -> bool {
+    let Expr::BinaryExpr(binary) = filter else { return false };
     match (binary.left.as_ref(), binary.right.as_ref()) {
-        (Expr::Column(column), Expr::Literal(value, _)) | (Expr::Literal(value, _), Expr::Column(column))
-            if column.name == name =>
-        {
-            Some(value.clone())
+        (Expr::Column(column), Expr::Literal(..)) | (Expr::Literal(..), Expr::Column(column)) => {
+            binary.op == Operator::Eq && column.name == name
         }
-        _ => None,
+        _ => false,
     }
 }
 
@@ -409,106 +342,11 @@ impl TableProvider for Relation {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        let partition = self.part(&self.fixed(filters)).map_err(|e| DataFusionError::External(Box::new(e)))?;
-        // A limit is only ours to apply when no filter stands above the scan.
+        let columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        // A limit is only ours to apply when no filter stands above the scan, which brings its filters when the plan is there.
         let limit = if filters.is_empty() { limit } else { None };
-        let plan =
-            StreamingTableExec::try_new(self.schema.clone(), vec![Arc::new(partition)], projection, [], false, limit)?;
-        Ok(Arc::new(plan))
-    }
-}
-
-/// A range of a relation's rows.
-struct RelationScan {
-    codec: RelationCodec,
-    object: crate::ids::ObjectId,
-    schema: SchemaRef,
-    view: View,
-    /// Keys begin with these bytes.
-    prefix: Vec<u8>,
-    /// Whether `prefix` is a whole key: the read is a lookup.
-    whole: bool,
-    /// How EXPLAIN shows it.
-    described: String,
-}
-
-impl fmt::Debug for RelationScan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.described)
-    }
-}
-
-/// The least key greater than all keys with this prefix.
-fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
-    let mut successor = prefix[..=last].to_vec();
-    successor[last] += 1;
-    Some(successor)
-}
-
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
-
-impl RelationScan {
-    /// The batches of stored columns, read as they are asked for.
-    fn batches(&self) -> Result<Batches> {
-        let snapshot = &self.view.published.snapshot;
-        let changed = self.view.changes.as_ref().filter(|changes| changes.of(self.object).next().is_some());
-        let space = Space::Relation(self.object);
-        if let Some(changes) = changed.filter(|_| !self.whole) {
-            return Ok(self.changed_batches(changes));
-        }
-        if self.whole {
-            let found = match changed {
-                Some(changes) => changes.get_many(snapshot as &dyn Base, self.object, &[&self.prefix])?.pop().flatten(),
-                None => snapshot.get(space, &self.prefix)?,
-            };
-            let batch = found.map(|value| self.codec.decode(&[(&self.prefix[..], &value[..])]));
-            return Ok(Box::new(batch.into_iter()));
-        }
-        let from = (!self.prefix.is_empty()).then_some(&self.prefix[..]);
-        let mut scan = snapshot.scan(space, from, successor(&self.prefix).as_deref());
-        let codec = self.codec.clone();
-        Ok(Box::new(std::iter::from_fn(move || {
-            let delta = codec.read_chunk(&mut scan, SCAN_ROWS).transpose()?;
-            Some(delta.and_then(|delta| delta.expanded()))
-        })))
-    }
-
-    /// The same of a table that the transaction has changed.
-    fn changed_batches(&self, changes: &Arc<Changes>) -> Batches {
-        let (changes, snapshot, codec) = (changes.clone(), self.view.published.snapshot.clone(), self.codec.clone());
-        let (object, prefix) = (self.object, self.prefix.clone());
-        let mut next = Some(prefix.clone());
-        Box::new(std::iter::from_fn(move || {
-            let from = next.take().filter(|from| from.starts_with(&prefix))?;
-            let batch =
-                changes.entries(&snapshot as &dyn Base, object, &from, SCAN_ROWS).and_then(|(entries, more)| {
-                    next = more;
-                    let inside = entries.iter().filter(|(key, _)| key.starts_with(&prefix));
-                    codec.decode(&inside.map(|(key, value)| (&key[..], &value[..])).collect::<Vec<_>>())
-                });
-            Some(batch)
-        }))
-    }
-}
-
-impl PartitionStream for RelationScan {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let schema = self.schema.clone();
-        let width = schema.fields().len();
-        let visible = move |batch: Result<RecordBatch>| {
-            let batch = batch.map_err(|e| DataFusionError::External(Box::new(e)))?;
-            let columns = batch.columns()[..width].to_vec();
-            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
-        };
-        let batches = self.batches().unwrap_or_else(|error| Box::new(std::iter::once(Err(error))));
-        let stream = futures::stream::iter(batches.map(visible));
-        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream))
+        let schema = Arc::new(self.schema.project(&columns)?);
+        Ok(Arc::new(RelationExec::new(self.stored.clone(), self.name(), columns, schema, limit)))
     }
 }
 
@@ -522,7 +360,7 @@ pub fn compile(state: &SessionState, expressions: Vec<Expr>, columns: &[Column])
     let named = expressions.into_iter().enumerate().map(|(i, e)| e.alias(format!("c{i}")));
     let plan = LogicalPlanBuilder::from(input).project(named).and_then(LogicalPlanBuilder::build);
     // Some functions, as coalesce, are only there to be simplified.
-    let simplified = plan.and_then(|plan| SimplifyExpressions::new().rewrite(plan, state)).map_err(from_datafusion)?;
+    let simplified = plan.and_then(|plan| Simplify::default().rewrite(plan, state)).map_err(from_datafusion)?;
     let LogicalPlan::Projection(projection) = simplified.data else {
         return Err(Error::internal("an expression was not planned as a projection"));
     };

@@ -56,6 +56,11 @@ impl Snapshot {
         Scan::new(self.clone(), &Over::Nothing, space, (from, to), Direction::Forward)
     }
 
+    /// The same entries as [`Snapshot::scan`], the last first.
+    pub fn scan_reverse(&self, space: Space, from: Option<&[u8]>, to: Option<&[u8]>) -> Scan {
+        Scan::new(self.clone(), &Over::Nothing, space, (from, to), Direction::Backward)
+    }
+
     /// About how many bytes of disk the rows of a table or view take. What is only in memtables does not count.
     pub fn relation_bytes(&self, object: ObjectId) -> u64 {
         self.store().relation_bytes(object)

@@ -22,6 +22,7 @@ pub mod existence;
 pub mod guard;
 pub mod intervals;
 pub mod names;
+mod physical;
 pub mod planner;
 pub mod prepare;
 pub mod reads;
@@ -30,6 +31,7 @@ pub mod unknowns;
 pub mod resolve;
 pub mod scalar_subqueries;
 pub mod set_operations;
+pub mod simplify;
 
 #[cfg(test)]
 mod tests;
@@ -51,9 +53,15 @@ pub fn session_state(time_zone: &str) -> SessionStateBuilder {
         .with_type_planner(Arc::new(names::Types))
         .with_analyzer_rules(analyzer_rules())
         .with_optimizer_rules(reads::optimizer_rules())
+        .with_physical_optimizer_rules(physical::rules())
 }
 
-/// The settings without which DataFusion answers otherwise.
+/// A join of no more distinct values looks them up in a relation that has them as keys.
+const LOOKED_UP_MAX: usize = 10_000;
+/// They may take so much memory.
+const LOOKED_UP_BYTES_MAX: usize = 4 << 20;
+
+/// The settings without which DataFusion answers otherwise, or reads more.
 fn config(time_zone: &str) -> SessionConfig {
     let mut config = SessionConfig::new();
     let options = config.options_mut();
@@ -63,6 +71,8 @@ fn config(time_zone: &str) -> SessionConfig {
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.default_null_ordering = "nulls_max".to_string();
     options.optimizer.expand_views_at_output = true;
+    options.optimizer.hash_join_inlist_pushdown_max_distinct_values = LOOKED_UP_MAX;
+    options.optimizer.hash_join_inlist_pushdown_max_size = LOOKED_UP_BYTES_MAX;
     config
 }
 

@@ -26,6 +26,7 @@ use datafusion::optimizer::OptimizerRule;
 
 use crate::functions::math::without_negative_zero;
 use crate::sql::semantics::resolve::input_schema;
+use crate::sql::semantics::simplify::Simplify;
 use crate::types::SqlType;
 
 /// Rules of DataFusion's that are left out. This one splits a sum beside a DISTINCT into a sum of sums, and with us a sum of
@@ -36,7 +37,9 @@ const WRONG: [&str; 1] = ["single_distinct_aggregation_to_group_by"];
 pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let ours: [Arc<dyn OptimizerRule + Send + Sync>; 2] = [Arc::new(FirstRows), Arc::new(DistinctFloats)];
     let theirs = Optimizer::new().rules.into_iter().filter(|rule| !WRONG.contains(&rule.name()));
-    ours.into_iter().chain(theirs).collect()
+    let simplify = Arc::new(Simplify::default());
+    let mended = theirs.map(|rule| if rule.name() == simplify.name() { simplify.clone() } else { rule });
+    ours.into_iter().chain(mended).collect()
 }
 
 /// DISTINCT ON: of each group the whole row that comes first, by ORDER BY and then by all columns, where DataFusion takes the first value
