@@ -196,6 +196,31 @@ fn operators_and_epochs_tell_what_was_done() {
 }
 
 #[test]
+fn a_join_with_few_rows_looks_them_up() {
+    let (server, _directory) = server(1000);
+    let mut raw = Raw::connect(server.port);
+    let mut query = |sql: &str| raw.query(sql).into_iter().filter(|line| line.starts_with("D:")).collect::<Vec<_>>();
+    query("CREATE TABLE few (k INTEGER)");
+    query("INSERT INTO few VALUES (5), (77), (NULL), (77), (5000)");
+    for sql in [
+        "SELECT * FROM few JOIN t ON t.id = few.k",
+        "SELECT few.k, t.name FROM few LEFT JOIN t ON t.id = few.k AND t.name <> 'none'",
+        "SELECT * FROM t WHERE id IN (SELECT k FROM few)",
+        "SELECT * FROM (SELECT k AS id FROM few) f JOIN t USING (id)",
+        "SELECT name FROM t WHERE id = ANY (ARRAY[5, 77, 78, 5000])",
+    ] {
+        let explained = query(&format!("EXPLAIN ANALYZE {sql}"));
+        let read = explained.iter().find(|line| line.contains(" on public.t")).expect("t is read");
+        assert!(read.contains("Key Lookup on public.t (id IN ("), "{sql}: {explained:#?}");
+    }
+    let explained = query("EXPLAIN ANALYZE SELECT * FROM t ORDER BY id DESC LIMIT 3");
+    assert!(
+        explained[0].contains("Scan Backward on public.t") && explained[0].contains("output_rows=3,"),
+        "{explained:?}"
+    );
+}
+
+#[test]
 fn the_log_is_json_where_asked_and_holds_no_secrets() {
     let directory = tempfile::tempdir().unwrap();
     let mut process = Command::new(env!("CARGO_BIN_EXE_millstream"))
