@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::state::codec::ByteRows;
 use crate::state::scan::Direction;
 use crate::state::scan::Scan;
+use crate::state::snapshot::KEYS_AT_ONCE;
 use crate::state::snapshot::Snapshot;
 use crate::state::space::Family;
 use crate::state::space::Space;
@@ -78,11 +79,13 @@ impl StateReader {
             Over::Spilled => self.take_spilled(family, &full_keys, &mut order, found)?,
         }
         let store = self.snapshot.store();
-        let sorted = order.iter().map(|&index| full_keys.get(index));
         let options = self.snapshot.read_options();
-        let values = store.db().batched_multi_get_cf_opt(store.family(family), sorted, true, &options);
-        for (index, value) in order.into_iter().zip(values) {
-            found(index, value.map_err(store_error)?.as_deref())?;
+        for some in order.chunks(KEYS_AT_ONCE) {
+            let sorted = some.iter().map(|&index| full_keys.get(index));
+            let values = store.db().batched_multi_get_cf_opt(store.family(family), sorted, true, &options);
+            for (&index, value) in some.iter().zip(values) {
+                found(index, value.map_err(store_error)?.as_deref())?;
+            }
         }
         Ok(())
     }
@@ -106,14 +109,16 @@ impl StateReader {
         found: &mut Found<'_>,
     ) -> Result<()> {
         let store = self.snapshot.store();
-        let keys = order.iter().map(|&index| spilled::key(family, full_keys.get(index))).collect::<Vec<_>>();
         let (pending, options) = (store.family(Family::Pending), self.snapshot.read_options());
-        let values = store.db().batched_multi_get_cf_opt(pending, &keys, true, &options);
         let mut left = Vec::with_capacity(order.len());
-        for (&index, value) in order.iter().zip(values) {
-            match value.map_err(store_error)? {
-                Some(value) => found(index, spilled::value(&value))?,
-                None => left.push(index),
+        for some in order.chunks(KEYS_AT_ONCE) {
+            let keys = some.iter().map(|&index| spilled::key(family, full_keys.get(index))).collect::<Vec<_>>();
+            let values = store.db().batched_multi_get_cf_opt(pending, &keys, true, &options);
+            for (&index, value) in some.iter().zip(values) {
+                match value.map_err(store_error)? {
+                    Some(value) => found(index, spilled::value(&value))?,
+                    None => left.push(index),
+                }
             }
         }
         *order = left;
