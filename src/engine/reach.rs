@@ -58,7 +58,11 @@ impl Reach {
     }
 
     /// What these filters leave, over columns of the relation in this order; and how that is shown.
-    pub fn of(codec: &RelationCodec, columns: &[usize], filters: &[Arc<dyn PhysicalExpr>]) -> Result<(Reach, String)> {
+    pub fn of<'a>(
+        codec: &RelationCodec,
+        columns: &[usize],
+        filters: impl Iterator<Item = &'a Arc<dyn PhysicalExpr>>,
+    ) -> Result<(Reach, String)> {
         let mut constraints = Some(HashMap::new());
         for filter in filters {
             let filter = snapshot_physical_expr(filter.clone()).map_err(from_datafusion)?;

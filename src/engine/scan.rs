@@ -155,6 +155,8 @@ pub struct RelationExec {
     columns: Vec<usize>,
     /// What is known of the rows that matter. Others may come as well.
     filters: Vec<Arc<dyn PhysicalExpr>>,
+    /// What is known of them once operators above run.
+    known_later: Vec<Arc<dyn PhysicalExpr>>,
     last_first: bool,
     fetch: Option<usize>,
     properties: Arc<PlanProperties>,
@@ -172,7 +174,8 @@ impl RelationExec {
     ) -> RelationExec {
         let properties = Arc::new(properties(&stored.codec, schema, &columns, false));
         let metrics = ExecutionPlanMetricsSet::new();
-        RelationExec { stored, name, columns, filters: Vec::new(), last_first: false, fetch, properties, metrics }
+        let (filters, known_later) = (Vec::new(), Vec::new());
+        RelationExec { stored, name, columns, filters, known_later, last_first: false, fetch, properties, metrics }
     }
 
     /// The same read, the last rows first.
@@ -180,6 +183,11 @@ impl RelationExec {
         let (schema, last_first) = (self.properties.eq_properties.schema().clone(), !self.last_first);
         let properties = Arc::new(properties(&self.stored.codec, schema, &self.columns, last_first));
         RelationExec { properties, last_first, ..self.clone() }
+    }
+
+    /// What is known now of the rows that matter.
+    fn reach(&self) -> Result<(Reach, String)> {
+        Reach::of(&self.stored.codec, &self.columns, self.filters.iter().chain(&self.known_later))
     }
 
     /// Whether a filter says something of the key.
@@ -213,8 +221,7 @@ impl fmt::Debug for RelationExec {
 
 impl DisplayAs for RelationExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (reach, shown) =
-            Reach::of(&self.stored.codec, &self.columns, &self.filters).unwrap_or((Reach::all(), String::new()));
+        let (reach, shown) = self.reach().unwrap_or((Reach::all(), String::new()));
         let kind = match reach {
             Reach::Keys(_) => "Key Lookup",
             Reach::Ranges(ranges) if ranges == [(Vec::new(), None)] => "Scan",
@@ -258,7 +265,7 @@ impl ExecutionPlan for RelationExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> FusionResult<TreeNodeRecursion>,
     ) -> FusionResult<TreeNodeRecursion> {
-        for filter in &self.filters {
+        for filter in self.filters.iter().chain(&self.known_later) {
             if f(filter)? == TreeNodeRecursion::Stop {
                 return Ok(TreeNodeRecursion::Stop);
             }
@@ -276,7 +283,7 @@ impl ExecutionPlan for RelationExec {
 
     fn handle_child_pushdown_result(
         &self,
-        _: FilterPushdownPhase,
+        phase: FilterPushdownPhase,
         pushed: ChildPushdownResult,
         _: &ConfigOptions,
     ) -> FusionResult<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
@@ -287,8 +294,12 @@ impl ExecutionPlan for RelationExec {
         if filters.is_empty() {
             return Ok(answer);
         }
-        let filters = [&self.filters[..], &filters].concat();
-        Ok(answer.with_updated_node(Arc::new(RelationExec { filters, ..self.clone() })))
+        let mut exec = self.clone();
+        match phase {
+            FilterPushdownPhase::Pre => exec.filters.extend(filters),
+            FilterPushdownPhase::Post => exec.known_later.extend(filters),
+        }
+        Ok(answer.with_updated_node(Arc::new(exec)))
     }
 
     fn try_pushdown_sort(
@@ -315,13 +326,18 @@ impl ExecutionPlan for RelationExec {
         };
         let exec = self.clone();
         // The filters are looked at when the first batch is asked for, not before.
-        let batches = std::iter::once_with(move || match Reach::of(&exec.stored.codec, &exec.columns, &exec.filters) {
+        let batches = std::iter::once_with(move || match exec.reach() {
             Ok((reach, _)) => exec.stored.batches(reach, exec.last_first),
             Err(error) => Box::new(std::iter::once(Err::<RecordBatch, Error>(error))) as Batches,
         });
         let stream = futures::stream::iter(batches.flatten().map(project));
         let stream = make_cooperative(Box::pin(RecordBatchStreamAdapter::new(schema, stream)));
         Ok(Box::pin(LimitStream::new(stream, 0, self.fetch, metrics)))
+    }
+
+    /// What an operator knew in one round of a recursion is not so in the next.
+    fn reset_state(self: Arc<Self>) -> FusionResult<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(RelationExec { known_later: Vec::new(), ..self.as_ref().clone() }))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
