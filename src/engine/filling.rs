@@ -37,12 +37,14 @@ use crate::plan::ir::Plan;
 
 /// So many steps are taken in the epoch that creates a view, while nobody else can write.
 const STEPS_AT_ONCE: usize = 2;
+/// Each of so many rows, if others had something to do lately.
+const ROWS_AT_ONCE_BESIDE: usize = 1024;
 /// So many steps may wait for the workers: what comes in between waits for no more than these.
 const STEPS_AHEAD: usize = 2;
 /// What others have to do comes soon if it came so lately.
 const QUIET: Duration = Duration::from_secs(1);
 /// A step takes about so long beside others,
-const STEP_TIME: Duration = Duration::from_millis(3);
+const STEP_TIME: Duration = Duration::from_micros(1500);
 /// and while there is nobody who would wait for it.
 const STEP_TIME_ALONE: Duration = Duration::from_millis(15);
 /// Under load, filling takes one part of an epoch's time in so many, but never less than the least.
@@ -52,7 +54,7 @@ const SHARE_MIN: Duration = Duration::from_millis(1);
 const PACE_FIRST: f64 = 100_000.0;
 /// An epoch takes in no more for views that stand behind than is committed in about so long: whoever writes waits for it, and for
 /// the one before. Without that, a commit that takes long once is followed by an epoch with as much more to commit.
-const COMMIT_TIME: Duration = Duration::from_millis(2);
+const COMMIT_TIME: Duration = Duration::from_millis(1);
 /// The same while there is nobody who would wait.
 const COMMIT_TIME_ALONE: Duration = Duration::from_millis(20);
 /// How fast what fills views is committed before that is known, in rows a second.
@@ -226,8 +228,12 @@ impl Behind {
 
     /// How long a step may take now, and the commit of all that an epoch takes in.
     fn times(&self, now: Instant) -> (Duration, Duration) {
-        let alone = self.others.is_none_or(|others| now.duration_since(others) > QUIET);
-        if alone { (STEP_TIME_ALONE, COMMIT_TIME_ALONE) } else { (STEP_TIME, COMMIT_TIME) }
+        if self.is_alone(now) { (STEP_TIME_ALONE, COMMIT_TIME_ALONE) } else { (STEP_TIME, COMMIT_TIME) }
+    }
+
+    /// Whether nobody else had something to do lately.
+    fn is_alone(&self, now: Instant) -> bool {
+        self.others.is_none_or(|others| now.duration_since(others) > QUIET)
     }
 
     /// The views that are worked at.
@@ -311,8 +317,10 @@ impl Coordinator {
     fn fill_at_once(&mut self, view: ObjectId) -> Result<bool> {
         let Some(filling) = self.behind.get_mut(view) else { return Ok(false) };
         self.runtime.create(&filling.views);
+        let alone = self.behind.is_alone(self.clock.instant());
+        let most = if alone { self.behind.rows_max } else { ROWS_AT_ONCE_BESIDE };
         for _ in 0..STEPS_AT_ONCE {
-            self.take_rows(view, self.behind.rows_max)?;
+            self.take_rows(view, most)?;
         }
         Ok(self.behind.get_mut(view).is_some_and(|filling| filling.filled.is_complete()))
     }
