@@ -26,9 +26,10 @@ const RELATION_BYTES_MIN: u64 = 8192;
 /// A filter is thought to leave this part of its rows.
 const FILTERED_PART: u64 = 4;
 
-/// The optimized plan, with the smaller side (if none is, the subquery: the rows it chooses may be looked up) of each semi and anti join on its left: of the subquery of IN or EXISTS and the rows that
-/// it chooses. Other joins stay as they are written: what exchanges their sides has to put the columns in order again, and DataFusion,
-/// which tells columns by name there, then takes a filter of one side's column for one of the other's.
+/// The optimized plan, with the smaller side of each semi and anti join on its left: of the subquery of IN or EXISTS and the rows that
+/// it chooses; if neither is, the subquery, so that those rows may be looked up. Other joins stay as they are written: what exchanges
+/// their sides has to put the columns in order again, and DataFusion, which tells columns by name there, then takes a filter of one
+/// side's column for one of the other's.
 pub fn smaller_left(plan: LogicalPlan) -> Result<LogicalPlan> {
     let swapped = plan.transform_up(|node| match node {
         LogicalPlan::Join(join) if chooses(&join) && bytes(&join.left) >= bytes(&join.right) => {

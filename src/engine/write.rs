@@ -189,10 +189,10 @@ impl Resolver<'_> {
         check_not_null(shape, rows)?;
         let stored = self.stored(shape, rows, None)?;
         let none = RecordBatch::new_empty(stored.schema());
-        if shape.has_row_ids() {
-            return self.change(shape, &none, &stored, returning, stored.num_rows());
-        }
         let keys = shape.codec.keys(&stored)?;
+        if shape.has_row_ids() {
+            return self.change(shape, (&none, &ByteRows::default()), (&stored, &keys), returning, stored.num_rows());
+        }
         let there = self.changes.get_many(self.base, shape.id, &keys.iter().collect::<Vec<_>>())?;
         let (ascending, mut seen) = (keys.is_ascending(), HashSet::new());
         let (mut fresh, mut clashing) = (Vec::new(), Vec::new());
@@ -212,12 +212,14 @@ impl Resolver<'_> {
                 Conflict::Error | Conflict::Nothing | Conflict::Update { .. } => fresh.push(row as u32),
             }
         }
-        let fresh = match fresh.len() == stored.num_rows() {
+        let all = fresh.len() == stored.num_rows();
+        let fresh = match all {
             true => stored,
             false => take_record_batch(&stored, &UInt32Array::from(fresh)).map_err(arrow_error)?,
         };
         let Conflict::Update { assignments, filter } = conflict else {
-            return self.change(shape, &none, &fresh, returning, fresh.num_rows());
+            let keys = if all { keys } else { shape.codec.keys(&fresh)? };
+            return self.change(shape, (&none, &ByteRows::default()), (&fresh, &keys), returning, fresh.num_rows());
         };
         let entries = clashing
             .iter()
@@ -231,12 +233,13 @@ impl Resolver<'_> {
 
     fn upsert(&mut self, shape: &TableShape, rows: &RecordBatch, deleted: &[bool]) -> Result<Resolved> {
         let stored = self.stored(shape, rows, None)?;
+        let keys = shape.codec.keys(&stored)?;
         if shape.has_row_ids() {
             let none = RecordBatch::new_empty(stored.schema());
             check_not_null(shape, rows)?;
-            return self.change(shape, &none, &stored, None, stored.num_rows());
+            return self.change(shape, (&none, &ByteRows::default()), (&stored, &keys), None, stored.num_rows());
         }
-        let (keys, values) = (shape.codec.keys(&stored)?, shape.codec.values(&stored)?);
+        let values = shape.codec.values(&stored)?;
         let last = (0..keys.len()).map(|row| (keys.get(row), row)).collect::<HashMap<_, _>>();
         let mut rows = last.into_values().collect::<Vec<_>>();
         rows.sort_unstable();
@@ -363,20 +366,19 @@ impl Resolver<'_> {
         if old_keys != new_keys {
             self.check_unique(shape, &old_keys, new, &new_keys)?;
         }
-        self.change(shape, old, new, returning, rows)
+        self.change(shape, (old, &old_keys), (new, &new_keys), returning, rows)
     }
 
-    /// The same for rows without NULLs where there may be none, whose keys are free.
+    /// The same for rows with their keys, where none is NULL that may not be, and the keys are free.
     fn change(
         &mut self,
         shape: &TableShape,
-        old: &RecordBatch,
-        new: &RecordBatch,
+        (old, old_keys): (&RecordBatch, &ByteRows),
+        (new, new_keys): (&RecordBatch, &ByteRows),
         returning: Option<&Projection>,
         rows: usize,
     ) -> Result<Resolved> {
         let written = Written { rows: rows as u64, returning: project(returning, &shape.declared_of(new)?)? };
-        let (old_keys, new_keys) = (shape.codec.keys(old)?, shape.codec.keys(new)?);
         let (old_values, new_values) = (shape.codec.values(old)?, shape.codec.values(new)?);
         let value = |values: &ByteRows, row| Some(values.get(row).to_vec());
         if old_keys == new_keys {
