@@ -117,7 +117,7 @@ impl Coordinator {
                 self.create("CREATE SOURCE", head, BTreeSet::new(), ObjectKind::Source(source))
             }
             Ddl::CreateView { name, or_replace, if_not_exists, query, search_path, bound, sql } => {
-                let view = View { columns: bound.columns, query, search_path };
+                let view = View { columns: bound.columns.to_vec(), query, search_path };
                 if or_replace && let Some(old) = self.catalog.find(&name.schema, &name.name).cloned() {
                     return self.replace_view(&old, view, bound.reads, sql).map(Executed::Done);
                 }
@@ -276,7 +276,7 @@ impl Coordinator {
         let id = catalog.next_object;
         let lowered = plan::lower(&bound, &options, id, &catalog, catalog.next_table)?;
         catalog.next_table = lowered.next_table;
-        let (kind, plan) = maintained.of(bound.columns, lowered.plan, lowered.storage);
+        let (kind, plan) = maintained.of(bound.columns.to_vec(), lowered.plan, lowered.storage);
         let object = self.object(id, head, bound.reads, kind);
         let (errors, errors_plan) = errors::of_view(&object, ObjectId(id.0 + 1));
         let mut created = vec![id, errors.id];

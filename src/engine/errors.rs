@@ -25,6 +25,7 @@ use crate::error::Result;
 use crate::ids::ObjectId;
 use crate::plan;
 use crate::plan::ir::Plan;
+use crate::state::Space;
 use crate::types::Column;
 use crate::types::SqlType;
 use crate::types::schema_of;
@@ -82,10 +83,10 @@ pub fn of_view(view: &Object, id: ObjectId) -> (Object, Plan) {
     (Object { id, ..relation(view, kind) }, plan)
 }
 
-/// Which of these objects, and of those that they are made of, have errors: rows that are not in them.
-pub fn found(published: &Published, reads: &BTreeSet<ObjectId>) -> Result<Vec<String>> {
+/// Whether this object, and which of those that it is made of, have errors.
+pub fn found(published: &Published, object: ObjectId) -> Result<Vec<String>> {
     let catalog = &published.catalog;
-    let mut open = reads.iter().copied().collect::<Vec<_>>();
+    let mut open = vec![object];
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     while let Some(object) = open.pop().and_then(|id| catalog.get(id)) {
@@ -94,12 +95,11 @@ pub fn found(published: &Published, reads: &BTreeSet<ObjectId>) -> Result<Vec<St
         }
         open.extend(&object.depends_on);
         if let Some(errors) = find(catalog, object)
-            && published.has_errors(errors.id)?
+            && published.snapshot.scan(Space::Relation(errors.id), None, None).next_entry()?.is_some()
         {
             found.push(object.name.clone());
         }
     }
-    found.sort();
     Ok(found)
 }
 

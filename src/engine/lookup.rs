@@ -15,7 +15,6 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
 use crate::engine::Rows;
-use crate::engine::errors;
 use crate::engine::query::Relation;
 use crate::engine::query::View;
 use crate::error::Result;
@@ -55,7 +54,8 @@ pub fn read(view: &View, query: &Query, parameters: &[ScalarValue]) -> Result<Op
     });
     let stream = futures::stream::iter(answer);
     let stream = Box::pin(RecordBatchStreamAdapter::new(lookup.schema.clone(), stream));
-    Ok(Some(Rows { schema: lookup.schema, stream, lacking: errors::found(&view.published, &query.reads)? }))
+    let lacking = view.published.lacking(&query.reads)?;
+    Ok(Some(Rows { schema: lookup.schema, stream, ready: true, lacking }))
 }
 
 /// How such a read is shown, if the query is one.

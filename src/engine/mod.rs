@@ -6,6 +6,7 @@
 //! knows. New views stand [`behind`] until they are filled.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::catalog::Feed;
+use crate::catalog::Object;
 use crate::catalog::system::SessionFacts;
 use crate::catalog::system::SystemContext;
 use crate::connectors;
@@ -33,6 +35,7 @@ use crate::connectors::Beginning;
 use crate::connectors::Environment;
 use crate::connectors::Positions;
 use crate::connectors::SourceEvent;
+use crate::dataflow::relation::RelationCodec;
 use crate::engine::coordinator::Request;
 use crate::engine::ddl::Prepared;
 use crate::engine::metrics::Metrics;
@@ -50,7 +53,6 @@ use crate::sql::bound::Dml;
 use crate::sql::bound::Name;
 use crate::sql::bound::Query;
 use crate::state::Snapshot;
-use crate::state::Space;
 use crate::time::Clock;
 use crate::time::Micros;
 use crate::types::Column;
@@ -159,24 +161,51 @@ pub struct Published {
     pub snapshot: Snapshot,
     /// What system relations show of it.
     pub system: SystemContext,
-    /// Which relations of errors have rows, as far as that was asked.
-    lacking: RwLock<BTreeMap<ObjectId, bool>>,
+    /// What was found out of it for a reader, and will be asked again.
+    known: RwLock<Known>,
+}
+
+/// What was found out of an epoch.
+#[derive(Default)]
+struct Known {
+    /// For objects those that they are made of, or they themselves, that have errors: rows that are not in them.
+    lacking: BTreeMap<ObjectId, Arc<[String]>>,
+    /// How the rows of relations lie in the store.
+    codecs: BTreeMap<ObjectId, Arc<RelationCodec>>,
 }
 
 impl Published {
     /// What readers see of an epoch.
     pub fn new(epoch: Epoch, catalog: Arc<Catalog>, snapshot: Snapshot, system: SystemContext) -> Published {
-        Published { epoch, catalog, snapshot, system, lacking: RwLock::default() }
+        Published { epoch, catalog, snapshot, system, known: RwLock::default() }
     }
 
-    /// Whether a relation of errors has rows.
-    fn has_errors(&self, errors: ObjectId) -> Result<bool> {
-        if let Some(known) = self.lacking.read().get(&errors) {
-            return Ok(*known);
+    /// Which of these objects, and of those that they are made of, have errors: rows that are not in them.
+    pub fn lacking(&self, reads: &BTreeSet<ObjectId>) -> Result<Vec<String>> {
+        let mut all = BTreeSet::new();
+        for object in reads {
+            let known = self.known.read().lacking.get(object).cloned();
+            let found = match known {
+                Some(found) => found,
+                None => {
+                    let found = Arc::<[String]>::from(errors::found(self, *object)?);
+                    self.known.write().lacking.insert(*object, found.clone());
+                    found
+                }
+            };
+            all.extend(found.iter().cloned());
         }
-        let found = self.snapshot.scan(Space::Relation(errors), None, None).next_entry()?.is_some();
-        self.lacking.write().insert(errors, found);
-        Ok(found)
+        Ok(all.into_iter().collect())
+    }
+
+    /// How the rows of a relation lie in the store; `None` for what is not stored.
+    pub fn codec(&self, object: &Object) -> Option<Arc<RelationCodec>> {
+        if let Some(codec) = self.known.read().codecs.get(&object.id) {
+            return Some(codec.clone());
+        }
+        let codec = Arc::new(RelationCodec::of(object)?);
+        self.known.write().codecs.insert(object.id, codec.clone());
+        Some(codec)
     }
 
     /// The watermark of an input.
@@ -210,6 +239,8 @@ pub struct Rows {
     pub schema: SchemaRef,
     /// The batches.
     pub stream: SendableRecordBatchStream,
+    /// Whether they are there: nothing is waited for or computed while they are taken.
+    pub ready: bool,
     /// Views that it reads, or that those are made of, with rows that could not be computed.
     pub lacking: Vec<String>,
 }

@@ -38,11 +38,9 @@ use crate::catalog::Object;
 use crate::catalog::system;
 use crate::catalog::system::SessionFacts;
 use crate::catalog::system::SystemContext;
-use crate::dataflow::relation::RelationCodec;
 use crate::delta::Delta;
 use crate::engine::Published;
 use crate::engine::Rows;
-use crate::engine::errors;
 use crate::engine::join_sides;
 use crate::engine::joining::still_behind;
 use crate::engine::lookup;
@@ -75,7 +73,7 @@ pub struct View {
     pub changes: Option<Arc<Changes>>,
     /// The rows that came with the statement.
     pub given: Option<RecordBatch>,
-    /// The session that asks, where that matters (see [`Query::reads_session`]).
+    /// The session that asks, where that matters (see [`Query`]).
     pub session: Option<Arc<SessionFacts>>,
     /// What `now()` answers.
     pub now: Micros,
@@ -87,10 +85,11 @@ impl View {
         if let Some(rows) = lookup::read(self, query, parameters)? {
             return Ok(rows);
         }
-        let plan = self.physical(state, query, parameters).await?;
+        let plan = Box::pin(self.physical(state, query, parameters)).await?;
         let schema = plan.schema();
         let stream = execute_stream(plan, state.task_ctx()).map_err(from_datafusion)?;
-        Ok(Rows { schema, stream, lacking: errors::found(&self.published, &query.reads)? })
+        let lacking = self.published.lacking(&query.reads)?;
+        Ok(Rows { schema, stream, ready: false, lacking })
     }
 
     /// A query's physical plan as text; with `analyze` it is run first, and each line says what its operator took.
@@ -261,7 +260,7 @@ impl Relation {
         if let Some(job) = view.published.system.jobs.iter().find(|job| job.objects.contains(&object.id)) {
             return Err(still_behind(&object.name, Some(job)));
         }
-        let codec = RelationCodec::of(object).ok_or_else(refused)?;
+        let codec = view.published.codec(object).ok_or_else(refused)?;
         Ok(Relation { stored: Stored { codec, object: object.id, view }, schema })
     }
 

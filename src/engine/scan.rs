@@ -61,7 +61,7 @@ pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 /// The stored rows of a relation, as of a view.
 #[derive(Clone)]
 pub struct Stored {
-    pub codec: RelationCodec,
+    pub codec: Arc<RelationCodec>,
     pub object: ObjectId,
     pub view: View,
 }

@@ -29,7 +29,6 @@ use crate::engine::Rows;
 use crate::engine::changes::Followed;
 use crate::engine::changes::Target;
 use crate::engine::coordinator::Request;
-use crate::engine::errors;
 use crate::engine::past::PastRows;
 use crate::error::Error;
 use crate::error::Result;
@@ -62,7 +61,7 @@ impl Engine {
         let mut published = self.shared.published.subscribe();
         let start = published.wait_for(|published| published.epoch >= followed.from).await.map_err(|_| gone())?.clone();
         let reads = BTreeSet::from([followed.object.id]).union(&followed.object.depends_on).copied().collect();
-        let lacking = errors::found(&start, &reads)?;
+        let lacking = start.lacking(&reads)?;
         let reader = Reader::new(subscribe, followed, published, &start, self.shared.epoch_bytes, left)?;
         let schema = reader.schema.clone();
         let stream = try_unfold(reader, |mut reader| async move {
@@ -70,7 +69,7 @@ impl Engine {
             Ok(Some((batch, reader)))
         });
         let stream = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), stream));
-        Ok(Rows { schema, stream, lacking })
+        Ok(Rows { schema, stream, ready: false, lacking })
     }
 }
 

@@ -68,7 +68,7 @@ impl Coordinator {
         catalog.next_object = ObjectId(id.0 + 1);
         catalog.next_table = lowered.next_table;
         let view = MaterializedView {
-            columns: bound.columns,
+            columns: bound.columns.to_vec(),
             query: String::new(),
             storage: lowered.storage.clone(),
             plan: String::new(),

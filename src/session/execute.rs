@@ -56,7 +56,7 @@ pub(super) fn ends_failure(bound: &Bound) -> bool {
 }
 
 impl Session {
-    /// Executes a bound statement.
+    /// Executes a bound statement. What most statements do not do is boxed: a future is moved several times before it runs.
     pub(super) async fn execute(&mut self, bound: &Bound, parameters: &[Parameter], alone: bool) -> Result<Outcome> {
         self.counted.0.statement(bound);
         match bound {
@@ -65,37 +65,37 @@ impl Session {
                 self.share(alone);
                 self.read(query, parameters).await
             }
-            Bound::Subscribe(subscribe) => self.subscribe(subscribe).await,
+            Bound::Subscribe(subscribe) => Box::pin(self.subscribe(subscribe)).await,
             Bound::Dml(dml) => {
                 self.share(alone);
-                self.write(dml, parameters).await
+                Box::pin(self.write(dml, parameters)).await
             }
-            Bound::Ddl(ddl) => self.ddl(ddl).await,
-            Bound::Transaction(statement) => self.transaction(statement).await,
+            Bound::Ddl(ddl) => Box::pin(self.ddl(ddl)).await,
+            Bound::Transaction(statement) => Box::pin(self.transaction(statement)).await,
             Bound::Setting(setting) => {
                 self.share(alone);
                 self.setting(setting)
             }
             Bound::Flush => {
-                self.outside_block("FLUSH").await?;
-                self.interrupt.guard(self.engine.flush()).await?;
+                Box::pin(self.outside_block("FLUSH")).await?;
+                self.interrupt.guard(Box::pin(self.engine.flush())).await?;
                 Ok(Outcome::Command("FLUSH".into()))
             }
             Bound::Advance(advance) => {
-                self.outside_block("ALTER SUBSCRIPTION").await?;
+                Box::pin(self.outside_block("ALTER SUBSCRIPTION")).await?;
                 self.refuse_read_only("ALTER SUBSCRIPTION")?;
-                self.interrupt.guard(self.engine.advance(*advance)).await?;
+                self.interrupt.guard(Box::pin(self.engine.advance(*advance))).await?;
                 Ok(Outcome::Command("ALTER SUBSCRIPTION".into()))
             }
             Bound::Explain { query, analyze } => {
                 self.share(alone);
-                self.explain(query, parameters, *analyze).await
+                Box::pin(self.explain(query, parameters, *analyze)).await
             }
             Bound::ExplainView { view, analyze } => {
                 outcome::table(&["QUERY PLAN"], vec![self.engine.explain_view(*view, *analyze)?])
             }
             Bound::Prepare { name, types, statement } => {
-                self.prepare_from(name, statement, types.clone(), true).await?;
+                Box::pin(self.prepare_from(name, statement, types.clone(), true)).await?;
                 Ok(Outcome::Command("PREPARE".into()))
             }
             Bound::Execute { name, arguments } => {
@@ -106,19 +106,19 @@ impl Session {
             }
             Bound::Deallocate(name) => self.deallocate(name.as_deref()),
             Bound::DiscardAll => {
-                self.outside_block("DISCARD ALL").await?;
+                Box::pin(self.outside_block("DISCARD ALL")).await?;
                 self.settings.reset_all();
                 self.statements.clear();
                 self.cursors.clear();
                 Ok(Outcome::Command("DISCARD ALL".into()))
             }
-            Bound::Declare { .. } => self.declare(bound, parameters, alone).await,
+            Bound::Declare { .. } => Box::pin(self.declare(bound, parameters, alone)).await,
             Bound::Fetch(fetch) => {
                 self.share(alone);
-                self.fetch(fetch).await
+                Box::pin(self.fetch(fetch)).await
             }
             Bound::Close(name) => self.close_cursors(name.as_deref()),
-            Bound::CopyTo { source, options } => self.copy_to(source, options, parameters, alone).await,
+            Bound::CopyTo { source, options } => Box::pin(self.copy_to(source, options, parameters, alone)).await,
             Bound::CopyFrom(copy) => self.copy_from(copy, alone),
             Bound::Nothing { tag, notice } => {
                 self.notices.extend(notice.iter().map(Notice::info));
@@ -136,14 +136,14 @@ impl Session {
 
     async fn read(&mut self, query: &Query, parameters: &[Parameter]) -> Result<Outcome> {
         let interrupt = self.interrupt.clone();
-        let facts = query.reads_session().then(|| Arc::new(self.facts()));
+        let facts = query.reads_session.then(|| Arc::new(self.facts()));
         let rows = match self.state.open() {
             Some(open) => interrupt.guard(open.transaction.read(query, parameters, facts)).await?,
             None => interrupt.guard(self.engine.read(query, parameters, facts)).await?,
         };
         self.tell_of_errors(&rows.lacking)?;
         Ok(Outcome::Rows {
-            columns: query.columns.as_slice().into(),
+            columns: query.columns.clone(),
             rows: outcome::stream(rows),
             tag: Tag::Count("SELECT"),
             binary: false,
@@ -218,7 +218,7 @@ impl Session {
 
     async fn explain(&mut self, query: &Query, parameters: &[Parameter], analyze: bool) -> Result<Outcome> {
         let interrupt = self.interrupt.clone();
-        let facts = query.reads_session().then(|| Arc::new(self.facts()));
+        let facts = query.reads_session.then(|| Arc::new(self.facts()));
         let lines = match self.state.open() {
             Some(open) => interrupt.guard(open.transaction.explain(query, parameters, facts, analyze)).await?,
             None => interrupt.guard(self.engine.explain(query, parameters, facts, analyze)).await?,

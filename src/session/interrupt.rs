@@ -1,5 +1,6 @@
 //! What ends a running statement from outside: a cancel request, its time limit, the server's end, a client that is gone.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -71,26 +72,33 @@ impl Interrupt {
         self.state.lock().cause
     }
 
+    /// Why the statement is to end now, if it is.
+    pub fn error(&self) -> Option<Error> {
+        let state = self.state.lock();
+        match (state.cause, state.deadline) {
+            (Some(cause), _) => Some(cause.error()),
+            (None, Some(deadline)) if deadline <= Instant::now() => {
+                Some(Error::cancelled("canceling statement due to statement timeout"))
+            }
+            (None, _) => None,
+        }
+    }
+
     /// Waits until the statement is to end; the error says why.
     pub async fn raised(&self) -> Error {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let deadline = {
-                let state = self.state.lock();
-                if let Some(cause) = state.cause {
-                    return cause.error();
-                }
-                state.deadline
-            };
+            if let Some(error) = self.error() {
+                return error;
+            }
+            let deadline = self.state.lock().deadline;
             match deadline {
                 None => changed.await,
                 Some(deadline) => tokio::select! {
                     () = changed => {}
-                    () = tokio::time::sleep_until(deadline) => {
-                        return Error::cancelled("canceling statement due to statement timeout");
-                    }
+                    () = tokio::time::sleep_until(deadline) => {}
                 },
             }
         }
@@ -111,10 +119,18 @@ impl Interrupt {
 
     /// The work's result, or the error that ended its statement.
     pub async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::pin!(work);
+        if let Some(error) = self.error() {
+            return Err(error);
+        }
+        // Most work is done at once, and there is nothing to wait for.
+        if let Poll::Ready(result) = futures::poll!(&mut work) {
+            return result;
+        }
         tokio::select! {
             biased;
             error = self.raised() => Err(error),
-            result = work => result,
+            result = &mut work => result,
         }
     }
 }

@@ -132,7 +132,7 @@ impl Session {
 
     /// Executes a statement. `alone`: no other statement shares its transaction.
     pub async fn run(&mut self, statement: &Parsed, alone: bool) -> Result<Outcome> {
-        let bound = self.bind(statement, &[]).await?;
+        let bound = Box::pin(self.bind(statement, &[])).await?;
         if !prepared::parameters(&bound).is_empty() {
             return Err(Error::undefined_parameter("there is no parameter $1").hint(
                 "Parameters have values in prepared statements: PREPARE name AS ..., then EXECUTE name (value).",
@@ -166,7 +166,7 @@ impl Session {
             None => Prepared::empty(),
             Some(parsed) => {
                 let catalog = self.catalog();
-                let bound = Arc::new(self.bind(&parsed, &given).await?);
+                let bound = Arc::new(Box::pin(self.bind(&parsed, &given)).await?);
                 let columns = self.columns(&bound);
                 let cached = Cached { catalog, settings: self.settings.version(), bound };
                 Prepared { from_sql, ..Prepared::new(parsed, given, cached, columns) }
@@ -202,7 +202,7 @@ impl Session {
         let bound = match prepared.cached(&catalog, version) {
             Some(bound) => self.refuse_after_failure(&bound).map(|()| bound)?,
             None => {
-                let bound = Arc::new(self.bind(parsed, &prepared.given).await?);
+                let bound = Arc::new(Box::pin(self.bind(parsed, &prepared.given)).await?);
                 if !matches!(*bound, Bound::Fetch(_)) {
                     prepared.check_columns(&self.columns(&bound))?;
                 }

@@ -102,9 +102,12 @@ impl Notice {
     }
 }
 
-/// The rows of a read, which runs as a task of its own: a join that computes for minutes before its first row leaves the
-/// client's task free to notice a cancel request.
+/// The rows of a read, which runs as a task of its own unless it has run: a join that computes for minutes before its first row
+/// leaves the client's task free to notice a cancel request.
 pub(super) fn stream(rows: Rows) -> RowStream {
+    if rows.ready {
+        return Box::pin(rows.stream.map(|batch| batch.map_err(from_datafusion)));
+    }
     let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
     let mut source = rows.stream;
     let task = tokio::spawn(async move {

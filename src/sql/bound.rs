@@ -172,30 +172,37 @@ pub struct Query {
     /// The plan. Its output names are made unique where need be; `columns` has those to show.
     pub plan: LogicalPlan,
     /// The result's columns, as the client is told.
-    pub columns: Vec<Column>,
+    pub columns: Arc<[Column]>,
     /// The objects that are read, plain views among them.
     pub reads: BTreeSet<ObjectId>,
     /// The types of `$1`, `$2`, ... as inferred or given.
     pub parameters: Vec<SqlType>,
+    /// Whether it reads what differs from session to session.
+    pub reads_session: bool,
 }
 
 impl Query {
-    /// Whether it reads what differs from session to session.
-    pub fn reads_session(&self) -> bool {
-        let mut found = false;
-        let of_session = |plan: &LogicalPlan| {
-            if let LogicalPlan::TableScan(scan) = plan
-                && let Some(source) = RelationSource::of(&scan.source)
-                && let RelationRef::System(schema, name) = source.relation
-                && system::session::is_of_session(schema, name)
-            {
-                found = true;
-                return Ok(TreeNodeRecursion::Stop);
-            }
-            Ok(TreeNodeRecursion::Continue)
-        };
-        self.plan.apply_with_subqueries(of_session).is_ok() && found
+    /// The read of a plan, whose columns are shown so.
+    pub fn new(plan: LogicalPlan, columns: Vec<Column>, reads: BTreeSet<ObjectId>, parameters: Vec<SqlType>) -> Query {
+        let reads_session = reads_session(&plan);
+        Query { plan, columns: columns.into(), reads, parameters, reads_session }
     }
+}
+
+fn reads_session(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let of_session = |plan: &LogicalPlan| {
+        if let LogicalPlan::TableScan(scan) = plan
+            && let Some(source) = RelationSource::of(&scan.source)
+            && let RelationRef::System(schema, name) = source.relation
+            && system::session::is_of_session(schema, name)
+        {
+            found = true;
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    };
+    plan.apply_with_subqueries(of_session).is_ok() && found
 }
 
 /// A read that goes on: rows as they are, then every change as it is committed.

@@ -157,7 +157,12 @@ fn define(views: &[&str]) -> Arc<Defined> {
                 }
                 (
                     name.name,
-                    ObjectKind::MaterializedView(MaterializedView { columns: bound.columns, query, storage, plan }),
+                    ObjectKind::MaterializedView(MaterializedView {
+                        columns: bound.columns.to_vec(),
+                        query,
+                        storage,
+                        plan,
+                    }),
                 )
             }
             other => panic!("{other:?}"),

@@ -62,7 +62,8 @@ impl World {
                 self.catalog.next_table = lowered.next_table;
                 let Lowered { plan, storage, .. } = lowered;
                 assert_eq!(stored::read(&stored::write(&plan)).unwrap(), plan);
-                let view = MaterializedView { columns: bound.columns, query, storage, plan: stored::write(&plan) };
+                let view =
+                    MaterializedView { columns: bound.columns.to_vec(), query, storage, plan: stored::write(&plan) };
                 self.insert(&name.name, ObjectKind::MaterializedView(view));
                 Ok(Some(plan))
             }

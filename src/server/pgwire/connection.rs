@@ -43,8 +43,17 @@ pub(super) struct Connection {
     pub(super) portals: HashMap<String, Portal>,
     /// An error in the extended protocol: everything up to Sync is skipped.
     skipping: bool,
+    wishes: Option<Wishes>,
     /// Its place in the registry.
     _ticket: Ticket,
+}
+
+/// Settings as they are used, at some version of them.
+#[derive(Clone, Copy)]
+struct Wishes {
+    version: u64,
+    zone: Zone,
+    statement_timeout: Option<Duration>,
 }
 
 /// Whether the connection goes on.
@@ -57,7 +66,7 @@ enum Next {
 impl Connection {
     /// A connection that has been greeted.
     pub(super) fn new(wire: Wire, session: Session, ticket: Ticket) -> Connection {
-        Connection { wire, session, portals: HashMap::new(), skipping: false, _ticket: ticket }
+        Connection { wire, session, portals: HashMap::new(), skipping: false, wishes: None, _ticket: ticket }
     }
 
     /// Serves the client until one of both ends it.
@@ -117,6 +126,12 @@ impl Connection {
 
     /// Waits for the client: for ever, or in an open transaction as long as the setting allows.
     async fn next_message(&mut self) -> Result<Option<Frontend>> {
+        // Several come at once: for those that are here nothing is waited for.
+        if self.session.interrupt().cause().is_none()
+            && let Some(message) = self.wire.take()?
+        {
+            return Ok(Some(message));
+        }
         let idle = match self.session.status() {
             Status::Idle => None,
             Status::Block | Status::Failed => self.session.settings().duration("idle_in_transaction_session_timeout"),
@@ -155,7 +170,7 @@ impl Connection {
         }
         let alone = statements.len() == 1;
         for statement in &statements {
-            let interrupt = self.begin_statement();
+            let interrupt = self.begin_statement()?;
             let run = self.session.run(statement, alone);
             let outcome = watch(&self.wire, &interrupt, run).await?;
             self.tell()?;
@@ -168,12 +183,14 @@ impl Connection {
         match outcome {
             Outcome::Empty => self.wire.put(Message::EmptyQueryResponse(EmptyQueryResponse::new())),
             Outcome::Command(tag) => self.wire.put(reply::complete(tag)),
-            Outcome::CopyOut { columns, rows, options } => self.copy_out(columns, rows, options, interrupt).await,
-            Outcome::CopyIn(copy) => self.copy_in(*copy, interrupt).await,
+            Outcome::CopyOut { columns, rows, options } => {
+                Box::pin(self.copy_out(columns, rows, options, interrupt)).await
+            }
+            Outcome::CopyIn(copy) => Box::pin(self.copy_in(*copy, interrupt)).await,
             Outcome::Rows { columns, rows, tag, binary } => {
                 let format = if binary { Format::Binary } else { Format::Text };
                 let formats = vec![format; columns.len()];
-                self.wire.put(reply::row_description(&columns, &formats))?;
+                reply::row_description(&columns, &formats, &mut self.wire.output);
                 let mut sender = Sender::new(columns, formats, self.zone()?, rows);
                 match sender.send(&mut self.wire, interrupt, 0).await? {
                     Sent::All(rows) => self.wire.put(reply::complete(tag.after(rows))),
@@ -215,6 +232,9 @@ impl Connection {
 
     /// Sends what is there, for as long as it takes: a cancel request is for statements.
     async fn flush(&mut self) -> Result<Next> {
+        if self.wire.flush_now()? {
+            return Ok(Next::Message);
+        }
         let interrupt = self.session.interrupt().clone();
         tokio::select! {
             biased;
@@ -248,15 +268,27 @@ impl Connection {
     }
 
     /// Starts the time limit of a statement.
-    pub(super) fn begin_statement(&self) -> Arc<Interrupt> {
+    pub(super) fn begin_statement(&mut self) -> Result<Arc<Interrupt>> {
         let interrupt = self.session.interrupt().clone();
-        interrupt.begin(self.session.settings().duration("statement_timeout"));
-        interrupt
+        interrupt.begin(self.wishes()?.statement_timeout);
+        Ok(interrupt)
     }
 
     /// The time zone of timestamps in text.
-    pub(super) fn zone(&self) -> Result<Zone> {
-        Zone::parse(self.session.settings().get("TimeZone"))
+    pub(super) fn zone(&mut self) -> Result<Zone> {
+        self.wishes().map(|wishes| wishes.zone)
+    }
+
+    /// What is asked of the session's settings with each statement.
+    fn wishes(&mut self) -> Result<Wishes> {
+        let version = self.session.settings().version();
+        if let Some(wishes) = self.wishes.filter(|wishes| wishes.version == version) {
+            return Ok(wishes);
+        }
+        let settings = self.session.settings();
+        let (zone, statement_timeout) =
+            (Zone::parse(settings.get("TimeZone"))?, settings.duration("statement_timeout"));
+        Ok(*self.wishes.insert(Wishes { version, zone, statement_timeout }))
     }
 }
 

@@ -57,7 +57,7 @@ enum Progress {
 impl Connection {
     pub(super) async fn parse(&mut self, name: &str, query: &str, types: &[u32]) -> Result<()> {
         let given = types.iter().map(|ty| parameter_type(*ty)).collect::<Result<_>>()?;
-        let interrupt = self.begin_statement();
+        let interrupt = self.begin_statement()?;
         let prepared = watch(&self.wire, &interrupt, self.session.prepare(name, query, given)).await;
         interrupt.end();
         prepared?;
@@ -113,7 +113,8 @@ impl Connection {
         match &columns {
             Some(columns) => {
                 let formats = formats(&codes, columns.len(), "result")?;
-                self.wire.put(reply::row_description(columns, &formats))
+                reply::row_description(columns, &formats, &mut self.wire.output);
+                Ok(())
             }
             None => self.wire.put(reply::no_data()),
         }
@@ -139,7 +140,7 @@ impl Connection {
     }
 
     async fn run_portal(&mut self, portal: &mut Portal, rows_max: u64) -> Result<()> {
-        let interrupt = self.begin_statement();
+        let interrupt = self.begin_statement()?;
         if let Progress::Fresh = portal.progress {
             let alone = self.session.status() == Status::Idle && self.wire.is_sync_next();
             let run = self.session.run_prepared(&portal.prepared, &portal.parameters, alone);
@@ -155,11 +156,11 @@ impl Connection {
                 }
                 Outcome::CopyOut { columns, rows, options } => {
                     portal.progress = Progress::Ran;
-                    return self.copy_out(columns, rows, options, &interrupt).await;
+                    return Box::pin(self.copy_out(columns, rows, options, &interrupt)).await;
                 }
                 Outcome::CopyIn(copy) => {
                     portal.progress = Progress::Ran;
-                    return self.copy_in(*copy, &interrupt).await;
+                    return Box::pin(self.copy_in(*copy, &interrupt)).await;
                 }
                 Outcome::Rows { columns, rows, tag, .. } => {
                     let formats = formats(&portal.formats, columns.len(), "result")?;

@@ -1,13 +1,13 @@
 //! What the server says, as messages of the crate pgwire.
 
+use bytes::BufMut;
+use bytes::BytesMut;
 use pgwire::messages::PgWireBackendMessage as Message;
 use pgwire::messages::copy::CopyDone;
 use pgwire::messages::copy::CopyInResponse;
 use pgwire::messages::copy::CopyOutResponse;
-use pgwire::messages::data::FieldDescription;
 use pgwire::messages::data::NoData;
 use pgwire::messages::data::ParameterDescription;
-use pgwire::messages::data::RowDescription;
 use pgwire::messages::response::CommandComplete;
 use pgwire::messages::response::ErrorResponse;
 use pgwire::messages::response::NoticeResponse;
@@ -87,14 +87,28 @@ fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// The columns of the rows to come.
-pub(super) fn row_description(columns: &[Column], formats: &[Format]) -> Message {
-    let fields = columns.iter().enumerate().map(|(i, column)| {
-        let format = formats.get(i).copied().unwrap_or(Format::Text);
-        let (ty, name) = (&column.ty, clean(&column.name));
-        FieldDescription::new(name, 0, 0, ty.oid(), ty.typlen(), ty.typmod(), format as i16)
-    });
-    Message::RowDescription(RowDescription::new(fields.collect()))
+/// The columns of the rows to come, appended: as many drivers ask for them with each execution, without a message to be made first.
+pub(super) fn row_description(columns: &[Column], formats: &[Format], output: &mut BytesMut) {
+    output.put_u8(b'T');
+    let start = output.len();
+    output.put_u32(0);
+    output.put_u16(columns.len() as u16);
+    for (i, Column { name, ty, .. }) in columns.iter().enumerate() {
+        match name.contains('\0') {
+            false => output.put_slice(name.as_bytes()),
+            true => output.put_slice(clean(name).as_bytes()),
+        }
+        output.put_u8(0);
+        // Of no table's column.
+        output.put_u32(0);
+        output.put_u16(0);
+        output.put_u32(ty.oid());
+        output.put_i16(ty.typlen());
+        output.put_i32(ty.typmod());
+        output.put_i16(formats.get(i).copied().unwrap_or(Format::Text) as i16);
+    }
+    let length = (output.len() - start) as u32;
+    output[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 /// There will be no rows.

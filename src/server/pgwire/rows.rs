@@ -1,6 +1,7 @@
 //! Rows on their way to a client: encoded column by column, sent as they come, held back by a client that is slow.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use arrow::array::ArrayRef;
@@ -113,6 +114,12 @@ impl Sender {
 
     /// Waits for rows; meanwhile sends what was encoded, and asks whether anybody still waits for it.
     async fn next_batch(&mut self, wire: &mut Wire, interrupt: &Interrupt) -> Result<Option<RecordBatch>> {
+        if let Some(error) = interrupt.error() {
+            return Err(error);
+        }
+        if let Poll::Ready(batch) = futures::poll!(self.rows.next()) {
+            return batch.transpose();
+        }
         loop {
             let pause = if wire.output.is_empty() { PROBE } else { IDLE_FLUSH };
             tokio::select! {

@@ -1,7 +1,9 @@
 //! A client's socket with its two buffers. Every wait here can be dropped and begun again without losing a byte.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
+use bytes::Buf;
 use bytes::BytesMut;
 use futures::FutureExt;
 use pgwire::messages::PgWireBackendMessage;
@@ -65,6 +67,11 @@ impl Wire {
         }
     }
 
+    /// The next message, if it is here already.
+    pub(super) fn take(&mut self) -> Result<Option<Frontend>> {
+        frontend::message(&mut self.input)
+    }
+
     /// Reads what is there. False: nothing will come.
     async fn fill(&mut self) -> Result<bool> {
         Ok(self.stream.read_buf(&mut self.input).await? > 0)
@@ -94,11 +101,21 @@ impl Wire {
         self.output.len() >= FLUSH_BYTES
     }
 
+    /// Sends what the client takes at once. Whether that is all.
+    pub(super) fn flush_now(&mut self) -> Result<bool> {
+        match self.stream.try_write(&self.output) {
+            Ok(sent) => self.output.advance(sent),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(Error::from(error)),
+        }
+        Ok(self.output.is_empty())
+    }
+
     /// Sends the output; waits while the client does not take it.
     pub(super) async fn flush(&mut self) -> Result<()> {
         while !self.output.is_empty() {
             if self.stream.write_buf(&mut self.output).await? == 0 {
-                return Err(Error::from(std::io::Error::from(std::io::ErrorKind::WriteZero)));
+                return Err(Error::from(std::io::Error::from(ErrorKind::WriteZero)));
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! `CREATE TABLE | SOURCE | VIEW | MATERIALIZED VIEW`: everything that can be wrong is found here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sqlparser::ast::Ident;
 
@@ -244,7 +245,7 @@ fn rename(provider: &Provider, bound: &mut Query, names: &[Ident]) -> Result<()>
         let message = "CREATE VIEW specifies more column names than columns";
         return Err(placed(provider, Error::syntax(message), name));
     }
-    for (column, name) in bound.columns.iter_mut().zip(names) {
+    for (column, name) in Arc::make_mut(&mut bound.columns).iter_mut().zip(names) {
         column.name = folded(name);
     }
     Ok(())

@@ -330,7 +330,8 @@ fn computed(provider: &Provider, plan: LogicalPlan, target: &Target, indexes: &[
 }
 
 fn scan(provider: &Provider, plan: LogicalPlan, parameters: Vec<SqlType>) -> Result<Query> {
-    let query = Query { columns: plan_columns(&plan)?, reads: reads(provider, &plan)?, parameters, plan };
+    let (columns, reads) = (plan_columns(&plan)?, reads(provider, &plan)?);
+    let query = Query::new(plan, columns, reads, parameters);
     refuse_sources(provider, &query)?;
     Ok(query)
 }

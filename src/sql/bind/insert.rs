@@ -46,7 +46,8 @@ pub fn bind_insert(provider: &Provider, insert: &Insert) -> Result<Dml> {
     if let OnConflict::Update { assignments, filter } = &conflict {
         merge_parameters(&mut parameters, assignments.iter().map(|(_, expr)| expr).chain(filter))?;
     }
-    let source = Query { columns: plan_columns(&plan)?, reads: reads(provider, &plan)?, parameters, plan };
+    let (columns, reads) = (plan_columns(&plan)?, reads(provider, &plan)?);
+    let source = Query::new(plan, columns, reads, parameters);
     refuse_sources(provider, &source)?;
     let returning = bind_returning(provider, insert.returning.as_deref(), &table.columns, &alias)?;
     Ok(Dml::Insert { table: object.id, source, conflict, returning })
@@ -58,7 +59,8 @@ pub fn bind_given(provider: &Provider, object: &Object, table: &Table, targets: 
     let given = Arc::new(RelationSource { relation: RelationRef::Given, schema: schema_of(&columns), rows: None });
     let plan = LogicalPlanBuilder::scan("given", given, None).and_then(LogicalPlanBuilder::build);
     let plan = table_rows(provider, plan.map_err(|error| provider.fail(error))?, targets, table)?;
-    let source = Query { columns: plan_columns(&plan)?, reads: reads(provider, &plan)?, parameters: Vec::new(), plan };
+    let (columns, reads) = (plan_columns(&plan)?, reads(provider, &plan)?);
+    let source = Query::new(plan, columns, reads, Vec::new());
     Ok(Dml::Insert { table: object.id, source, conflict: OnConflict::Error, returning: None })
 }
 

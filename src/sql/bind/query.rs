@@ -41,7 +41,8 @@ pub fn bind_query(provider: &Provider, query: &ast::Query, purpose: Purpose) -> 
     }
     let (plan, parameters) = plan_query(provider, &query)?;
     let plan = output(plan)?;
-    let query = Query { columns: columns(&plan)?, reads: reads(provider, &plan)?, parameters, plan };
+    let (columns, reads) = (columns(&plan)?, reads(provider, &plan)?);
+    let query = Query::new(plan, columns, reads, parameters);
     match purpose {
         Purpose::Read => refuse_sources(provider, &query)?,
         Purpose::View | Purpose::MaterializedView => view::check(&query, purpose)?,

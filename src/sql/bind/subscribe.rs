@@ -64,7 +64,7 @@ pub fn all_of(name: &ast::ObjectName) -> Result<Box<ast::Query>> {
 
 fn of_query(provider: &Provider, query: &ast::Query) -> Result<(SubscribeTarget, Vec<Column>)> {
     let query = bind_query(provider, query, Purpose::MaterializedView)?;
-    let columns = query.columns.clone();
+    let columns = query.columns.to_vec();
     Ok((SubscribeTarget::Query(Box::new(query)), columns))
 }
 

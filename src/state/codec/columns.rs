@@ -247,6 +247,11 @@ fn try_for_valid(nulls: Option<&NullBuffer>, rows: usize, mut f: impl FnMut(usiz
     }
 }
 
+/// Where there are no values; `None`: nowhere.
+pub(super) fn nulls_of(valid: Vec<bool>) -> Option<NullBuffer> {
+    valid.contains(&false).then(|| NullBuffer::from(valid))
+}
+
 /// An array of a primitive type; `read` takes one value off its row.
 pub(super) fn read_natives<N: ArrowNativeType + Default>(
     data_type: &DataType,

@@ -30,6 +30,7 @@ use crate::state::codec::columns::RowWriter;
 use crate::state::codec::columns::Source;
 use crate::state::codec::columns::Values;
 use crate::state::codec::columns::expect_ends;
+use crate::state::codec::columns::nulls_of;
 use crate::state::codec::columns::read_booleans;
 use crate::state::codec::columns::read_bytes;
 use crate::state::codec::columns::read_lists;
@@ -320,7 +321,7 @@ fn encode_lists(lists: &ListArray, item: &Arc<Field>) -> Result<ByteRows> {
 /// Takes one column off all keys.
 fn read_column(data_type: &DataType, rows: &mut [&[u8]]) -> Result<ArrayRef> {
     let valid = rows.iter_mut().map(take_presence).collect::<Result<Vec<bool>>>()?;
-    let nulls = Some(NullBuffer::from(valid)).filter(|n| n.null_count() > 0);
+    let nulls = nulls_of(valid);
     match Layout::of(data_type)? {
         Layout::Boolean => read_booleans(rows, nulls),
         Layout::I16 => read_natives(data_type, rows, nulls, |row| Ok(to_i16(take(row)?))),

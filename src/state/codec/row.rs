@@ -30,6 +30,7 @@ use crate::state::codec::columns::RowWriter;
 use crate::state::codec::columns::Source;
 use crate::state::codec::columns::Values;
 use crate::state::codec::columns::expect_ends;
+use crate::state::codec::columns::nulls_of;
 use crate::state::codec::columns::read_booleans;
 use crate::state::codec::columns::read_bytes;
 use crate::state::codec::columns::read_lists;
@@ -97,7 +98,7 @@ impl RowCodec {
             .enumerate()
             .map(|(column, data_type)| {
                 let valid = bitmaps.iter().map(|bitmap| !is_set(bitmap, column)).collect::<Vec<bool>>();
-                let nulls = Some(NullBuffer::from(valid)).filter(|n| n.null_count() > 0);
+                let nulls = nulls_of(valid);
                 read_values(data_type, &mut rows, nulls)
             })
             .collect::<Result<Vec<_>>>()?;
@@ -288,7 +289,7 @@ fn read_values(data_type: &DataType, rows: &mut [&[u8]], nulls: Option<NullBuffe
             |row, items| take_items(row, item.data_type(), |bytes| items.push(bytes)),
             |items| {
                 let valid = items.iter().map(Option::is_some).collect::<Vec<_>>();
-                let nulls = Some(NullBuffer::from(valid)).filter(|n| n.null_count() > 0);
+                let nulls = nulls_of(valid);
                 let mut items = items.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>();
                 read_values(item.data_type(), &mut items, nulls)
             },
