@@ -28,6 +28,7 @@
 //!
 //! The order of the modules below is the dependency order: a module imports only from modules above it.
 
+pub mod allocator;
 pub mod error;
 pub mod time;
 pub mod ids;

@@ -1,11 +1,9 @@
 //! The program; see `millstream::cli`.
 
-use mimalloc::MiMalloc;
+use millstream::allocator::Allocator;
 
-/// One allocator for Rust and C++ alike. It does not ask for huge pages: where memory is fragmented the kernel takes longer to find
-/// them than the whole work does, and half of what it finds stays empty.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> std::process::ExitCode {
     millstream::cli::run()

@@ -11,7 +11,6 @@ use arrow::datatypes::SchemaRef;
 
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
-use crate::dataflow::operators::aggregate::accumulators::compact;
 use crate::dataflow::operators::aggregate::byte_column::ByteColumn;
 use crate::dataflow::operators::aggregate::record::put_integer;
 use crate::dataflow::operators::aggregate::record::put_version;
@@ -24,6 +23,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Shard;
 use crate::ids::TableId;
+use crate::state::Moves;
 use crate::state::StateReader;
 use crate::state::Writes;
 use crate::state::codec;
@@ -100,9 +100,9 @@ impl FinalRows {
         Ok(slots)
     }
 
-    fn retain(&mut self, keep: &[bool]) {
-        compact(&mut self.counts, keep);
-        self.rows.retain(keep);
+    fn compact(&mut self, moves: &Moves) {
+        moves.apply(&mut self.counts);
+        self.rows.compact(moves);
     }
 
     /// Rows as often as they are there.
@@ -175,8 +175,8 @@ impl Operator for FinalRows {
             record.extend_from_slice(rows.get(slot as usize).unwrap_or(&[]));
             counts[slot as usize] != 0
         });
-        if let Some(keep) = self.waiting.without_empty() {
-            self.retain(&keep);
+        if let Some(moves) = self.waiting.without_empty() {
+            self.compact(&moves);
         }
         Ok(())
     }
@@ -194,12 +194,12 @@ impl Operator for FinalRows {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.waiting.memory_bytes() + self.counts.capacity() * size_of::<i64>() + self.rows.memory_bytes()
+        self.waiting.memory_bytes() + self.counts.len() * size_of::<i64>() + self.rows.memory_bytes()
     }
 
     fn shrink(&mut self, bytes: usize) {
-        if let Some(keep) = self.waiting.evict(self.memory_bytes(), bytes) {
-            self.retain(&keep);
+        if let Some(moves) = self.waiting.evict(self.memory_bytes(), bytes) {
+            self.compact(&moves);
         }
     }
 }

@@ -29,7 +29,6 @@ use arrow::datatypes::TimestampMicrosecondType;
 
 use crate::dataflow::operator::Context;
 use crate::dataflow::operator::Operator;
-use crate::dataflow::operators::aggregate::accumulators::compact;
 use crate::dataflow::operators::aggregate::record::put_version;
 use crate::dataflow::operators::aggregate::table::SlotTable;
 use crate::dataflow::operators::arrange::Arrangement;
@@ -335,8 +334,8 @@ impl Operator for Session {
             put_version(record);
             alive[slot as usize]
         });
-        if let Some(keep) = self.ends.without_empty() {
-            compact(&mut self.alive, &keep);
+        if let Some(moves) = self.ends.without_empty() {
+            moves.apply(&mut self.alive);
         }
         self.rows.seal(writes)
     }
@@ -352,15 +351,15 @@ impl Operator for Session {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.rows.memory_bytes() + self.ends.memory_bytes() + self.alive.capacity()
+        self.rows.memory_bytes() + self.ends.memory_bytes() + self.alive.len()
     }
 
     fn shrink(&mut self, bytes: usize) {
-        let ends = self.ends.memory_bytes() + self.alive.capacity();
+        let ends = self.ends.memory_bytes() + self.alive.len();
         let share = (ends as u128 * bytes as u128 / self.memory_bytes().max(1) as u128) as usize;
         self.rows.shrink(bytes - share);
-        if let Some(keep) = self.ends.evict(ends, share) {
-            compact(&mut self.alive, &keep);
+        if let Some(moves) = self.ends.evict(ends, share) {
+            moves.apply(&mut self.alive);
         }
     }
 }

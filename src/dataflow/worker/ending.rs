@@ -22,6 +22,9 @@ use crate::dataflow::worker::Worker;
 use crate::error::Result;
 use crate::plan::ir::Op;
 
+/// So much room is made in operator state that is full.
+const ROOM_BYTES: usize = 2 << 20;
+
 /// Where workers tell each other what they owe.
 const DEBTS: (Index, usize) = (Index::MAX, 0);
 
@@ -153,10 +156,12 @@ impl Worker {
         Ok(kept)
     }
 
-    /// Holds operator state under its budget: each operator gives up in proportion to what it takes.
+    /// Holds operator state under its budget: each operator gives up in proportion to what it takes. Little at once, since the next
+    /// epoch waits: what this one has brought, and some room.
     fn shrink(&mut self) -> usize {
-        if self.memory_bytes > self.share.memory_bytes {
-            let (total, target) = (self.memory_bytes, self.share.memory_bytes / 4 * 3);
+        let budget = self.share.memory_bytes;
+        if self.memory_bytes > budget {
+            let (total, target) = (self.memory_bytes, budget - ROOM_BYTES.min(budget / 64));
             let indices = self.memory.keys().copied().collect::<Vec<_>>();
             for index in indices {
                 let share = (self.memory[&index] as u128 * target as u128 / total as u128) as usize;

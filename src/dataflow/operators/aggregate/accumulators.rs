@@ -14,6 +14,7 @@ use arrow::buffer::NullBuffer;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::state::Moves;
 
 use super::record::put_integer;
 use super::record::take_long;
@@ -23,8 +24,8 @@ pub(super) trait Accumulators {
     /// Makes room for `slots` groups; new ones are empty.
     fn grow(&mut self, slots: usize);
 
-    /// Lets go of the groups for which `keep` is false; the others move up, in their order.
-    fn retain(&mut self, keep: &[bool]);
+    /// Follows the table of the groups when some have gone.
+    fn compact(&mut self, moves: &Moves);
 
     /// Folds rows in. `values` is the argument's column; `count(*)` has none.
     fn update(&mut self, rows: &Rows<'_>, values: Option<&ArrayRef>) -> Result<()>;
@@ -97,16 +98,6 @@ pub(super) fn argument(values: Option<&ArrayRef>) -> Result<&ArrayRef> {
     values.ok_or_else(|| Error::internal("an aggregate without its argument"))
 }
 
-/// Lets go of the entries for which `keep` is false.
-pub(in crate::dataflow::operators) fn compact<T>(values: &mut Vec<T>, keep: &[bool]) {
-    debug_assert_eq!(values.len(), keep.len());
-    let mut keep = keep.iter();
-    values.retain(|_| *keep.next().expect("one flag for each slot"));
-    if values.len() < values.capacity() / 2 {
-        values.shrink_to_fit();
-    }
-}
-
 /// `count(*)` and `count(x)`.
 #[derive(Default)]
 pub(super) struct Counts(Vec<i64>);
@@ -116,8 +107,8 @@ impl Accumulators for Counts {
         self.0.resize(slots, 0);
     }
 
-    fn retain(&mut self, keep: &[bool]) {
-        compact(&mut self.0, keep);
+    fn compact(&mut self, moves: &Moves) {
+        moves.apply(&mut self.0);
     }
 
     fn update(&mut self, rows: &Rows<'_>, _values: Option<&ArrayRef>) -> Result<()> {
@@ -139,7 +130,7 @@ impl Accumulators for Counts {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.0.capacity() * size_of::<i64>()
+        self.0.len() * size_of::<i64>()
     }
 }
 
@@ -173,9 +164,9 @@ impl Accumulators for Truths {
         self.lies.resize(slots, 0);
     }
 
-    fn retain(&mut self, keep: &[bool]) {
-        compact(&mut self.truths, keep);
-        compact(&mut self.lies, keep);
+    fn compact(&mut self, moves: &Moves) {
+        moves.apply(&mut self.truths);
+        moves.apply(&mut self.lies);
     }
 
     fn update(&mut self, rows: &Rows<'_>, values: Option<&ArrayRef>) -> Result<()> {
@@ -210,6 +201,6 @@ impl Accumulators for Truths {
     }
 
     fn memory_bytes(&self) -> usize {
-        (self.truths.capacity() + self.lies.capacity()) * size_of::<i64>()
+        (self.truths.len() + self.lies.len()) * size_of::<i64>()
     }
 }

@@ -1,17 +1,15 @@
 //! One byte string, or none, for each slot, in one buffer.
 
-use super::accumulators::compact;
+use crate::state::Moves;
+use crate::state::arena::Arena;
+use crate::state::arena::rounded;
 
-/// A column of optional byte strings. A longer value goes to the buffer's end; when half of the buffer is no longer in
-/// use, it is written anew.
+/// A column of optional byte strings.
 #[derive(Default)]
 pub(in crate::dataflow::operators) struct ByteColumn {
-    /// All values, and what is left of old ones.
-    bytes: Vec<u8>,
+    arena: Arena,
     /// Where each slot's value lies.
     spans: Vec<Option<Span>>,
-    /// How many bytes are in use.
-    live: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -20,74 +18,62 @@ struct Span {
     length: u32,
 }
 
-/// Below this size the buffer is left as it is.
-const REWRITE_BYTES_MIN: usize = 4096;
-
 impl ByteColumn {
     /// Makes room for `slots` values; new ones are none.
     pub fn grow(&mut self, slots: usize) {
         self.spans.resize(slots, None);
     }
 
-    /// Lets go of the slots for which `keep` is false; the others move up, in their order.
-    pub fn retain(&mut self, keep: &[bool]) {
-        compact(&mut self.spans, keep);
-        self.rewrite();
+    /// Follows the table of the slots when some have gone.
+    pub fn compact(&mut self, moves: &Moves) {
+        moves.gone().iter().for_each(|slot| self.set(*slot as usize, None));
+        moves.apply(&mut self.spans);
     }
 
     /// The value of a slot.
     pub fn get(&self, slot: usize) -> Option<&[u8]> {
-        self.spans[slot].map(|span| &self.bytes[span.start..span.start + span.length as usize])
+        self.spans[slot].map(|span| self.arena.get(span.start, span.length as usize))
     }
 
     /// Sets the value of a slot.
     pub fn set(&mut self, slot: usize, value: Option<&[u8]>) {
-        let old = self.spans[slot];
-        self.live -= old.map_or(0, |span| span.length as usize);
-        let Some(value) = value else {
-            self.spans[slot] = None;
+        if let (Some(span), Some(value)) = (&mut self.spans[slot], value)
+            && rounded(span.length as usize) == rounded(value.len())
+        {
+            span.length = value.len() as u32;
+            self.arena.get_mut(span.start, value.len()).copy_from_slice(value);
             return;
-        };
-        self.live += value.len();
-        let start = match old {
-            Some(span) if value.len() <= span.length as usize => {
-                self.bytes[span.start..span.start + value.len()].copy_from_slice(value);
-                span.start
-            }
-            _ => {
-                self.bytes.extend_from_slice(value);
-                self.bytes.len() - value.len()
-            }
-        };
-        self.spans[slot] = Some(Span { start, length: value.len() as u32 });
-        if self.bytes.len() > REWRITE_BYTES_MIN.max(2 * self.live) {
+        }
+        if let Some(old) = self.spans[slot].take() {
+            self.arena.release(old.start, old.length as usize);
+        }
+        self.spans[slot] = value.map(|value| Span { start: self.arena.put(&[value]), length: value.len() as u32 });
+        if self.arena.is_mostly_free() {
             self.rewrite();
         }
     }
 
     fn rewrite(&mut self) {
-        let mut bytes = Vec::with_capacity(self.live);
-        for span in self.spans.iter_mut().flatten() {
-            let start = bytes.len();
-            bytes.extend_from_slice(&self.bytes[span.start..span.start + span.length as usize]);
-            span.start = start;
+        let old = std::mem::take(&mut self.arena);
+        for Span { start, length } in self.spans.iter_mut().flatten() {
+            *start = self.arena.put(&[old.get(*start, *length as usize)]);
         }
-        self.live = bytes.len();
-        self.bytes = bytes;
     }
 
-    /// How much memory all this takes, in bytes.
+    /// How much memory all this takes, in bytes. What is free for values to come does not count.
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.spans.capacity() * size_of::<Option<Span>>()
+        self.arena.used_bytes() + self.spans.len() * size_of::<Option<Span>>()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::KeySlots;
+    use crate::state::codec::ByteRows;
 
     #[test]
-    fn values_stay_while_the_buffer_is_rewritten() {
+    fn values_stay_while_others_come_and_go() {
         let mut column = ByteColumn::default();
         column.grow(3);
         column.set(1, Some(b"kept"));
@@ -95,10 +81,14 @@ mod tests {
             column.set(0, Some(round.to_string().repeat(round % 7).as_bytes()));
             column.set(2, None);
         }
-        assert!(column.memory_bytes() < 4 * REWRITE_BYTES_MIN);
+        assert!(column.memory_bytes() < 1024);
         assert_eq!(column.get(0), Some("2999".repeat(2999 % 7).as_bytes()));
         assert_eq!((column.get(1), column.get(2)), (Some(b"kept".as_slice()), None));
-        column.retain(&[false, true, true]);
-        assert_eq!((column.get(0), column.get(1)), (Some(b"kept".as_slice()), None));
+        let (mut keys, mut slots) = (ByteRows::default(), KeySlots::default());
+        ["a", "b", "c"].iter().for_each(|key| keys.push(key.as_bytes()));
+        slots.lookup_or_insert(&keys, &mut Vec::new(), &mut Vec::new());
+        column.set(2, Some(b"last"));
+        column.compact(&slots.remove(vec![0]));
+        assert_eq!((column.get(0), column.get(1)), (Some(b"last".as_slice()), Some(b"kept".as_slice())));
     }
 }

@@ -43,7 +43,7 @@ enum Feed {
 /// A call's accumulators. Those that need searches are told apart.
 enum CallState {
     Plain(Box<dyn Accumulators>),
-    Ordered(Ordered),
+    Ordered(Box<Ordered>),
 }
 
 impl Call {
@@ -56,7 +56,7 @@ impl Call {
         let extreme = |end| -> Result<CallState> {
             let ty = argument()?;
             Ok(match call.multiset {
-                Some(_) => CallState::Ordered(Ordered::new(end, ty)),
+                Some(_) => CallState::Ordered(Box::new(Ordered::new(end, ty))),
                 None => CallState::Plain(extremes(end, ty)),
             })
         };
@@ -80,7 +80,7 @@ impl Call {
     pub fn accumulators(&self) -> &dyn Accumulators {
         match &self.state {
             CallState::Plain(accumulators) => accumulators.as_ref(),
-            CallState::Ordered(ordered) => ordered,
+            CallState::Ordered(ordered) => ordered.as_ref(),
         }
     }
 
@@ -88,7 +88,7 @@ impl Call {
     pub fn accumulators_mut(&mut self) -> &mut dyn Accumulators {
         match &mut self.state {
             CallState::Plain(accumulators) => accumulators.as_mut(),
-            CallState::Ordered(ordered) => ordered,
+            CallState::Ordered(ordered) => ordered.as_mut(),
         }
     }
 

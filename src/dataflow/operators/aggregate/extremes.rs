@@ -10,13 +10,13 @@ use arrow::datatypes::DataType;
 use crate::delta::arrow_error;
 use crate::error::Error;
 use crate::error::Result;
+use crate::state::Moves;
 use crate::state::codec::KeyCodec;
 use crate::types::SqlType;
 
 use super::accumulators::Accumulators;
 use super::accumulators::Rows;
 use super::accumulators::argument;
-use super::accumulators::compact;
 use super::byte_column::ByteColumn;
 use super::ordinals::from_ordinals;
 use super::ordinals::has_ordinals;
@@ -73,9 +73,9 @@ impl Accumulators for FixedExtremes {
         self.known.resize(slots, false);
     }
 
-    fn retain(&mut self, keep: &[bool]) {
-        compact(&mut self.values, keep);
-        compact(&mut self.known, keep);
+    fn compact(&mut self, moves: &Moves) {
+        moves.apply(&mut self.values);
+        moves.apply(&mut self.known);
     }
 
     fn update(&mut self, rows: &Rows<'_>, values: Option<&ArrayRef>) -> Result<()> {
@@ -114,7 +114,7 @@ impl Accumulators for FixedExtremes {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.values.capacity() * size_of::<i128>() + self.known.capacity()
+        self.values.len() * size_of::<i128>() + self.known.len()
     }
 }
 
@@ -131,8 +131,8 @@ impl Accumulators for ByteExtremes {
         self.values.grow(slots);
     }
 
-    fn retain(&mut self, keep: &[bool]) {
-        self.values.retain(keep);
+    fn compact(&mut self, moves: &Moves) {
+        self.values.compact(moves);
     }
 
     fn update(&mut self, rows: &Rows<'_>, values: Option<&ArrayRef>) -> Result<()> {

@@ -32,6 +32,7 @@ use crate::error::Result;
 use crate::ids::Shard;
 use crate::ids::TableId;
 use crate::plan::ir;
+use crate::state::Moves;
 use crate::state::StateReader;
 use crate::state::Writes;
 use crate::state::codec;
@@ -40,7 +41,6 @@ use crate::state::codec::KeyCodec;
 use crate::types::Column;
 use crate::types::schema_of;
 
-use accumulators::compact;
 use calls::Call;
 use multiset::Multiset;
 use multiset::Part;
@@ -248,15 +248,15 @@ impl Aggregate {
     }
 
     /// The columns by slot follow their table.
-    fn retain(&mut self, keep: &[bool]) {
-        compact(&mut self.weights, keep);
-        self.calls.iter_mut().for_each(|call| call.accumulators_mut().retain(keep));
+    fn compact(&mut self, moves: &Moves) {
+        moves.apply(&mut self.weights);
+        self.calls.iter_mut().for_each(|call| call.accumulators_mut().compact(moves));
     }
 
     /// How much memory the groups take, without the multisets, in bytes.
     fn groups_bytes(&self) -> usize {
         let calls = self.calls.iter().map(|call| call.accumulators().memory_bytes()).sum::<usize>();
-        self.groups.memory_bytes() + self.weights.capacity() * size_of::<i64>() + calls
+        self.groups.memory_bytes() + self.weights.len() * size_of::<i64>() + calls
     }
 }
 
@@ -320,8 +320,8 @@ impl Operator for Aggregate {
             calls.iter().for_each(|call| call.accumulators().write(slot, record));
             weights[slot as usize] != 0
         });
-        if let Some(keep) = self.groups.without_empty() {
-            self.retain(&keep);
+        if let Some(moves) = self.groups.without_empty() {
+            self.compact(&moves);
         }
         self.multisets.iter_mut().for_each(|multiset| multiset.seal(writes));
         Ok(())
@@ -350,8 +350,8 @@ impl Operator for Aggregate {
         }
         let share = |part: usize| (part as f64 * bytes as f64 / all as f64) as usize;
         let groups = self.groups_bytes();
-        if let Some(keep) = self.groups.evict(groups, share(groups)) {
-            self.retain(&keep);
+        if let Some(moves) = self.groups.evict(groups, share(groups)) {
+            self.compact(&moves);
         }
         for multiset in &mut self.multisets {
             multiset.shrink(share(multiset.memory_bytes()));

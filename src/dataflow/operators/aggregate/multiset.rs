@@ -4,7 +4,6 @@
 //! to find the next extreme. The key is the group's key bytes followed by the value's, so that the values of a group lie
 //! side by side in the store, in their order; the shard is that of the group.
 
-use std::iter::repeat_n;
 use std::ops::Range;
 
 use arrow::array::Array;
@@ -28,7 +27,6 @@ use crate::state::codec::KeyCodec;
 use crate::state::codec::prefix_end;
 use crate::types::Column;
 
-use super::accumulators::compact;
 use super::accumulators::mask;
 use super::extremes::End;
 use super::record::put_integer;
@@ -256,8 +254,8 @@ impl Multiset {
             counts.iter().for_each(|count| put_integer(record, *count as i128));
             counts.iter().any(|count| *count != 0)
         });
-        if let Some(keep) = self.entries.without_empty() {
-            self.retain(&keep);
+        if let Some(moves) = self.entries.without_empty() {
+            moves.apply_wide(&mut self.counts, width);
         }
     }
 
@@ -270,25 +268,15 @@ impl Multiset {
         })
     }
 
-    /// The counts follow their table.
-    fn retain(&mut self, keep: &[bool]) {
-        match self.filters.len() {
-            1 => compact(&mut self.counts, keep),
-            width => {
-                compact(&mut self.counts, &keep.iter().flat_map(|keep| repeat_n(*keep, width)).collect::<Vec<_>>())
-            }
-        }
-    }
-
     /// How much memory this takes, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.entries.memory_bytes() + self.counts.capacity() * size_of::<i64>()
+        self.entries.memory_bytes() + self.counts.len() * size_of::<i64>()
     }
 
     /// Lets go of clean entries until `target` bytes are left.
     pub fn shrink(&mut self, target: usize) {
-        if let Some(keep) = self.entries.evict(self.memory_bytes(), target) {
-            self.retain(&keep);
+        if let Some(moves) = self.entries.evict(self.memory_bytes(), target) {
+            moves.apply_wide(&mut self.counts, self.filters.len());
         }
     }
 }

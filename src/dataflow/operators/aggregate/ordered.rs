@@ -14,12 +14,12 @@ use hashbrown::HashMap;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::state::Moves;
 use crate::types::SqlType;
 
 use super::accumulators::Accumulators;
 use super::accumulators::Rows;
 use super::accumulators::argument;
-use super::accumulators::compact;
 use super::byte_column::ByteColumn;
 use super::extremes::End;
 use super::extremes::ValueCodec;
@@ -159,11 +159,18 @@ impl Accumulators for Ordered {
         self.best.grow(slots);
     }
 
-    fn retain(&mut self, keep: &[bool]) {
+    fn compact(&mut self, moves: &Moves) {
         debug_assert!(self.open.is_empty(), "searches are answered within the epoch");
-        compact(&mut self.present, keep);
-        self.best.retain(keep);
-        (self.runners, self.running) = (HashMap::new(), 0);
+        moves.apply(&mut self.present);
+        self.best.compact(moves);
+        for slot in moves.gone() {
+            self.running -= self.runners.remove(slot).map_or(0, |gone| gone.len());
+        }
+        for (from, to) in moves.pairs() {
+            if let Some(runners) = self.runners.remove(from) {
+                self.runners.insert(*to, runners);
+            }
+        }
     }
 
     fn update(&mut self, rows: &Rows<'_>, values: Option<&ArrayRef>) -> Result<()> {
@@ -195,7 +202,7 @@ impl Accumulators for Ordered {
     fn memory_bytes(&self) -> usize {
         debug_assert_eq!(self.running, self.runners.values().map(Vec::len).sum::<usize>());
         let entry = size_of::<(u32, Vec<Box<[u8]>>)>();
-        let runners = self.runners.capacity() * entry + self.running * (size_of::<Box<[u8]>>() + VALUE_BYTES);
-        self.present.capacity() * size_of::<i64>() + self.best.memory_bytes() + runners
+        let runners = self.runners.len() * entry + self.running * (size_of::<Box<[u8]>>() + VALUE_BYTES);
+        self.present.len() * size_of::<i64>() + self.best.memory_bytes() + runners
     }
 }

@@ -22,12 +22,12 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::functions::accumulators::ExactFloat;
 use crate::functions::accumulators::WideSum;
+use crate::state::Moves;
 use crate::types::SqlType;
 
 use super::accumulators::Accumulators;
 use super::accumulators::Rows;
 use super::accumulators::argument;
-use super::accumulators::compact;
 use super::record::put_integer;
 use super::record::take_integer;
 use super::record::take_long;
@@ -174,9 +174,9 @@ impl<T: Total> Accumulators for ExactSums<T> {
         self.totals.resize(slots, T::default());
     }
 
-    fn retain(&mut self, keep: &[bool]) {
-        compact(&mut self.counts, keep);
-        compact(&mut self.totals, keep);
+    fn compact(&mut self, moves: &Moves) {
+        moves.apply(&mut self.counts);
+        moves.apply(&mut self.totals);
     }
 
     fn update(&mut self, rows: &Rows<'_>, values: Option<&ArrayRef>) -> Result<()> {
@@ -214,7 +214,7 @@ impl<T: Total> Accumulators for ExactSums<T> {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.counts.capacity() * size_of::<i64>() + self.totals.capacity() * size_of::<T>()
+        self.counts.len() * size_of::<i64>() + self.totals.len() * size_of::<T>()
     }
 }
 
@@ -268,9 +268,9 @@ impl Accumulators for FloatSums {
         self.totals.resize_with(slots, ExactFloat::default);
     }
 
-    fn retain(&mut self, keep: &[bool]) {
-        compact(&mut self.counts, keep);
-        compact(&mut self.totals, keep);
+    fn compact(&mut self, moves: &Moves) {
+        moves.apply(&mut self.counts);
+        moves.apply(&mut self.totals);
     }
 
     fn update(&mut self, rows: &Rows<'_>, values: Option<&ArrayRef>) -> Result<()> {
@@ -304,7 +304,7 @@ impl Accumulators for FloatSums {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.counts.capacity() * size_of::<i64>() + self.totals.capacity() * (size_of::<ExactFloat>() + DIGITS_BYTES)
+        self.counts.len() * size_of::<i64>() + self.totals.len() * (size_of::<ExactFloat>() + DIGITS_BYTES)
     }
 }
 

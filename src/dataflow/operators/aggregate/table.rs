@@ -7,7 +7,7 @@
 //! warm   ──► after a restart, shard by shard, until it is resident
 //! touch  ──► the slot is dirty until seal
 //! seal   ──► dirty slots are written, or deleted
-//! evict  ──► clean slots go, those not used lately first
+//! evict  ──► clean slots go that were not used lately, so many at once as must
 //! ```
 
 use crate::dataflow::operator::Context;
@@ -16,13 +16,12 @@ use crate::error::Result;
 use crate::ids::Shard;
 use crate::ids::TableId;
 use crate::state::KeySlots;
+use crate::state::Moves;
 use crate::state::Residency;
 use crate::state::Space;
 use crate::state::StateReader;
 use crate::state::Writes;
 use crate::state::codec::ByteRows;
-
-use super::accumulators::compact;
 
 /// What is known about a slot, as bits.
 type Flags = u8;
@@ -31,13 +30,19 @@ type Flags = u8;
 const DIRTY: Flags = 1;
 /// The store has an entry for it.
 const STORED: Flags = 2;
-/// It was used since the last eviction.
+/// It was used since evictions came by last.
 const USED: Flags = 4;
 /// The owner's own mark, for the time between [`SlotTable::mark`] and [`SlotTable::unmark`].
 const MARKED: Flags = 8;
 
-/// Fewer empty slots than this are not worth a compaction.
+/// It is about to be let go of.
+const GOING: Flags = 16;
+
+/// Fewer empty slots than this stay.
 const EMPTY_SLOTS_MIN: usize = 1024;
+
+/// So many slots at most are spared for each that goes.
+pub(in crate::dataflow::operators) const SPARED_MOST: usize = 16;
 
 /// The keys of a state table that are in memory.
 pub(in crate::dataflow::operators) struct SlotTable {
@@ -57,8 +62,10 @@ pub(in crate::dataflow::operators) struct SlotTable {
     residency: Residency,
     /// Whether stored slots were let go of, which are not brought back by [`warm`](SlotTable::warm).
     evicted: bool,
-    /// How many slots [`seal`](SlotTable::seal) found empty since the last compaction.
+    /// About how many slots are empty: [`seal`](SlotTable::seal) found them so.
     empty: usize,
+    /// Where the search for slots to let go of goes on. It goes round.
+    hand: usize,
     /// When keys are closed, of a table of which they are.
     calendar: Option<Calendar>,
     /// Closed keys that are only in the store.
@@ -78,6 +85,7 @@ impl SlotTable {
             residency: if fresh { Residency::Complete } else { Residency::Partial },
             evicted: false,
             empty: 0,
+            hand: 0,
             calendar: None,
             gone: Vec::new(),
         }
@@ -252,55 +260,71 @@ impl SlotTable {
         }
     }
 
-    /// Which slots to keep now that so many hold nothing any more; `None` while they are few. Follows a seal.
-    pub fn without_empty(&mut self) -> Option<Vec<bool>> {
-        if self.empty < EMPTY_SLOTS_MIN || self.empty < self.len() / 2 {
+    /// Lets go of slots that hold nothing any more, as far as they are more than half of all. Says who gets their places: the owner's
+    /// vectors follow. To be called after a seal.
+    pub fn without_empty(&mut self) -> Option<Moves> {
+        let spare = self.empty.saturating_sub(self.len() / 2);
+        if spare < EMPTY_SLOTS_MIN {
             return None;
         }
-        let keep = self.flags.iter().map(|flags| flags & (STORED | DIRTY) != 0).collect::<Vec<_>>();
-        self.retain(&keep);
-        Some(keep)
+        let gone = self.search(spare, 1, |flags| *flags & (STORED | DIRTY) == 0);
+        self.empty = if gone.len() < spare { 0 } else { self.empty - spare };
+        Some(self.remove(gone))
     }
 
-    /// Lets go of enough clean slots that of `bytes` used only `target` are left, those not used lately first. Returns which slots
-    /// are kept: the owner's vectors follow.
-    pub fn evict(&mut self, bytes: usize, target: usize) -> Option<Vec<bool>> {
-        if bytes <= target || self.len() == 0 {
+    /// Lets go of enough clean slots that of `bytes` used only `target` are left, of those not used lately if there are enough. Says
+    /// who gets their places: the owner's vectors follow.
+    pub fn evict(&mut self, bytes: usize, target: usize) -> Option<Moves> {
+        if bytes <= target || self.len() == 0 || !self.dirty.is_empty() {
             return None;
         }
         let spare = (bytes - target) as f64 / bytes as f64;
-        let mut victims = (self.len() as f64 * spare).ceil() as usize;
-        let mut keep = vec![true; self.len()];
-        for used in [0, USED] {
-            for (slot, flags) in self.flags.iter().enumerate() {
-                if victims > 0 && flags & (DIRTY | USED) == used {
-                    keep[slot] = false;
-                    victims -= 1;
-                    if flags & STORED != 0 {
-                        self.residency = Residency::Partial;
-                        self.evicted = true;
-                    }
-                }
+        let victims = (self.len() as f64 * spare).ceil() as usize;
+        // Who was used is spared once, unless nearly all were: to go through them takes long.
+        let mut spared_most = victims.saturating_mul(SPARED_MOST);
+        let gone = self.search(victims, 2, |flags| {
+            let spared = *flags & USED != 0 && spared_most > 0;
+            spared_most -= usize::from(spared);
+            *flags &= !USED;
+            !spared
+        });
+        let stored = |slot: &u32| self.flags[*slot as usize] & STORED != 0;
+        if gone.iter().any(stored) {
+            self.residency = Residency::Partial;
+            self.evicted = true;
+        }
+        Some(self.remove(gone))
+    }
+
+    /// Up to so many slots of which `wanted` holds, in their order: from where the search before ended, up to so many times round.
+    fn search(&mut self, most: usize, rounds: usize, mut wanted: impl FnMut(&mut Flags) -> bool) -> Vec<u32> {
+        let mut found = Vec::with_capacity(most);
+        for _ in 0..rounds * self.len() {
+            if found.len() == most {
+                break;
+            }
+            self.hand = if self.hand + 1 < self.len() { self.hand + 1 } else { 0 };
+            let flags = &mut self.flags[self.hand];
+            if *flags & GOING == 0 && wanted(flags) {
+                *flags |= GOING;
+                found.push(self.hand as u32);
             }
         }
-        self.retain(&keep);
-        self.flags.iter_mut().for_each(|flags| *flags &= !USED);
-        Some(keep)
+        found.sort_unstable();
+        found
     }
 
-    fn retain(&mut self, keep: &[bool]) {
-        self.keys.retain(|slot| keep[slot as usize]);
-        compact(&mut self.shards, keep);
-        compact(&mut self.flags, keep);
+    fn remove(&mut self, gone: Vec<u32>) -> Moves {
+        let moves = self.keys.remove(gone);
+        moves.apply(&mut self.shards);
+        moves.apply(&mut self.flags);
         self.loaded = self.len();
-        self.empty = 0;
-        let dirty = (0..self.len() as u32).filter(|slot| self.flags[*slot as usize] & DIRTY != 0);
-        self.dirty = dirty.collect();
+        moves
     }
 
-    /// How much memory this takes, in bytes.
+    /// How much memory this takes, in bytes. What is free for slots to come does not count.
     pub fn memory_bytes(&self) -> usize {
-        let slots = self.shards.capacity() * size_of::<Shard>() + self.flags.capacity();
-        self.keys.memory_bytes() + slots + self.dirty.capacity() * size_of::<u32>()
+        let slots = self.len() * (size_of::<Shard>() + size_of::<Flags>());
+        self.keys.memory_bytes() + slots + self.dirty.len() * size_of::<u32>()
     }
 }

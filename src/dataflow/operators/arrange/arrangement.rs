@@ -5,6 +5,7 @@ use std::mem;
 use arrow::array::{ArrayRef, Int64Array};
 use hashbrown::HashMap;
 
+use crate::dataflow::operators::aggregate::table::SPARED_MOST;
 use crate::dataflow::operators::arrange::cache::Cache;
 use crate::dataflow::operators::arrange::cache::Known;
 use crate::dataflow::operators::arrange::cache::Slot;
@@ -50,8 +51,10 @@ pub struct Arrangement {
     pub(super) dirty: Vec<Slot>,
     /// Tails of chunks that are to be folded when the epoch is sealed.
     pub(super) folds: HashMap<Slot, Fold>,
-    /// How many keys in memory were found to have no rows.
+    /// About how many keys in memory have no rows.
     pub(super) vacant: usize,
+    /// Where the search for keys to let go of goes on. It goes round.
+    hand: usize,
     /// Used again and again by seals.
     pub(super) buffers: Buffers,
     /// When keys are closed, if they are.
@@ -88,6 +91,7 @@ impl Arrangement {
             dirty: Vec::new(),
             folds: HashMap::new(),
             vacant: 0,
+            hand: 0,
             buffers: Buffers::default(),
             calendar: closes_after_us.map(|after_us| Calendar::new(table, after_us, fresh)),
             closing: None,
@@ -265,29 +269,60 @@ impl Arrangement {
         self.cache.memory_bytes()
     }
 
-    /// Lets go of keys until it takes at most `bytes`: first of those that nobody asked for since the last time. To be
-    /// called after a seal, when all are clean.
+    /// Lets go of keys until it takes at most `bytes`, of those that nobody asked for lately if there are enough. To be called after a
+    /// seal, when all are clean.
     pub fn shrink(&mut self, bytes: usize) {
-        if self.memory_bytes() <= bytes || !self.dirty.is_empty() || !self.pending.is_empty() {
+        let mut spare = self.memory_bytes().saturating_sub(bytes);
+        if spare == 0 || !self.dirty.is_empty() || !self.pending.is_empty() {
             return;
         }
-        let slots = 0..self.cache.entries.len() as Slot;
-        let (hot, cold) = slots.partition::<Vec<_>, _>(|slot| self.cache.entries[*slot as usize].used);
-        let mut keep = vec![false; self.cache.entries.len()];
-        let mut taken = 0;
-        for slot in hot.into_iter().chain(cold) {
-            let entry = &self.cache.entries[slot as usize];
-            if entry.net == 0 && entry.known == Known::All {
+        let (mut vacant, mut spared) = (0, 0);
+        let mut lost = Vec::new();
+        // Who was used is spared once, unless nearly all were: to go through them takes long.
+        let gone = self.search(2, |cache, slot| {
+            let entry = cache.entry(slot);
+            if mem::take(&mut entry.used) && spared < SPARED_MOST {
+                spared += 1;
+                return (false, false);
+            }
+            spared = 0;
+            match entry.net == 0 && entry.known == Known::All {
+                true => vacant += 1,
+                false => lost.push(entry.shard),
+            }
+            spare = spare.saturating_sub(cache.size_of(slot));
+            (true, spare == 0)
+        });
+        lost.into_iter().for_each(|shard| self.resident[shard.0 as usize] = false);
+        self.vacant = self.vacant.saturating_sub(vacant);
+        self.cache.remove(gone);
+    }
+
+    /// The keys that `choose` chooses, in the order of their slots: from where the search before ended, until it says that it has enough,
+    /// or so many times round.
+    pub(super) fn search(
+        &mut self,
+        rounds: usize,
+        mut choose: impl FnMut(&mut Cache, Slot) -> (bool, bool),
+    ) -> Vec<Slot> {
+        let (mut chosen, len) = (Vec::new(), self.cache.entries.len());
+        for _ in 0..rounds * len {
+            self.hand = if self.hand + 1 < len { self.hand + 1 } else { 0 };
+            let slot = self.hand as Slot;
+            if self.cache.entry(slot).going {
                 continue;
             }
-            taken += self.cache.size_of(slot);
-            match taken <= bytes {
-                true => keep[slot as usize] = true,
-                false => self.resident[entry.shard.0 as usize] = false,
+            let (wanted, enough) = choose(&mut self.cache, slot);
+            if wanted {
+                self.cache.entry(slot).going = true;
+                chosen.push(slot);
+            }
+            if enough {
+                break;
             }
         }
-        self.cache.retain(|slot| keep[slot as usize]);
-        self.vacant = 0;
+        chosen.sort_unstable();
+        chosen
     }
 
     /// Gives a slot to those keys that have none, unless it is known that they have no rows.

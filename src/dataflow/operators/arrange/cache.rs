@@ -52,8 +52,10 @@ pub(super) struct Entry {
     pub known: Known,
     /// Whether it is in the list of what this epoch changed.
     pub listed: bool,
-    /// Whether it was asked for since the last eviction.
+    /// Whether it was asked for since evictions came by last.
     pub used: bool,
+    /// Whether it is about to be let go of.
+    pub going: bool,
 }
 
 impl Entry {
@@ -71,11 +73,12 @@ impl Entry {
             known,
             listed: false,
             used: true,
+            going: false,
         }
     }
 }
 
-/// Keys by slot. Slots stay what they are until the cache is written anew.
+/// Keys by slot. Slots stay what they are until keys are let go of.
 #[derive(Default)]
 pub(super) struct Cache {
     /// The keys.
@@ -276,33 +279,36 @@ impl Cache {
         Ok(())
     }
 
-    /// Memory taken.
+    /// Memory taken. What is free for keys and rows to come does not count.
     pub fn memory_bytes(&self) -> usize {
-        self.keys.memory_bytes() + self.entries.capacity() * size_of::<Entry>() + self.rows.memory_bytes()
+        self.keys.memory_bytes() + self.entries.len() * size_of::<Entry>() + self.rows.memory_bytes()
     }
 
     /// What a key takes of that, about.
     pub fn size_of(&self, slot: Slot) -> usize {
         let rows = self.refs_of(slot).map(|row| size_of_row(self.rows.get(row).bytes)).sum::<usize>();
-        // The key itself; its hash, its end and its place in a table that grows by doubling.
-        let key = self.key(slot).len() + 2 * size_of::<u64>() + 4 * size_of::<Slot>();
-        key + size_of::<Entry>() + rows
+        self.key(slot).len() + size_of::<Entry>() + rows
     }
 
-    /// Keeps only some keys, which are clean, with the rows of each side by side.
-    pub fn retain(&mut self, keep: impl Fn(Slot) -> bool) {
-        let mapping = self.keys.retain(&keep);
-        let mut entries = Vec::with_capacity(self.keys.len());
+    /// Lets go of these keys, which are clean, given in the order of their slots. Others get their slots.
+    pub fn remove(&mut self, gone: Vec<Slot>) {
+        gone.iter().for_each(|slot| self.clear(*slot));
+        let moves = self.keys.remove(gone);
+        moves.apply(&mut self.entries);
+    }
+
+    /// Writes the rows anew, those of each key side by side.
+    pub fn rewrite(&mut self) {
         let mut rows = Rows::default();
-        for slot in (0..mapping.len() as Slot).filter(|slot| mapping[*slot as usize].is_some()) {
+        for slot in 0..self.entries.len() as Slot {
             let mut first = RowRef::NONE;
             for at in self.refs_of(slot) {
                 let row = self.rows.get(at);
                 first = rows.add(first, row.weight, row.stored, row.bytes);
             }
-            entries.push(Entry { first, used: false, ..self.entries[slot as usize] });
+            self.entry(slot).first = first;
         }
-        (self.entries, self.rows) = (entries, rows);
+        self.rows = rows;
     }
 
     fn refs_of(&self, slot: Slot) -> impl Iterator<Item = RowRef> {

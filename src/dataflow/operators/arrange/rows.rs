@@ -10,7 +10,10 @@
 //!                  ◄──────── entry.dirty = 2 ────►
 //! ```
 
-/// Where a row lies in the arena: segment and offset.
+use crate::state::arena::Arena;
+use crate::state::arena::rounded;
+
+/// Where a row lies in the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowRef(u64);
 
@@ -26,57 +29,33 @@ pub(super) struct Row<'a> {
     pub bytes: &'a [u8],
 }
 
-/// The arena. Rows are only ever added; what is released is gone when the arena is written anew.
+/// The arena.
 #[derive(Default)]
-pub(super) struct Rows {
-    /// Buffers that never grow beyond the capacity they were made with.
-    segments: Vec<Vec<u8>>,
-    /// Bytes of all segments' capacities.
-    allocated: usize,
-    /// Bytes taken by rows that are in no chain any more.
-    released: usize,
-}
+pub(super) struct Rows(Arena);
 
 /// Next (8), weight (8), stored (8), length of the bytes (4), all little-endian.
 const HEADER: usize = 28;
 
-/// The smallest and the largest segment that is made for rows of ordinary size.
-const SEGMENT: std::ops::RangeInclusive<usize> = 4 << 10..=1 << 20;
-
 impl RowRef {
     /// The end of every chain.
     pub const NONE: RowRef = RowRef(u64::MAX);
-
-    fn at(self) -> (usize, usize) {
-        ((self.0 >> 32) as usize, self.0 as u32 as usize)
-    }
 }
 
 impl Rows {
     /// Adds a row in front of `next`.
     pub fn add(&mut self, next: RowRef, weight: i64, stored: i64, bytes: &[u8]) -> RowRef {
-        let size = HEADER + bytes.len();
-        if self.segments.last().is_none_or(|s| s.capacity() - s.len() < size) {
-            // At most an eighth of all is empty.
-            let capacity = size.max((self.allocated / 8).clamp(*SEGMENT.start(), *SEGMENT.end()));
-            self.segments.push(Vec::with_capacity(capacity));
-            self.allocated += capacity;
+        let mut header = [0; HEADER];
+        for (field, value) in header.chunks_exact_mut(8).zip([next.0, weight as u64, stored as u64]) {
+            field.copy_from_slice(&value.to_le_bytes());
         }
-        let number = self.segments.len() - 1;
-        let segment = &mut self.segments[number];
-        let row = RowRef((number as u64) << 32 | segment.len() as u64);
-        segment.extend_from_slice(&next.0.to_le_bytes());
-        segment.extend_from_slice(&weight.to_le_bytes());
-        segment.extend_from_slice(&stored.to_le_bytes());
-        segment.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        segment.extend_from_slice(bytes);
-        row
+        header[24..].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+        RowRef(self.0.put(&[&header, bytes]) as u64)
     }
 
     /// The row there.
+    #[inline]
     pub fn get(&self, row: RowRef) -> Row<'_> {
-        let (segment, offset) = row.at();
-        let (header, rest) = self.segments[segment][offset..].split_at(HEADER);
+        let (header, rest) = self.0.from(row.0 as usize).split_at(HEADER);
         let word = |at: usize| header[at..at + 8].try_into().expect("eight bytes");
         let length = u32::from_le_bytes(header[24..].try_into().expect("four bytes")) as usize;
         Row {
@@ -98,30 +77,30 @@ impl Rows {
         self.set(row, 16, stored.to_le_bytes());
     }
 
-    /// Says that a row is in no chain any more.
+    /// Says that a row is in no chain any more. It can be read until another is added.
     pub fn release(&mut self, row: RowRef) {
-        self.released += HEADER + self.get(row).bytes.len();
+        let length = HEADER + self.get(row).bytes.len();
+        self.0.release(row.0 as usize, length);
     }
 
-    /// Memory taken.
+    /// The memory that rows take. What is free for others to come does not count.
     pub fn memory_bytes(&self) -> usize {
-        self.allocated
+        self.0.used_bytes()
     }
 
-    /// Whether more than half of what is taken is for rows that are gone.
+    /// Whether more than half of the arena is for rows that are gone.
     pub fn is_mostly_released(&self) -> bool {
-        self.released > *SEGMENT.end() && self.released > self.allocated / 2
+        self.0.is_mostly_free()
     }
 
     fn set(&mut self, row: RowRef, field: usize, bytes: [u8; 8]) {
-        let (segment, offset) = row.at();
-        self.segments[segment][offset + field..offset + field + 8].copy_from_slice(&bytes);
+        self.0.get_mut(row.0 as usize + field, 8).copy_from_slice(&bytes);
     }
 }
 
 /// What a row of so many bytes takes in the arena.
 pub(super) fn size_of_row(bytes: &[u8]) -> usize {
-    HEADER + bytes.len()
+    rounded(HEADER + bytes.len())
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ const ROWS_IN_HEAD: u32 = 8;
 /// So many bytes at most do.
 const BYTES_IN_HEAD: usize = 512;
 
-/// The cache is written anew when it has so many keys without rows, and they are the half of all.
-const VACANT_MAX: usize = 4096;
+/// Fewer keys without rows than this stay.
+const VACANT_MIN: usize = 4096;
 
 impl Arrangement {
     /// Writes what this epoch changed; everything in memory is clean afterwards.
@@ -153,15 +153,23 @@ impl Arrangement {
         }
     }
 
-    /// Writes the cache anew when half of it is for nothing.
+    /// Lets go of keys without rows, as far as they are more than half of all, and of what is left of rows that are gone.
     fn tidy(&mut self) {
-        let vacant = self.vacant > VACANT_MAX && self.vacant > self.cache.entries.len() / 2;
-        if !vacant && !self.cache.rows.is_mostly_released() {
-            return;
+        let spare = self.vacant.saturating_sub(self.cache.entries.len() / 2);
+        if spare > VACANT_MIN {
+            let mut left = spare;
+            let gone = self.search(1, |cache, slot| {
+                let entry = &cache.entries[slot as usize];
+                let wanted = left > 0 && !entry.stored;
+                left -= usize::from(wanted);
+                (wanted, left == 0)
+            });
+            self.vacant = if left > 0 { 0 } else { self.vacant - spare };
+            self.cache.remove(gone);
         }
-        let keep = self.cache.entries.iter().map(|entry| entry.stored).collect::<Vec<_>>();
-        self.cache.retain(|slot| keep[slot as usize]);
-        self.vacant = 0;
+        if self.cache.rows.is_mostly_released() {
+            self.cache.rewrite();
+        }
     }
 }
 
