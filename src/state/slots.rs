@@ -7,7 +7,6 @@
 //! splits by one more bit of its keys' hashes.
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use hashbrown::hash_table::OccupiedEntry;
 
 use crate::state::arena::Arena;
@@ -93,28 +92,37 @@ fn give_back<T>(column: &mut Vec<T>) {
 
 /// Slots by the hashes of their keys, in parts.
 struct Index {
-    /// For each value of so many bits of a hash, the part that has its slots.
+    /// For each value of so many bits of a mark, the part that has its slots.
     directory: Vec<u32>,
     parts: Vec<Part>,
 }
 
-/// The slots whose hashes agree in some bits.
+/// The slots whose marks agree in some bits.
 #[derive(Default)]
 struct Part {
-    slots: HashTable<u32>,
+    slots: HashTable<Marked>,
     /// In how many bits they agree.
     bits: u32,
 }
 
+/// A slot with what the index needs to know of its key's hash, so that a part can split without a look at the keys.
+#[derive(Clone, Copy)]
+struct Marked {
+    slot: u32,
+    mark: Mark,
+}
+
+/// The upper half of a hash. The lowest bits have chosen the shard, and so the worker: here they are partly the same.
+type Mark = u32;
+
 /// What the index takes for a key, about: its tables are from half full to full but for an eighth.
-const INDEX_BYTES: usize = 8;
+const INDEX_BYTES: usize = 14;
 
 /// A part splits when it has so many slots: the capacity of a table of 32,768 places.
 const PART_SLOTS: usize = 28_672;
 
-/// The bits of a hash that choose the part: between those of the shard, which are partly the same on one worker, and those that a
-/// part's own table uses.
-const PART_BITS: std::ops::Range<u32> = 10..25;
+/// So many bits of a mark choose the part, at most. The others tell apart what is in one.
+const PART_BITS_MAX: u32 = 15;
 
 impl Default for Index {
     fn default() -> Index {
@@ -122,49 +130,65 @@ impl Default for Index {
     }
 }
 
+fn mark_of(hash: u64) -> Mark {
+    (hash >> 32) as Mark
+}
+
+impl Marked {
+    /// The hash for a part's table.
+    fn hash(self) -> u64 {
+        spread(self.mark)
+    }
+}
+
+/// A table takes its places from the lowest and what it compares from the highest bits.
+fn spread(mark: Mark) -> u64 {
+    u64::from(mark).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 impl Index {
-    /// The number of the part for a hash.
-    fn part_of(&self, hash: u64) -> usize {
-        self.directory[(hash >> PART_BITS.start) as usize & (self.directory.len() - 1)] as usize
+    /// The number of the part for a mark: by its highest bits, the first of which is the last of the directory's.
+    fn part_of(&self, mark: Mark) -> usize {
+        self.directory[mark.reverse_bits() as usize & (self.directory.len() - 1)] as usize
     }
 
     /// Puts a slot in that is not there.
-    fn insert(&mut self, slot: u32, hash: impl Fn(u32) -> u64) {
-        let number = self.part_of(hash(slot));
+    fn insert(&mut self, number: usize, new: Marked) {
         let part = &mut self.parts[number].slots;
-        part.insert_unique(spread(hash(slot)), slot, |slot| spread(hash(*slot)));
+        part.insert_unique(new.hash(), new, |other| other.hash());
         if part.len().is_multiple_of(PART_SLOTS) {
-            self.split(number, hash);
+            self.split(number);
         }
     }
 
     /// The entry of a slot that is there.
-    fn entry(&mut self, hash: u64, slot: u32) -> OccupiedEntry<'_, u32> {
-        let number = self.part_of(hash);
-        self.parts[number].slots.find_entry(spread(hash), |other| *other == slot).expect("every slot is in the index")
+    fn entry(&mut self, mark: Mark, slot: u32) -> OccupiedEntry<'_, Marked> {
+        let number = self.part_of(mark);
+        let found = self.parts[number].slots.find_entry(spread(mark), |other| other.slot == slot);
+        found.unwrap_or_else(|_| panic!("slot {slot} is in the index"))
     }
 
     /// Splits a part that is full, as long as there are bits to tell its slots apart.
-    fn split(&mut self, number: usize, hash: impl Fn(u32) -> u64) {
+    fn split(&mut self, number: usize) {
         let bits = self.parts[number].bits;
-        if bits == PART_BITS.end - PART_BITS.start {
+        if bits == PART_BITS_MAX {
             return;
         }
         if self.directory.len() == 1 << bits {
             self.directory.extend_from_within(..);
         }
-        let apart = |hash: u64| (hash >> PART_BITS.start >> bits) & 1 == 1;
+        let goes = |value: usize| (value >> bits) & 1 == 1;
         let mut halves = [0, 1].map(|_| Part { slots: HashTable::with_capacity(PART_SLOTS), bits: bits + 1 });
-        for &slot in &self.parts[number].slots {
-            let half = &mut halves[usize::from(apart(hash(slot)))];
-            half.slots.insert_unique(spread(hash(slot)), slot, |&slot| spread(hash(slot)));
+        for &old in &self.parts[number].slots {
+            let half = &mut halves[usize::from(goes(old.mark.reverse_bits() as usize))];
+            half.slots.insert_unique(old.hash(), old, |other| other.hash());
         }
         let [stay, go] = halves;
         self.parts[number] = stay;
         self.parts.push(go);
         let new = self.parts.len() as u32 - 1;
         for (value, part) in self.directory.iter_mut().enumerate() {
-            if *part as usize == number && (value >> bits) & 1 == 1 {
+            if *part as usize == number && goes(value) {
                 *part = new;
             }
         }
@@ -255,33 +279,27 @@ impl KeySlots {
         slots.reserve(keys.len());
         let KeySlots { index, keys: stored } = self;
         for (row, &hash) in hashes.iter().enumerate() {
-            let key = keys.get(row);
-            let number = index.part_of(hash);
-            let part = &mut index.parts[number].slots;
-            let rehash = |slot: &u32| spread(codec::hash(stored.get(*slot)));
-            match part.entry(spread(hash), |&slot| stored.get(slot) == key, rehash) {
-                Entry::Occupied(entry) => slots.push(*entry.get()),
-                Entry::Vacant(entry) => {
-                    let slot =
-                        u32::try_from(stored.len()).expect("a worker holds fewer than 4 billion keys of a table");
-                    entry.insert(slot);
-                    let full = part.len().is_multiple_of(PART_SLOTS);
-                    stored.push(key);
-                    slots.push(slot);
-                    new.push(row as u32);
-                    if full {
-                        index.split(number, |slot| codec::hash(stored.get(slot)));
-                    }
-                }
+            let (key, mark) = (keys.get(row), mark_of(hash));
+            let number = index.part_of(mark);
+            let is_it = |other: &Marked| other.mark == mark && stored.get(other.slot) == key;
+            if let Some(found) = index.parts[number].slots.find(spread(mark), is_it) {
+                slots.push(found.slot);
+                continue;
             }
+            let slot = u32::try_from(stored.len()).expect("a worker holds fewer than 4 billion keys of a table");
+            index.insert(number, Marked { slot, mark });
+            stored.push(key);
+            slots.push(slot);
+            new.push(row as u32);
         }
     }
 
     /// The slot of a key.
     pub fn get(&self, key: &[u8]) -> Option<u32> {
-        let hash = codec::hash(key);
-        let part = &self.index.parts[self.index.part_of(hash)];
-        part.slots.find(spread(hash), |&slot| self.key(slot) == key).copied()
+        let mark = mark_of(codec::hash(key));
+        let part = &self.index.parts[self.index.part_of(mark)];
+        let found = part.slots.find(spread(mark), |other| other.mark == mark && self.key(other.slot) == key);
+        found.map(|found| found.slot)
     }
 
     /// The key of a slot.
@@ -313,24 +331,22 @@ impl KeySlots {
     pub fn remove(&mut self, gone: Vec<u32>) -> Moves {
         let KeySlots { index, keys } = self;
         let moves = Moves::new(gone, keys.len());
+        let mark = |slot: u32| mark_of(codec::hash(keys.get(slot)));
         for &slot in &moves.gone {
-            index.entry(codec::hash(keys.get(slot)), slot).remove();
+            index.entry(mark(slot), slot).remove();
         }
         for &(from, to) in &moves.pairs {
-            *index.entry(codec::hash(keys.get(from)), from).get_mut() = to;
+            index.entry(mark(from), from).get_mut().slot = to;
         }
         keys.compact(&moves);
         if keys.len() < (index.parts.len() - 1) * PART_SLOTS / 8 {
-            *index = Index::default();
-            (0..keys.len() as u32).for_each(|slot| index.insert(slot, |slot| codec::hash(keys.get(slot))));
+            let old = std::mem::take(index);
+            for new in old.parts.into_iter().flat_map(|part| part.slots) {
+                index.insert(index.part_of(new.mark), new);
+            }
         }
         moves
     }
-}
-
-/// The hash for our table. The low bits chose the worker, so here they are all alike, and a table wants them to differ.
-fn spread(hash: u64) -> u64 {
-    hash.rotate_left(32)
 }
 
 /// Whether all of a state table's keys are in memory.
@@ -420,10 +436,10 @@ mod tests {
     fn keys_of_one_hash_do_not_split() {
         let mut index = Index::default();
         for slot in 0..2 * PART_SLOTS as u32 {
-            index.parts[0].slots.insert_unique(0, slot, |_| 0);
+            let number = index.part_of(7);
+            index.insert(number, Marked { slot, mark: 7 });
         }
-        index.split(0, |_| 0);
-        assert_eq!(index.parts[index.part_of(0)].slots.len(), 2 * PART_SLOTS);
+        assert_eq!(index.parts[index.part_of(7)].slots.len(), 2 * PART_SLOTS);
     }
 
     #[test]
