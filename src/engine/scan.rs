@@ -291,7 +291,8 @@ impl ExecutionPlan for RelationExec {
         let filters = filters.filter(|filter| self.is_of_key(filter)).cloned().collect::<Vec<_>>();
         // Whoever asks keeps the filter: rows may come for which it does not hold.
         let answer = FilterPushdownPropagation::all_unsupported(pushed);
-        if filters.is_empty() {
+        // Of the first rows those are wanted for which it holds, not the first of those.
+        if filters.is_empty() || self.fetch.is_some() {
             return Ok(answer);
         }
         let mut exec = self.clone();
