@@ -73,6 +73,14 @@ impl Arena {
         self.bytes.len() - self.free_bytes
     }
 
+    /// Writes all strings anew, side by side: for each where it begins, which changes, and its length.
+    pub fn rewrite<'a>(&mut self, strings: impl Iterator<Item = (&'a mut usize, usize)>) {
+        let old = std::mem::take(self);
+        for (start, length) in strings {
+            *start = self.put(&[old.get(*start, length)]);
+        }
+    }
+
     /// Whether more is free than in use, so that it should be written anew.
     pub fn is_mostly_free(&self) -> bool {
         self.free_bytes > FREE_BYTES_MIN && self.free_bytes > self.used_bytes()
@@ -125,6 +133,10 @@ mod tests {
         }
         assert!(arena.bytes.len() < 100 * 260 * 2, "{}", arena.bytes.len());
         assert!(arena.used_bytes() >= places.keys().map(|number| text(*number).len() + 1).sum());
+        arena.rewrite(places.iter_mut().map(|(number, start)| (start, text(*number).len() + 1)));
+        for (number, start) in &places {
+            assert_eq!(arena.get(*start, text(*number).len() + 1), format!("<{}", text(*number)).as_bytes());
+        }
         for (number, start) in places {
             arena.release(start, text(number).len() + 1);
         }

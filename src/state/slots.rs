@@ -248,10 +248,7 @@ impl Keys {
                 }
                 moves.apply(spans);
                 if arena.is_mostly_free() {
-                    let old = std::mem::take(arena);
-                    for Span { start, length } in spans {
-                        *start = arena.put(&[old.get(*start, *length)]);
-                    }
+                    arena.rewrite(spans.iter_mut().map(|span| (&mut span.start, span.length)));
                 }
             }
         }

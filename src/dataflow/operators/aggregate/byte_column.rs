@@ -49,14 +49,8 @@ impl ByteColumn {
         }
         self.spans[slot] = value.map(|value| Span { start: self.arena.put(&[value]), length: value.len() as u32 });
         if self.arena.is_mostly_free() {
-            self.rewrite();
-        }
-    }
-
-    fn rewrite(&mut self) {
-        let old = std::mem::take(&mut self.arena);
-        for Span { start, length } in self.spans.iter_mut().flatten() {
-            *start = self.arena.put(&[old.get(*start, *length as usize)]);
+            let spans = self.spans.iter_mut().flatten();
+            self.arena.rewrite(spans.map(|span| (&mut span.start, span.length as usize)));
         }
     }
 
