@@ -6,6 +6,7 @@ pub mod arrange;
 mod backlog;
 mod calendar;
 pub mod changes;
+mod clock;
 pub mod evaluate;
 pub mod filter;
 pub mod final_rows;

@@ -12,6 +12,7 @@
 
 use crate::dataflow::operator::Context;
 use crate::dataflow::operators::calendar::Calendar;
+use crate::dataflow::operators::clock::Clock;
 use crate::error::Result;
 use crate::ids::Shard;
 use crate::ids::TableId;
@@ -35,14 +36,8 @@ const USED: Flags = 4;
 /// The owner's own mark, for the time between [`SlotTable::mark`] and [`SlotTable::unmark`].
 const MARKED: Flags = 8;
 
-/// It is about to be let go of.
-const GOING: Flags = 16;
-
 /// Fewer empty slots than this stay.
 const EMPTY_SLOTS_MIN: usize = 1024;
-
-/// So many slots at most are spared for each that goes.
-pub(in crate::dataflow::operators) const SPARED_MOST: usize = 16;
 
 /// The keys of a state table that are in memory.
 pub(in crate::dataflow::operators) struct SlotTable {
@@ -64,8 +59,8 @@ pub(in crate::dataflow::operators) struct SlotTable {
     evicted: bool,
     /// About how many slots are empty: [`seal`](SlotTable::seal) found them so.
     empty: usize,
-    /// Where the search for slots to let go of goes on. It goes round.
-    hand: usize,
+    /// Chooses slots to let go of.
+    clock: Clock,
     /// When keys are closed, of a table of which they are.
     calendar: Option<Calendar>,
     /// Closed keys that are only in the store.
@@ -85,7 +80,7 @@ impl SlotTable {
             residency: if fresh { Residency::Complete } else { Residency::Partial },
             evicted: false,
             empty: 0,
-            hand: 0,
+            clock: Clock::default(),
             calendar: None,
             gone: Vec::new(),
         }
@@ -267,7 +262,15 @@ impl SlotTable {
         if spare < EMPTY_SLOTS_MIN {
             return None;
         }
-        let gone = self.search(spare, 1, |flags| *flags & (STORED | DIRTY) == 0);
+        let mut way = self.clock.way(self.len(), 1);
+        while way.taken() < spare
+            && let Some(slot) = way.next()
+        {
+            if self.flags[slot as usize] & (STORED | DIRTY) == 0 {
+                way.take(slot);
+            }
+        }
+        let gone = self.clock.end(way);
         self.empty = if gone.len() < spare { 0 } else { self.empty - spare };
         Some(self.remove(gone))
     }
@@ -280,38 +283,24 @@ impl SlotTable {
         }
         let spare = (bytes - target) as f64 / bytes as f64;
         let victims = (self.len() as f64 * spare).ceil() as usize;
-        // Who was used is spared once, unless nearly all were: to go through them takes long.
-        let mut spared_most = victims.saturating_mul(SPARED_MOST);
-        let gone = self.search(victims, 2, |flags| {
-            let spared = *flags & USED != 0 && spared_most > 0;
-            spared_most -= usize::from(spared);
+        let mut way = self.clock.way(self.len(), 2);
+        while way.taken() < victims
+            && let Some(slot) = way.next()
+        {
+            let flags = &mut self.flags[slot as usize];
+            let used = *flags & USED != 0;
             *flags &= !USED;
-            !spared
-        });
+            if !way.spares(used) {
+                way.take(slot);
+            }
+        }
+        let gone = self.clock.end(way);
         let stored = |slot: &u32| self.flags[*slot as usize] & STORED != 0;
         if gone.iter().any(stored) {
             self.residency = Residency::Partial;
             self.evicted = true;
         }
         Some(self.remove(gone))
-    }
-
-    /// Up to so many slots of which `wanted` holds, in their order: from where the search before ended, up to so many times round.
-    fn search(&mut self, most: usize, rounds: usize, mut wanted: impl FnMut(&mut Flags) -> bool) -> Vec<u32> {
-        let mut found = Vec::with_capacity(most);
-        for _ in 0..rounds * self.len() {
-            if found.len() == most {
-                break;
-            }
-            self.hand = if self.hand + 1 < self.len() { self.hand + 1 } else { 0 };
-            let flags = &mut self.flags[self.hand];
-            if *flags & GOING == 0 && wanted(flags) {
-                *flags |= GOING;
-                found.push(self.hand as u32);
-            }
-        }
-        found.sort_unstable();
-        found
     }
 
     fn remove(&mut self, gone: Vec<u32>) -> Moves {

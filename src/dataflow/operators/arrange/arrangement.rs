@@ -5,7 +5,6 @@ use std::mem;
 use arrow::array::{ArrayRef, Int64Array};
 use hashbrown::HashMap;
 
-use crate::dataflow::operators::aggregate::table::SPARED_MOST;
 use crate::dataflow::operators::arrange::cache::Cache;
 use crate::dataflow::operators::arrange::cache::Known;
 use crate::dataflow::operators::arrange::cache::Slot;
@@ -14,6 +13,7 @@ use crate::dataflow::operators::arrange::close::Closing;
 use crate::dataflow::operators::arrange::lookup::Fold;
 use crate::dataflow::operators::arrange::seal::Buffers;
 use crate::dataflow::operators::calendar::Calendar;
+use crate::dataflow::operators::clock::Clock;
 use crate::delta::Delta;
 use crate::error::Result;
 use crate::ids::{Shard, TableId};
@@ -53,8 +53,8 @@ pub struct Arrangement {
     pub(super) folds: HashMap<Slot, Fold>,
     /// About how many keys in memory have no rows.
     pub(super) vacant: usize,
-    /// Where the search for keys to let go of goes on. It goes round.
-    hand: usize,
+    /// Chooses keys to let go of.
+    pub(super) clock: Clock,
     /// Used again and again by seals.
     pub(super) buffers: Buffers,
     /// When keys are closed, if they are.
@@ -91,7 +91,7 @@ impl Arrangement {
             dirty: Vec::new(),
             folds: HashMap::new(),
             vacant: 0,
-            hand: 0,
+            clock: Clock::default(),
             buffers: Buffers::default(),
             calendar: closes_after_us.map(|after_us| Calendar::new(table, after_us, fresh)),
             closing: None,
@@ -276,53 +276,23 @@ impl Arrangement {
         if spare == 0 || !self.dirty.is_empty() || !self.pending.is_empty() {
             return;
         }
-        let (mut vacant, mut spared) = (0, 0);
-        let mut lost = Vec::new();
-        // Who was used is spared once, unless nearly all were: to go through them takes long.
-        let gone = self.search(2, |cache, slot| {
-            let entry = cache.entry(slot);
-            if mem::take(&mut entry.used) && spared < SPARED_MOST {
-                spared += 1;
-                return (false, false);
-            }
-            spared = 0;
-            match entry.net == 0 && entry.known == Known::All {
-                true => vacant += 1,
-                false => lost.push(entry.shard),
-            }
-            spare = spare.saturating_sub(cache.size_of(slot));
-            (true, spare == 0)
-        });
-        lost.into_iter().for_each(|shard| self.resident[shard.0 as usize] = false);
-        self.vacant = self.vacant.saturating_sub(vacant);
-        self.cache.remove(gone);
-    }
-
-    /// The keys that `choose` chooses, in the order of their slots: from where the search before ended, until it says that it has enough,
-    /// or so many times round.
-    pub(super) fn search(
-        &mut self,
-        rounds: usize,
-        mut choose: impl FnMut(&mut Cache, Slot) -> (bool, bool),
-    ) -> Vec<Slot> {
-        let (mut chosen, len) = (Vec::new(), self.cache.entries.len());
-        for _ in 0..rounds * len {
-            self.hand = if self.hand + 1 < len { self.hand + 1 } else { 0 };
-            let slot = self.hand as Slot;
-            if self.cache.entry(slot).going {
+        let mut way = self.clock.way(self.cache.entries.len(), 2);
+        while spare > 0
+            && let Some(slot) = way.next()
+        {
+            let entry = self.cache.entry(slot);
+            if way.spares(mem::take(&mut entry.used)) {
                 continue;
             }
-            let (wanted, enough) = choose(&mut self.cache, slot);
-            if wanted {
-                self.cache.entry(slot).going = true;
-                chosen.push(slot);
+            match entry.net == 0 && entry.known == Known::All {
+                true => self.vacant = self.vacant.saturating_sub(1),
+                false => self.resident[entry.shard.0 as usize] = false,
             }
-            if enough {
-                break;
-            }
+            spare = spare.saturating_sub(self.cache.size_of(slot));
+            way.take(slot);
         }
-        chosen.sort_unstable();
-        chosen
+        let gone = self.clock.end(way);
+        self.cache.remove(gone);
     }
 
     /// Gives a slot to those keys that have none, unless it is known that they have no rows.

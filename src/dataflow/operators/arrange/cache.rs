@@ -54,8 +54,6 @@ pub(super) struct Entry {
     pub listed: bool,
     /// Whether it was asked for since evictions came by last.
     pub used: bool,
-    /// Whether it is about to be let go of.
-    pub going: bool,
 }
 
 impl Entry {
@@ -73,7 +71,6 @@ impl Entry {
             known,
             listed: false,
             used: true,
-            going: false,
         }
     }
 }

@@ -157,14 +157,16 @@ impl Arrangement {
     fn tidy(&mut self) {
         let spare = self.vacant.saturating_sub(self.cache.entries.len() / 2);
         if spare > VACANT_MIN {
-            let mut left = spare;
-            let gone = self.search(1, |cache, slot| {
-                let entry = &cache.entries[slot as usize];
-                let wanted = left > 0 && !entry.stored;
-                left -= usize::from(wanted);
-                (wanted, left == 0)
-            });
-            self.vacant = if left > 0 { 0 } else { self.vacant - spare };
+            let mut way = self.clock.way(self.cache.entries.len(), 1);
+            while way.taken() < spare
+                && let Some(slot) = way.next()
+            {
+                if !self.cache.entry(slot).stored {
+                    way.take(slot);
+                }
+            }
+            let gone = self.clock.end(way);
+            self.vacant = if gone.len() < spare { 0 } else { self.vacant - spare };
             self.cache.remove(gone);
         }
         if self.cache.rows.is_mostly_released() {
