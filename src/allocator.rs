@@ -15,7 +15,7 @@ use libmimalloc_sys as mimalloc;
 pub struct Allocator;
 
 /// What takes at least so many bytes is large. Less is copied in a few milliseconds.
-const LARGE: usize = 16 << 20;
+pub const LARGE: usize = 16 << 20;
 
 /// What every mapping is aligned to, at least.
 const PAGE: usize = 4096;

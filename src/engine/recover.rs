@@ -61,7 +61,7 @@ const RUNS_MAX: usize = 1000;
 const SERVER_BYTES: usize = 192 << 20;
 
 /// One part in so many of the rest is not shared out: what the allocator keeps, and what is not counted.
-const UNCOUNTED: usize = 5;
+const UNCOUNTED: usize = 4;
 
 /// Reads get at least so much memory.
 const READ_BYTES_MIN: usize = 16 << 20;

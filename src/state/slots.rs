@@ -9,6 +9,7 @@
 use hashbrown::HashTable;
 use hashbrown::hash_table::OccupiedEntry;
 
+use crate::allocator::LARGE;
 use crate::state::arena::Arena;
 use crate::state::codec;
 use crate::state::codec::ByteRows;
@@ -83,10 +84,14 @@ impl Moves {
     }
 }
 
-/// Gives memory back that is no longer wanted.
+/// Gives memory back that is no longer wanted: of what lies in a mapping of its own nearly all of it, since nothing is copied for it.
 fn give_back<T>(column: &mut Vec<T>) {
-    if column.len() < column.capacity() / 4 {
-        column.shrink_to(2 * column.len());
+    let (kept, spare) = match column.capacity() * size_of::<T>() >= LARGE {
+        true => (column.len() / 8 * 9, column.len() / 4 * 5),
+        false => (column.len() * 2, column.len() * 4),
+    };
+    if column.capacity() > spare {
+        column.shrink_to(kept);
     }
 }
 
