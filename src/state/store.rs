@@ -111,7 +111,7 @@ impl Store {
         check_format(path)?;
         let cache = Cache::new_lru_cache(options.cache_bytes);
         let rocks = tuning::database_options(&options, &cache);
-        let families = tuning::descriptors(&options, &cache);
+        let families = tuning::descriptors(&options, &cache)?;
         let folder = path.join(ROCKS_FOLDER);
         std::fs::create_dir_all(&folder).map_err(|error| directory_error("create", &folder, error))?;
         logs::check(&folder)?;

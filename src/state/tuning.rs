@@ -14,8 +14,10 @@ use rocksdb::LogLevel;
 use rocksdb::Options;
 use rocksdb::WriteBufferManager;
 
+use crate::error::Result;
 use crate::state::space::Family;
 use crate::state::store::StoreOptions;
+use crate::state::store::store_error;
 
 /// Block size where single keys are looked up.
 const LOOKUP_BLOCK_BYTES: usize = 4 * 1024;
@@ -29,6 +31,12 @@ const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
 const SMALL_MEMTABLE_BYTES: usize = 4 << 20;
 /// What such a memtable takes at first.
 const SMALL_ARENA_BLOCK_BYTES: usize = 64 << 10;
+/// Memtable of a column family that holds much, at most. Where epochs write the same keys again and again, all versions of a key lie
+/// between it and the next: the larger a memtable, the longer a commit takes.
+const LARGE_MEMTABLE_BYTES: usize = 64 << 20;
+/// An epoch's writes come in the order of their keys: a memtable goes on where it inserted last, whatever the key begins with.
+/// The crate has no function of its own for it.
+const INSERT_IN_ORDER: &str = "memtable_insert_with_hint_prefix_extractor=fixed:0";
 /// How much dirty data the kernel may collect before it is told to write it out.
 const BYTES_PER_SYNC: u64 = 1 << 20;
 /// How long the write-ahead log becomes at most: a start after a crash has to write all of it to memory again.
@@ -84,15 +92,14 @@ pub(super) fn database_options(options: &StoreOptions, cache: &Cache) -> Options
 }
 
 /// All column families with their options.
-pub(super) fn descriptors(options: &StoreOptions, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
-    Family::ALL
-        .iter()
-        .map(|&family| ColumnFamilyDescriptor::new(family.name(), family_options(family, options, cache)))
-        .collect()
+pub(super) fn descriptors(options: &StoreOptions, cache: &Cache) -> Result<Vec<ColumnFamilyDescriptor>> {
+    let descriptor =
+        |&family: &Family| Ok(ColumnFamilyDescriptor::new(family.name(), family_options(family, options, cache)?));
+    Family::ALL.iter().map(descriptor).collect()
 }
 
-fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Options {
-    let mut rocks = Options::default();
+fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Result<Options> {
+    let mut rocks = Options::default().get_options_from_string(INSERT_IN_ORDER).map_err(store_error)?;
     rocks.set_compression_type(DBCompressionType::Lz4);
     rocks.set_level_compaction_dynamic_level_bytes(true);
     rocks.set_max_write_buffer_number(4);
@@ -125,7 +132,7 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Opti
         }
     }
     rocks.set_block_based_table_factory(&table);
-    rocks
+    Ok(rocks)
 }
 
 /// Filters tell of most keys that are not there that they are not: a lookup needs to look no further.
@@ -148,5 +155,5 @@ fn read_in_parts(table: &mut BlockBasedOptions) {
 
 /// One memtable of a column family that holds much: two of them fit into the budget.
 fn large_memtable_bytes(options: &StoreOptions) -> usize {
-    (options.write_buffer_bytes / 2).clamp(SMALL_MEMTABLE_BYTES, 256 << 20)
+    (options.write_buffer_bytes / 2).clamp(SMALL_MEMTABLE_BYTES, LARGE_MEMTABLE_BYTES)
 }
