@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -20,6 +19,7 @@ use crate::dataflow::graph::Graph;
 use crate::dataflow::meters::Meters;
 use crate::dataflow::operator::Room;
 use crate::dataflow::watermarks::Watermarks;
+pub use crate::dataflow::worker::Aside;
 use crate::dataflow::worker::Close;
 use crate::dataflow::worker::Command;
 use crate::dataflow::worker::Finished;
@@ -72,10 +72,12 @@ pub struct Runtime {
     cold: Vec<Arc<AtomicBool>>,
     /// The part of it that filling views has brought.
     fill_growth: Arc<AtomicUsize>,
-    /// From each worker, how long each step of views that stand behind took.
-    fill_steps: Receiver<Duration>,
-    /// How many such answers are still to come.
+    /// From all workers, what they were through with besides epochs.
+    asides: Receiver<Aside>,
+    /// So many of those are still to come for steps of views that stand behind.
     fill_answers: usize,
+    /// And so many for state that is brought into memory.
+    warm_answers: usize,
     /// Views that stand behind, with their plans.
     behind: BTreeMap<ObjectId, Arc<Plan>>,
     /// Those that this epoch has filled.
@@ -106,7 +108,7 @@ impl Runtime {
         let (answer, answers) = unbounded();
         let (peers, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
         let (growth, fill_growth) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let (fill_step, fill_steps) = unbounded();
+        let (aside, asides) = unbounded();
         let (mut commands, mut cold) = (Vec::new(), Vec::new());
         let mut threads = Vec::new();
         for (number, inbox) in inboxes.into_iter().enumerate() {
@@ -120,7 +122,7 @@ impl Runtime {
                 portion_bytes: memory.portion_bytes,
                 growth: growth.clone(),
                 fill_growth: fill_growth.clone(),
-                fill_steps: fill_step.clone(),
+                asides: aside.clone(),
                 is_cold,
                 meters: meters.clone(),
             };
@@ -137,8 +139,9 @@ impl Runtime {
             growth,
             cold,
             fill_growth,
-            fill_steps,
+            asides,
             fill_answers: 0,
+            warm_answers: 0,
             behind: BTreeMap::new(),
             filled: BTreeSet::new(),
             watermarks: Watermarks::default(),
@@ -186,14 +189,17 @@ impl Runtime {
         self.fill_answers.div_ceil(self.commands.len())
     }
 
-    /// Gives a duration for each worker and step of views that stand behind, to be told to [`Runtime::fill_step_done`].
-    pub fn fill_steps(&self) -> &Receiver<Duration> {
-        &self.fill_steps
+    /// What workers were through with besides epochs, to be told to [`Runtime::aside_done`].
+    pub fn asides(&self) -> &Receiver<Aside> {
+        &self.asides
     }
 
-    /// A worker is through with such a step.
-    pub fn fill_step_done(&mut self) {
-        self.fill_answers -= 1;
+    /// A worker was through with this.
+    pub fn aside_done(&mut self, aside: Aside) {
+        match aside {
+            Aside::Filled(_) => self.fill_answers -= 1,
+            Aside::Warmed => self.warm_answers -= 1,
+        }
     }
 
     /// Makes views that stood behind some of the others.
@@ -281,13 +287,15 @@ impl Runtime {
         self.tell(|worker| Command::Step { deltas: share(worker), scope: scope.clone() });
     }
 
-    /// Whether stored state is still to be brought into memory.
-    pub fn is_cold(&self) -> bool {
-        self.cold.iter().any(|cold| cold.load(Ordering::Relaxed))
+    /// Whether stored state is still to be brought into memory, and nothing of it is on its way: whatever comes then does not wait
+    /// long.
+    pub fn can_warm(&self) -> bool {
+        self.warm_answers == 0 && self.cold.iter().any(|cold| cold.load(Ordering::Relaxed))
     }
 
     /// Brings some of it in. No epoch is running; this is the state after the last one.
-    pub fn warm(&self, state: &StateReader) {
+    pub fn warm(&mut self, state: &StateReader) {
+        self.warm_answers += self.commands.len();
         self.tell(|_| Command::Warm { state: state.clone() });
     }
 

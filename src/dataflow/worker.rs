@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -152,6 +153,19 @@ enum Phase {
     Close,
 }
 
+/// What a worker was through with that is no part of an epoch's own work.
+#[derive(Clone, Copy, Debug)]
+pub enum Aside {
+    /// A step of views that stand behind; it took so long.
+    Filled(Duration),
+    /// Some of the stored state is in memory.
+    Warmed,
+}
+
+/// An epoch begins with stored state being brought into memory if nothing of it was for so long: where epochs leave no time between
+/// them.
+const WARM_PAUSE: Duration = Duration::from_millis(20);
+
 /// A worker's share of memory, and what the coordinator is told of it.
 pub struct Share {
     /// What operator state may take between epochs, in bytes.
@@ -164,8 +178,8 @@ pub struct Share {
     pub growth: Arc<AtomicUsize>,
     /// The part of it that filling views has brought.
     pub fill_growth: Arc<AtomicUsize>,
-    /// Takes how long each step of views that stand behind took.
-    pub fill_steps: Sender<Duration>,
+    /// Takes what the worker was through with besides.
+    pub asides: Sender<Aside>,
     /// Whether stored state is still to be brought into memory.
     pub is_cold: Arc<AtomicBool>,
     /// What operators have done.
@@ -200,6 +214,8 @@ pub struct Worker {
     recording: Arc<Recording>,
     /// Operators whose stored state is still to be brought into memory, each with its next shard.
     cold: VecDeque<(Index, Shard)>,
+    /// When some of it was brought in last.
+    warmed: Option<Instant>,
     /// What the running epoch writes.
     writes: Writes,
     /// Vertices reached in this epoch.
@@ -247,6 +263,7 @@ impl Worker {
             epoch: None,
             recording: Arc::default(),
             cold: VecDeque::new(),
+            warmed: None,
             writes: Writes::default(),
             reached: BTreeSet::new(),
             owing: BTreeSet::new(),
@@ -267,6 +284,7 @@ impl Worker {
         while let Ok(command) = self.commands.recv() {
             let finish = matches!(command, Command::Finish { .. });
             let fills = matches!(command, Command::Step { scope: Scope::Views { .. }, .. });
+            let warms = matches!(command, Command::Warm { .. });
             let begun = SystemClock.instant();
             let answer = match &failed {
                 Some(error) => Err(error.clone()),
@@ -288,7 +306,9 @@ impl Worker {
                 }
             }
             if fills {
-                let _ = self.share.fill_steps.send(SystemClock.instant() - begun);
+                let _ = self.share.asides.send(Aside::Filled(SystemClock.instant() - begun));
+            } else if warms {
+                let _ = self.share.asides.send(Aside::Warmed);
             }
         }
     }
@@ -321,7 +341,9 @@ impl Worker {
             }
             Command::Warm { state } => self.warm(&state)?,
             Command::Begin { portion, state } => {
-                self.warm(&state)?;
+                if self.warmed.is_none_or(|warmed| SystemClock.instant() - warmed > WARM_PAUSE) {
+                    self.warm(&state)?;
+                }
                 self.epoch = Some((portion, state));
             }
             Command::Step { deltas, scope } => {

@@ -25,6 +25,7 @@ use crate::connectors::EndQuestion;
 use crate::connectors::Positions;
 use crate::connectors::SourceBatch;
 use crate::connectors::SourceEvent;
+use crate::dataflow::runtime::Aside;
 use crate::dataflow::runtime::Runtime;
 use crate::dataflow::runtime::STEP_ROWS;
 use crate::delta::Delta;
@@ -243,8 +244,8 @@ impl Coordinator {
                 Turn::Request(request) => self.request(request),
                 Turn::Event(event) => self.event(event),
                 Turn::Replayed(event) => self.replay_event(event),
-                Turn::Filled(took) => {
-                    self.fill_step_done(took);
+                Turn::Aside(aside) => {
+                    self.aside_done(aside);
                     Ok(())
                 }
                 Turn::Committed(outcome) => self.committed(outcome),
@@ -266,9 +267,10 @@ impl Coordinator {
             (Some(_), None) if self.keeps_filling() => WAIT_MAX,
             (Some(_), None) => Duration::ZERO,
             (Some(_), Some(_)) => WAIT_MAX,
-            (None, None) if self.runtime.is_cold() => Duration::ZERO,
+            (None, None) if self.runtime.can_warm() => Duration::ZERO,
             (None, _) => self.inputs.next_idle().unwrap_or(WAIT_MAX),
         };
+        let wait = self.rest_of_filling().map_or(wait, |rest| rest.min(wait));
         // While the epoch is full, sources wait: that is the backpressure.
         let never = crossbeam_channel::never();
         let full = self.open.as_ref().is_some_and(|open| open.rows >= EPOCH_ROWS_MAX);
@@ -280,7 +282,7 @@ impl Coordinator {
             recv(self.requests) -> request => request.ok().map(Turn::Request),
             recv(events) -> event => Some(event.map_or(Turn::Idle, Turn::Event)),
             recv(replays) -> event => Some(event.map_or(Turn::Idle, Turn::Replayed)),
-            recv(self.runtime.fill_steps()) -> took => Some(took.map_or(Turn::Idle, Turn::Filled)),
+            recv(self.runtime.asides()) -> aside => Some(aside.map_or(Turn::Idle, Turn::Aside)),
             recv(self.done) -> outcome => Some(Turn::Committed(outcome.unwrap_or(Ok(Duration::ZERO)))),
             default(wait) => Some(Turn::Idle),
         }
@@ -441,7 +443,7 @@ enum Turn {
     Request(Request),
     Event(SourceEvent),
     Replayed(SourceEvent),
-    Filled(Duration),
+    Aside(Aside),
     Committed(Result<Duration>),
     Idle,
 }

@@ -74,6 +74,8 @@ pub(super) struct InFlight {
     pub(super) sealed: Arc<Sealed>,
     /// What its sources may be told then.
     pub(super) positions: Vec<(ObjectId, Positions)>,
+    /// When it was begun.
+    pub(super) begun: Instant,
     /// Rows in it that views which stand behind have taken in, besides changes.
     pub(super) filled: usize,
     /// Views that have joined with it and whose creation is waited for: they stand behind again if it cannot be committed.
@@ -240,7 +242,7 @@ impl Coordinator {
             facts,
             waiters,
         };
-        self.in_flight = Some(InFlight { sealed, positions, filled: open.filled, joined });
+        self.in_flight = Some(InFlight { sealed, positions, begun: open.begun, filled: open.filled, joined });
         self.commits.send(commit).map_err(|_| Error::internal("the committer has died"))?;
         if spilled {
             // What follows reads what is in its place.
@@ -253,7 +255,7 @@ impl Coordinator {
     fn end_dataflow(&mut self, recording: &Recording) -> Result<SealedShares> {
         loop {
             let shares = self.runtime.finish(&self.inputs.own_watermarks(), recording.clone())?;
-            self.fill_steps_done();
+            self.asides_done();
             if !shares.more {
                 return Ok(shares);
             }
@@ -331,7 +333,7 @@ impl Coordinator {
             };
             commit.joined.into_iter().for_each(|(_, filling)| filling.waiting.tell_created());
             self.lost = 0;
-            self.behind.committed(commit.filled, took);
+            self.behind.committed(commit.filled, took, commit.begun, self.clock.instant());
             self.inputs.committed(&commit.positions);
         }
         Ok(())
@@ -345,7 +347,7 @@ impl Coordinator {
         if self.open.is_none() && self.failed.is_none() {
             // The watermark moves at the end of an epoch, which closes what it reaches.
             let due = self.inputs.next_idle() == Some(Duration::ZERO);
-            if !due && self.in_flight.is_none() && self.runtime.is_cold() {
+            if !due && self.in_flight.is_none() && self.runtime.can_warm() {
                 self.runtime.warm(&self.store.reader(None));
             } else if due {
                 self.open()?;

@@ -15,6 +15,7 @@ use crate::catalog::ObjectKind;
 use crate::catalog::Storage;
 use crate::catalog::system::Job;
 use crate::dataflow::build;
+use crate::dataflow::runtime::Aside;
 use crate::dataflow::runtime::STEP_ROWS;
 use crate::dataflow::runtime::Start;
 use crate::delta::Delta;
@@ -61,6 +62,9 @@ const COMMIT_TIME_ALONE: Duration = Duration::from_millis(20);
 const COMMIT_PACE_FIRST: f64 = 1_000_000.0;
 /// However slow commits are, an epoch may take in so many rows.
 const FILLED_MIN: usize = 256;
+/// Beside others nothing is taken in after an epoch that did, for one part in so many of the time which that took: who comes then
+/// has nothing to wait for.
+const REST: u32 = 2;
 /// What somebody waits for is not held up by views that stand behind, unless they took nothing in for so long.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// What is known of the pace counts half after so long.
@@ -81,6 +85,8 @@ pub struct Behind {
     others: Option<Instant>,
     /// When rows were taken in last.
     taken: Option<Instant>,
+    /// Beside others, when they are again.
+    rests: Option<Instant>,
     /// Nothing is taken in, while writes are taken in once more that were in a lost epoch.
     pub(super) paused: bool,
     /// Epochs lost in which views took part that stand behind, since the last that was sealed.
@@ -172,7 +178,18 @@ impl Behind {
         let pace = Pace { rows: PACE_FIRST, seconds: 1.0 };
         let commit_pace = Pace { rows: COMMIT_PACE_FIRST, seconds: 1.0 };
         let (views, replays) = (BTreeMap::new(), Replays::new());
-        Behind { views, replays, rows_max, pace, commit_pace, others: None, taken: None, paused: false, lost: 0 }
+        Behind {
+            views,
+            replays,
+            rows_max,
+            pace,
+            commit_pace,
+            others: None,
+            taken: None,
+            rests: None,
+            paused: false,
+            lost: 0,
+        }
     }
 
     /// The view that is filled with this one, or is it.
@@ -213,12 +230,19 @@ impl Behind {
         self.taken = Some(now);
     }
 
-    /// An epoch with so many rows for views that stand behind was committed in this time.
-    pub(super) fn committed(&mut self, rows: usize, took: Duration) {
+    /// An epoch with so many rows for views that stand behind is committed now, in this time. It was begun then.
+    pub(super) fn committed(&mut self, rows: usize, took: Duration, begun: Instant, now: Instant) {
         if rows > 0 {
             self.commit_pace.took(took);
             self.commit_pace.rows += rows as f64;
+            self.rests = Some(now + (now - begun) / REST);
         }
+    }
+
+    /// How long it will be until rows are taken in again, if that is held back.
+    fn rest(&self, now: Instant) -> Option<Duration> {
+        let rests = self.rests.filter(|_| !self.is_alone(now)).min(self.taken.map(|taken| taken + PAUSE_MAX));
+        rests.map(|until| until.saturating_duration_since(now)).filter(|rest| !rest.is_zero())
     }
 
     /// Others have something to do now.
@@ -398,16 +422,18 @@ impl Coordinator {
         Ok(())
     }
 
-    /// A worker is through with a step of views that stand behind.
-    pub(super) fn fill_step_done(&mut self, took: Duration) {
-        self.runtime.fill_step_done();
-        self.behind.pace.took(took / self.limits.workers as u32);
+    /// A worker is through with a step of views that stand behind, or has more of the stored state in memory.
+    pub(super) fn aside_done(&mut self, aside: Aside) {
+        self.runtime.aside_done(aside);
+        if let Aside::Filled(took) = aside {
+            self.behind.pace.took(took / self.limits.workers as u32);
+        }
     }
 
     /// Takes down how long the workers took for the steps of an epoch that has ended.
-    pub(super) fn fill_steps_done(&mut self) {
-        while let Ok(took) = self.runtime.fill_steps().try_recv() {
-            self.fill_step_done(took);
+    pub(super) fn asides_done(&mut self) {
+        while let Ok(aside) = self.runtime.asides().try_recv() {
+            self.aside_done(aside);
         }
     }
 
@@ -422,7 +448,9 @@ impl Coordinator {
     fn room_to_fill(&self) -> usize {
         let now = self.clock.instant();
         let (filled, waited) = self.open.as_ref().map_or((0, false), |open| (open.filled, !open.work.is_empty()));
-        if waited && self.behind.taken.is_some_and(|taken| now - taken < PAUSE_MAX) {
+        let committing = self.in_flight.as_ref().is_some_and(|commit| commit.filled > 0) && !self.behind.is_alone(now);
+        let lately = self.behind.taken.is_some_and(|taken| now - taken < PAUSE_MAX);
+        if (waited || committing) && lately || self.behind.rest(now).is_some() {
             return 0;
         }
         let (_, commit) = self.behind.times(now);
@@ -434,6 +462,12 @@ impl Coordinator {
         let open = self.open.is_some();
         let has_more = |filled: &Filled| filled.has_rows() || !open && filled.is_complete();
         self.behind.working().any(|(_, filled)| has_more(filled)) && self.has_room_to_fill()
+    }
+
+    /// When views that stand behind have something to do again, if that is held back for others.
+    pub(super) fn rest_of_filling(&self) -> Option<Duration> {
+        let rest = self.behind.rest(self.clock.instant());
+        rest.filter(|_| self.behind.working().next().is_some())
     }
 
     /// Whether views that stand behind will have more for the running epoch, which nobody waits for.

@@ -88,7 +88,7 @@ impl Coordinator {
             self.record_tables(portion, &recording)?;
             self.record_sources(portion, &recording)?;
             let shares = self.runtime.finish_portion(recording)?;
-            self.fill_steps_done();
+            self.asides_done();
             if !self.spill_portion(shares)? {
                 return Ok(());
             }

@@ -1,6 +1,7 @@
 //! What a worker installs: plans come and go, and stored state is brought into memory.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::catalog::Storage;
 use crate::dataflow::build;
@@ -17,12 +18,11 @@ use crate::ids::Shard;
 use crate::plan::ir::Op;
 use crate::plan::ir::Plan;
 use crate::state::StateReader;
+use crate::time::Clock;
+use crate::time::SystemClock;
 
-/// After so many bytes it is enough for the moment.
-const WARM_BYTES: usize = 1 << 20;
-
-/// So many shards of state are brought into memory at once at most.
-const WARM_SHARDS: usize = 256;
+/// State is brought into memory for so long at once, or for as long as one shard takes.
+const WARM_TIME: Duration = Duration::from_millis(1);
 
 impl Worker {
     /// Adds a view's plan, with an operator for each vertex that is new.
@@ -77,8 +77,8 @@ impl Worker {
 
     /// Brings some of the stored state into memory, until there is no more or no more room.
     pub(super) fn warm(&mut self, state: &StateReader) -> Result<()> {
-        let full = self.memory_bytes + WARM_BYTES;
-        for _ in 0..WARM_SHARDS {
+        let begun = SystemClock.instant();
+        while SystemClock.instant() - begun < WARM_TIME {
             let Some((index, shard)) = self.cold.pop_front() else { break };
             if self.memory_bytes > self.share.memory_bytes / 4 * 3 {
                 self.cold.clear();
@@ -91,10 +91,8 @@ impl Worker {
             if !last {
                 self.cold.push_front((index, next));
             }
-            if self.memory_bytes > full {
-                break;
-            }
         }
+        self.warmed = Some(SystemClock.instant());
         self.share.is_cold.store(!self.cold.is_empty(), Ordering::Relaxed);
         Ok(())
     }
