@@ -270,15 +270,10 @@ fn begin_run(counters: &mut Counters, committed: Epoch, first: Epoch) {
 /// finished, changes that only those needed who are gone with the process.
 fn take_out_the_dead(coordinator: &mut Coordinator, snapshot: &Snapshot) -> Result<()> {
     let (catalog, store) = (coordinator.catalog.clone(), coordinator.store.clone());
-    let mut tables = store.tables()?;
-    let (mut alive, mut dead) = (Vec::new(), Vec::new());
-    for id in store.objects()? {
-        catalog.get(id).map_or_else(|| dead.push(id), |object| alive.push(object.clone()));
-    }
+    let mut used = BTreeSet::new();
     for object in catalog.objects() {
         if let Some(plan) = object.plan() {
-            let used = plan::stored::read(plan)?.tables();
-            tables.retain(|table| !used.contains(table));
+            used.extend(plan::stored::read(plan)?.tables());
         }
         if !coordinator.behind.has(object.id)
             && let Some((retention_ms, since)) = changes::kept_since(snapshot, object)?
@@ -286,13 +281,15 @@ fn take_out_the_dead(coordinator: &mut Coordinator, snapshot: &Snapshot) -> Resu
             coordinator.changelogs.needs.retain(object.id, Some(retention_ms), since);
         }
     }
-    for object in alive {
+    for object in catalog.objects() {
         match coordinator.changelogs.needs.since(object.id) {
             Some(since) => store.drop_changes(object.id, &changelog::key_of(Epoch(0)), since)?,
             None => store.drop_changes(object.id, records::KEPT, coordinator.changelogs.sealed)?,
         }
     }
-    store.drop_spaces(&tables.into_iter().collect::<Vec<_>>(), &dead)
+    let tables = store.tables_besides(&used)?.into_iter().collect::<Vec<_>>();
+    let dead = store.objects_besides(&catalog.objects().map(|object| object.id).collect())?;
+    store.drop_spaces(&tables, &dead.into_iter().collect::<Vec<_>>())
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {

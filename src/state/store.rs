@@ -308,15 +308,18 @@ impl Store {
         self.db.write_opt(batch, &WriteOptions::default()).map_err(store_error)
     }
 
-    /// The tables that have operator state.
-    pub fn tables(&self) -> Result<BTreeSet<TableId>> {
-        Ok(self.numbers(Family::State)?.into_iter().map(TableId).collect())
+    /// The tables that have operator state, besides these.
+    pub fn tables_besides(&self, known: &BTreeSet<TableId>) -> Result<BTreeSet<TableId>> {
+        let known = known.iter().map(|table| table.0).collect();
+        Ok(self.numbers_besides(Family::State, &known)?.into_iter().map(TableId).collect())
     }
 
-    /// The objects that have rows or a changelog.
-    pub fn objects(&self) -> Result<BTreeSet<ObjectId>> {
-        let numbers = [self.numbers(Family::Relations)?, self.numbers(Family::Changelog)?];
-        Ok(numbers.into_iter().flatten().map(ObjectId).collect())
+    /// The objects that have rows or a changelog, besides these.
+    pub fn objects_besides(&self, known: &BTreeSet<ObjectId>) -> Result<BTreeSet<ObjectId>> {
+        let known = known.iter().map(|object| object.0).collect();
+        let numbers = [Family::Relations, Family::Changelog].map(|family| self.numbers_besides(family, &known));
+        let [relations, changelogs] = numbers;
+        Ok(relations?.into_iter().chain(changelogs?).map(ObjectId).collect())
     }
 
     /// About how many bytes of disk a state table takes. What is only in memtables does not count.
@@ -386,21 +389,31 @@ impl Store {
         Ok(Some(Epoch(u64::from_be_bytes(bytes.try_into().map_err(|_| damaged())?))))
     }
 
-    /// The numbers that the keys of a family begin with.
-    fn numbers(&self, family: Family) -> Result<Vec<u32>> {
-        let mut options = ReadOptions::default();
-        options.set_total_order_seek(true);
-        let mut entries = self.db.raw_iterator_cf_opt(self.family(family), options);
+    /// The numbers that the keys of a family begin with, besides these. Their keys are not looked at: where a table was emptied, all
+    /// that it had may have to be passed over before the next key that is there.
+    fn numbers_besides(&self, family: Family, known: &BTreeSet<u32>) -> Result<Vec<u32>> {
         let mut numbers = Vec::new();
-        entries.seek_to_first();
-        while let Some(key) = entries.key() {
-            let damaged = || Error::corrupted(format!("a key of the store's {} is damaged", family.name()));
-            let number = u32::from_be_bytes(*key.first_chunk().ok_or_else(damaged)?);
-            numbers.push(number);
-            let [_, next] = number_range(number);
-            entries.seek(next);
+        let mut from = 0;
+        for end in known.iter().copied().chain([u32::MAX]) {
+            let between = from..end;
+            from = end.saturating_add(1);
+            if between.is_empty() {
+                continue;
+            }
+            let mut options = ReadOptions::default();
+            options.set_total_order_seek(true);
+            options.set_iterate_upper_bound(between.end.to_be_bytes());
+            let mut entries = self.db.raw_iterator_cf_opt(self.family(family), options);
+            entries.seek(between.start.to_be_bytes());
+            while let Some(key) = entries.key() {
+                let damaged = || Error::corrupted(format!("a key of the store's {} is damaged", family.name()));
+                let number = u32::from_be_bytes(*key.first_chunk().ok_or_else(damaged)?);
+                numbers.push(number);
+                let [_, next] = number_range(number);
+                entries.seek(next);
+            }
+            entries.status().map_err(store_error)?;
         }
-        entries.status().map_err(store_error)?;
         Ok(numbers)
     }
 

@@ -276,6 +276,29 @@ fn dropped_spaces_are_gone_but_not_from_older_snapshots() {
 }
 
 #[test]
+fn what_nobody_knows_of_is_found_between_what_is_known() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).unwrap();
+    let tables = [3, 4, 7, 8, 20].map(|table| (Space::State(TableId(table), Shard(0)), "key", Some("value")));
+    let rows = [1, 2].map(|object| (Space::Relation(ObjectId(object)), "key", Some("value")));
+    let changes = [2, 5].map(|object| (Space::Changelog(ObjectId(object)), "key", Some("value")));
+    store.commit(&sealed(1, &[&tables[..], &rows, &changes].concat()), false).unwrap();
+    let tables = |known: &[u32]| {
+        let known = known.iter().copied().map(TableId).collect();
+        store.tables_besides(&known).unwrap().into_iter().map(|table| table.0).collect::<Vec<_>>()
+    };
+    assert_eq!(tables(&[]), [3, 4, 7, 8, 20]);
+    assert_eq!(tables(&[4, 5, 20]), [3, 7, 8]);
+    assert_eq!(tables(&[0, 3, 4, 7, 8, 20]), [0; 0]);
+    let objects = |known: &[u32]| {
+        let known = known.iter().copied().map(ObjectId).collect();
+        store.objects_besides(&known).unwrap().into_iter().map(|object| object.0).collect::<Vec<_>>()
+    };
+    assert_eq!(objects(&[]), [1, 2, 5]);
+    assert_eq!(objects(&[2]), [1, 5]);
+}
+
+#[test]
 fn a_directory_in_use_is_refused() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).unwrap();
