@@ -162,10 +162,6 @@ pub enum Aside {
     Warmed,
 }
 
-/// An epoch begins with stored state being brought into memory if nothing of it was for so long: where epochs leave no time between
-/// them.
-const WARM_PAUSE: Duration = Duration::from_millis(20);
-
 /// A worker's share of memory, and what the coordinator is told of it.
 pub struct Share {
     /// What operator state may take between epochs, in bytes.
@@ -341,9 +337,7 @@ impl Worker {
             }
             Command::Warm { state } => self.warm(&state)?,
             Command::Begin { portion, state } => {
-                if self.warmed.is_none_or(|warmed| SystemClock.instant() - warmed > WARM_PAUSE) {
-                    self.warm(&state)?;
-                }
+                self.warm_if_due(&state)?;
                 self.epoch = Some((portion, state));
             }
             Command::Step { deltas, scope } => {

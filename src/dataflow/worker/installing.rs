@@ -24,6 +24,9 @@ use crate::time::SystemClock;
 /// State is brought into memory for so long at once, or for as long as one shard takes.
 const WARM_TIME: Duration = Duration::from_millis(1);
 
+/// An epoch begins with some of it if nothing was brought in for so long.
+const WARM_PAUSE: Duration = Duration::from_millis(20);
+
 impl Worker {
     /// Adds a view's plan, with an operator for each vertex that is new.
     pub(super) fn install(
@@ -95,6 +98,14 @@ impl Worker {
         self.warmed = Some(SystemClock.instant());
         self.share.is_cold.store(!self.cold.is_empty(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The same as an epoch begins, where epochs leave no time between them.
+    pub(super) fn warm_if_due(&mut self, state: &StateReader) -> Result<()> {
+        match self.warmed.is_none_or(|warmed| SystemClock.instant() - warmed > WARM_PAUSE) {
+            true => self.warm(state),
+            false => Ok(()),
+        }
     }
 
     /// Makes a vertex's operator for this worker.
