@@ -437,11 +437,11 @@ mod tests {
     #[test]
     fn keys_of_one_hash_do_not_split() {
         let mut index = Index::default();
-        for slot in 0..PART_SLOTS as u32 + 1 {
+        for slot in 0..2 * PART_SLOTS as u32 {
             let number = index.part_of(7);
             index.insert(number, Marked { slot, mark: 7 });
         }
-        assert_eq!(index.parts[index.part_of(7)].slots.len(), PART_SLOTS + 1);
+        assert_eq!(index.parts[index.part_of(7)].slots.len(), 2 * PART_SLOTS);
     }
 
     #[test]
