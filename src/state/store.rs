@@ -62,6 +62,9 @@ const SPILLED_KEY: &[u8] = b"spilled";
 /// So much is folded into place at once.
 const FOLD_BYTES: usize = 4 << 20;
 
+/// So much of each file is read ahead for it: there may be dozens at a time.
+const FOLD_READAHEAD_BYTES: usize = 256 << 10;
+
 /// How to open a store.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -77,6 +80,8 @@ pub struct Store {
     db: Rocks,
     /// The block cache.
     cache: Cache,
+    /// Bytes for memtables.
+    write_buffer_bytes: u64,
     /// The data directory, for messages.
     path: PathBuf,
 }
@@ -117,7 +122,8 @@ impl Store {
         logs::check(&folder)?;
         tuning::start_background_threads();
         let db = Rocks::open_cf_descriptors(&rocks, folder, families).map_err(|error| open_error(path, error))?;
-        let store = Store { db, cache, path: path.to_path_buf() };
+        let write_buffer_bytes = options.write_buffer_bytes as u64;
+        let store = Store { db, cache, write_buffer_bytes, path: path.to_path_buf() };
         store.settle_spilled()?;
         Ok(Arc::new(store))
     }
@@ -246,7 +252,7 @@ impl Store {
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
         options.fill_cache(false);
-        options.set_readahead_size(FOLD_BYTES);
+        options.set_readahead_size(FOLD_READAHEAD_BYTES);
         let mut entries = self.db.raw_iterator_cf_opt(self.family(Family::Pending), options);
         entries.seek_to_first();
         let mut batch = WriteBatch::default();
@@ -259,6 +265,10 @@ impl Store {
             if batch.size_in_bytes() >= FOLD_BYTES {
                 self.db.write_opt(std::mem::take(&mut batch), &WriteOptions::default()).map_err(store_error)?;
                 fault::point("spill.mid_fold");
+                // Nothing else slows this writer down, and several memtables of each family may wait to be flushed.
+                if self.sum(properties::CUR_SIZE_ALL_MEM_TABLES) > self.write_buffer_bytes {
+                    self.flush()?;
+                }
             }
             entries.next();
         }
@@ -334,17 +344,19 @@ impl Store {
 
     /// What the store takes. Cheap: RocksDB keeps these numbers.
     pub fn vitals(&self) -> Vitals {
-        let sum = |property: &PropName| -> u64 {
-            let of = |family: &Family| self.db.property_int_value_cf(self.family(*family), property).ok().flatten();
-            Family::ALL.iter().filter_map(of).sum()
-        };
         Vitals {
-            live_bytes: sum(properties::ESTIMATE_LIVE_DATA_SIZE),
-            file_bytes: sum(properties::TOTAL_SST_FILES_SIZE),
-            compaction_bytes: sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
-            memtable_bytes: sum(properties::CUR_SIZE_ALL_MEM_TABLES),
+            live_bytes: self.sum(properties::ESTIMATE_LIVE_DATA_SIZE),
+            file_bytes: self.sum(properties::TOTAL_SST_FILES_SIZE),
+            compaction_bytes: self.sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+            memtable_bytes: self.sum(properties::CUR_SIZE_ALL_MEM_TABLES),
             cache_bytes: self.cache.get_usage() as u64,
         }
+    }
+
+    /// A number that RocksDB keeps of each family, over all of them.
+    fn sum(&self, property: &PropName) -> u64 {
+        let of = |family: &Family| self.db.property_int_value_cf(self.family(*family), property).ok().flatten();
+        Family::ALL.iter().filter_map(of).sum()
     }
 
     /// About how many of them lie before a key and with it.
