@@ -37,7 +37,6 @@ use crate::engine::changes::Target;
 use crate::engine::commit::Commit;
 use crate::engine::ddl::Executed;
 use crate::engine::ddl::Prepared;
-use crate::engine::epoch::EPOCH_ROWS_MAX;
 use crate::engine::epoch::InFlight;
 use crate::engine::epoch::Open;
 use crate::engine::errors;
@@ -271,10 +270,9 @@ impl Coordinator {
             (None, _) => self.inputs.next_idle().unwrap_or(WAIT_MAX),
         };
         let wait = self.rest_of_filling().map_or(wait, |rest| rest.min(wait));
-        // While the epoch is full, sources wait: that is the backpressure.
+        // Where sources wait, that is the backpressure.
         let never = crossbeam_channel::never();
-        let full = self.open.as_ref().is_some_and(|open| open.rows >= EPOCH_ROWS_MAX);
-        let events = if full || self.failed.is_some() { &never } else { &self.events };
+        let events = if self.sources_wait() || self.failed.is_some() { &never } else { &self.events };
         // What is read once more comes after all else; an epoch under load has a share of it.
         let idle = self.requests.is_empty() && self.events.is_empty();
         let replays = if idle && self.has_room_to_fill() { &self.behind.replays.events } else { &never };

@@ -31,7 +31,8 @@ use crate::state::Sealed;
 use crate::state::StateReader;
 use crate::time::Micros;
 
-/// An epoch under load, or in which views are filled, is closed at this age.
+/// An epoch under load, or in which views are filled, is closed at this age. While the commit before it is not through, sources wait
+/// from then on: what they bring would not be seen earlier, and the longer an epoch, the longer its commit and the next epoch.
 pub(super) const EPOCH_AGE_MAX: Duration = Duration::from_millis(200);
 /// An epoch that somebody waits for is closed at this age.
 const WAITED_AGE_MAX: Duration = Duration::from_millis(5);
@@ -163,6 +164,13 @@ impl Coordinator {
             None => age >= if open.work.is_empty() { EPOCH_AGE_MAX } else { WAITED_AGE_MAX },
         };
         if due { self.close() } else { Ok(()) }
+    }
+
+    /// Whether the running epoch takes nothing more in from sources.
+    pub(super) fn sources_wait(&self) -> bool {
+        let is_old = |open: &Open| self.clock.instant() - open.begun >= EPOCH_AGE_MAX;
+        let has_enough = |open: &Open| open.rows >= EPOCH_ROWS_MAX || self.in_flight.is_some() && is_old(open);
+        self.open.as_ref().is_some_and(has_enough)
     }
 
     /// Whether the running epoch has used half of the memory that one may take: sources end it then. Only writes of
