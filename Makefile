@@ -37,3 +37,5 @@ check: cargo
 
 cargo:
 	@command -v cargo > /dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }
+	@! grep -qs '^flags' /proc/cpuinfo || grep -qw avx2 /proc/cpuinfo || [ -n "$${RUSTFLAGS+set}" ] || { \
+	  echo "This processor has no AVX2, which .cargo/config.toml builds for: set RUSTFLAGS to nothing (RUSTFLAGS= make)" >&2; exit 1; }
