@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::Rng;
 use rand::SeedableRng;
@@ -22,6 +23,8 @@ use crate::state::StateReader;
 use crate::state::Store;
 use crate::state::StoreOptions;
 use crate::state::Writes;
+use crate::time::Clock;
+use crate::time::SystemClock;
 
 const SPACE: Space = Space::State(TableId(7), Shard(3));
 
@@ -273,6 +276,35 @@ fn dropped_spaces_are_gone_but_not_from_older_snapshots() {
     assert_eq!([SPACE, mine, other].map(|space| all(before.scan(space, None, None))), ["a=1"; 3]);
     assert_eq!([SPACE, mine, other].map(|space| all(after.scan(space, None, None))), ["", "", "a=1"]);
     assert_eq!((store.table_bytes(TableId(9)), store.relation_bytes(ObjectId(9))), (0, 0));
+}
+
+#[test]
+fn what_is_deleted_at_large_gives_its_room_back() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).unwrap();
+    let commit = |epoch, write: &dyn Fn(&mut Writes, Space, &[u8])| {
+        let mut writes = Writes::default();
+        for key in 0..50_000_u32 {
+            for space in [SPACE, Space::Relation(ObjectId(5))] {
+                write(&mut writes, space, &key.to_be_bytes());
+            }
+        }
+        store.commit(&Sealed::new(Epoch(epoch), vec![writes]), false).unwrap();
+        store.flush().unwrap();
+        store.vitals().file_bytes
+    };
+    let before = commit(1, &|writes, space, key| writes.put(space, key, &key.repeat(10)));
+    commit(2, &|writes, space, key| writes.delete(space, key));
+    // Nothing is written any more.
+    let mut left = store.vitals().file_bytes;
+    for _ in 0..600 {
+        if left < before / 50 {
+            return;
+        }
+        SystemClock.sleep(Duration::from_millis(100));
+        left = store.vitals().file_bytes;
+    }
+    panic!("{left} of {before} bytes are left");
 }
 
 #[test]
