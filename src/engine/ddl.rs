@@ -305,10 +305,13 @@ impl Coordinator {
         }
     }
 
-    /// Drops the state tables that no plan uses, and everything of these objects.
-    pub(super) fn drop_state(&self, mut tables: Vec<TableId>, objects: &[ObjectId]) -> Result<()> {
+    /// Drops the state tables that no plan uses, and everything of these objects. The commit that no longer has them counts whether
+    /// this works or not, and so does what is answered.
+    pub(super) fn drop_state(&self, mut tables: Vec<TableId>, objects: &[ObjectId]) {
         tables.retain(|table| !self.runtime.uses(*table));
-        self.store.drop_spaces(&tables, objects)
+        if let Err(error) = self.store.drop_spaces(&tables, objects) {
+            tracing::warn!(%error, "what nobody uses any more could not be dropped; the next start will");
+        }
     }
 
     /// Starts the shared reader of a source that a view reads, unless it runs.
@@ -403,12 +406,13 @@ impl Coordinator {
             self.wait_again(unfilled.into_iter().map(|(view, filling)| (view.id, filling)));
             return Err(error);
         }
-        let emptied = self.drop_transient_spaces(&transients).and_then(|()| self.drop_state(tables, &doomed));
+        self.drop_transient_spaces(&transients);
+        self.drop_state(tables, &doomed);
         // Whoever is told that there is no view finds nothing of it.
         for (view, filling) in unfilled {
             filling.waiting.refuse(dropped_meanwhile(&view));
         }
-        emptied
+        Ok(())
     }
 
     /// Stops the readers of sources that no view reads any more.

@@ -11,6 +11,7 @@ use crate::engine::coordinator::Coordinator;
 use crate::engine::filling::Filling;
 use crate::engine::filling::Waiting;
 use crate::engine::records;
+use crate::engine::standstill::Standstill;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Epoch;
@@ -92,7 +93,8 @@ impl Coordinator {
         self.settle()?;
         self.retable_transient(view, shared.tables());
         self.runtime.share(view, &shared);
-        self.drop_state(own.tables(), &[])
+        self.drop_state(own.tables(), &[]);
+        Ok(())
     }
 
     /// Those who wait for the views that have joined with an epoch that was just sealed. The views whose creation is waited for are
@@ -127,11 +129,15 @@ impl Coordinator {
         created
     }
 
-    /// Everything has returned to the last commit: those who waited for views wait on, as far as these are there.
+    /// Everything has returned to the last commit, or will when there is room on the disk again: those who waited for views wait
+    /// on, as far as these are there.
     pub(super) fn wait_again(&mut self, before: impl IntoIterator<Item = (ObjectId, Filling)>) {
         for (view, lost) in before {
             match self.behind.get_mut(view) {
-                _ if let Some(standstill) = &self.failed => lost.waiting.refuse(standstill.error.clone()),
+                _ if let Some(standstill) = &self.failed => match standstill.passes() {
+                    true => drop(self.behind.views.insert(view, lost)),
+                    false => lost.waiting.refuse(standstill.error.clone()),
+                },
                 Some(filling) => {
                     (filling.waiting, filling.halted) = (lost.waiting, lost.halted);
                     filling.trouble = lost.trouble.filter(|_| lost.halted);
@@ -185,7 +191,8 @@ impl Coordinator {
             return Ok(());
         }
         let dropped = self.give_up(view);
-        match self.behind.get_mut(view).filter(|_| dropped.is_err() && self.failed.is_none()) {
+        let may_pass = self.failed.as_ref().is_none_or(Standstill::passes);
+        match self.behind.get_mut(view).filter(|_| dropped.is_err() && may_pass) {
             // It is still there, and so is the question.
             Some(filling) => filling.waiting = waiting,
             None => waiting.refuse(error.clone()),

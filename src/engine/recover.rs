@@ -249,6 +249,7 @@ impl Coordinator {
             }
             Err(error) => {
                 work.into_iter().for_each(|work| work.tell(Err(error.clone())));
+                self.behind.views.extend(behind);
                 self.stop(error);
                 Vec::new()
             }

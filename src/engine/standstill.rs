@@ -23,13 +23,18 @@ pub(super) struct Standstill {
 }
 
 impl Standstill {
+    /// Whether this is over some day without a restart.
+    pub(super) fn passes(&self) -> bool {
+        self.tried.is_some()
+    }
+
     /// How long to wait for news before the store is tried again.
     pub(super) fn wait(&self) -> Duration {
         self.tried.map_or(WAIT_MAX, |_| TRY_EVERY)
     }
 }
 
-/// Whether this is over some day without a restart.
+/// Whether a standstill for this reason passes.
 fn passes(error: &Error) -> bool {
     error.kind == Kind::DiskFull
 }

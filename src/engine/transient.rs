@@ -120,7 +120,8 @@ impl Coordinator {
         self.settle()?;
         let gone = self.take_transients(|id, _| ids.contains(&id));
         self.stop_unread(&self.catalog.clone())?;
-        self.drop_transient_spaces(&gone)
+        self.drop_transient_spaces(&gone);
+        Ok(())
     }
 
     /// Everything in memory was lost with an epoch: these views too, since they are in no catalog. Who reads them is told.
@@ -132,9 +133,7 @@ impl Coordinator {
                 cursor.lose();
             }
         }
-        if let Err(error) = self.drop_transient_spaces(&lost) {
-            tracing::warn!(%error, "what a lost view stored could not be dropped; the next start will");
-        }
+        self.drop_transient_spaces(&lost);
     }
 
     /// Stops the views that read any of these.
@@ -155,9 +154,9 @@ impl Coordinator {
     }
 
     /// Drops what stopped views leave in the store; no commit is in flight.
-    pub(super) fn drop_transient_spaces(&mut self, gone: &[(ObjectId, Transient)]) -> Result<()> {
+    pub(super) fn drop_transient_spaces(&mut self, gone: &[(ObjectId, Transient)]) {
         let tables = gone.iter().flat_map(|(_, transient)| transient.tables.iter().copied()).collect();
         let ids = gone.iter().map(|(id, _)| *id).collect::<Vec<_>>();
-        self.drop_state(tables, &ids)
+        self.drop_state(tables, &ids);
     }
 }
