@@ -154,7 +154,7 @@ impl Coordinator {
     }
 
     /// Drops what stopped views leave in the store; no commit is in flight.
-    pub(super) fn drop_transient_spaces(&mut self, gone: &[(ObjectId, Transient)]) {
+    pub(super) fn drop_transient_spaces(&self, gone: &[(ObjectId, Transient)]) {
         let tables = gone.iter().flat_map(|(_, transient)| transient.tables.iter().copied()).collect();
         let ids = gone.iter().map(|(id, _)| *id).collect::<Vec<_>>();
         self.drop_state(tables, &ids);

@@ -296,15 +296,11 @@ fn what_is_deleted_at_large_gives_its_room_back() {
     let before = commit(1, &|writes, space, key| writes.put(space, key, &key.repeat(10)));
     commit(2, &|writes, space, key| writes.delete(space, key));
     // Nothing is written any more.
-    let mut left = store.vitals().file_bytes;
-    for _ in 0..600 {
-        if left < before / 50 {
-            return;
-        }
+    let is_left = |_: &i32| {
         SystemClock.sleep(Duration::from_millis(100));
-        left = store.vitals().file_bytes;
-    }
-    panic!("{left} of {before} bytes are left");
+        store.vitals().file_bytes > before / 50
+    };
+    assert!((0..600).take_while(is_left).count() < 600, "{} of {before} bytes are left", store.vitals().file_bytes);
 }
 
 #[test]

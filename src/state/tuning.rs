@@ -37,11 +37,9 @@ const LARGE_MEMTABLE_BYTES: usize = 64 << 20;
 /// An epoch's writes come in the order of their keys: a memtable goes on where it inserted last, whatever the key begins with.
 /// The crate has no function of its own for it.
 const INSERT_IN_ORDER: &str = "memtable_insert_with_hint_prefix_extractor=fixed:0";
-/// A file in which so many of [`ENTRIES_LOOKED_AT`] entries in a row delete something is compacted although nothing else calls for it.
-/// Else what a large statement has deleted would take its room until there are new writes, and every read of the range would
-/// go through all of it.
-const DELETIONS_MANY: usize = ENTRIES_LOOKED_AT / 2;
-const ENTRIES_LOOKED_AT: usize = 1 << 15;
+/// A file is compacted, although nothing else calls for it, when half of so many entries in a row delete something. Else what a large
+/// statement has deleted would take its room until there are new writes, and every read of the range would go through all of it.
+const DELETIONS_WINDOW: usize = 1 << 15;
 /// How much dirty data the kernel may collect before it is told to write it out.
 const BYTES_PER_SYNC: u64 = 1 << 20;
 /// How long the write-ahead log becomes at most: a start after a crash has to write all of it to memory again.
@@ -108,7 +106,7 @@ fn family_options(family: Family, options: &StoreOptions, cache: &Cache) -> Resu
     rocks.set_compression_type(DBCompressionType::Lz4);
     rocks.set_level_compaction_dynamic_level_bytes(true);
     rocks.set_max_write_buffer_number(4);
-    rocks.add_compact_on_deletion_collector_factory(ENTRIES_LOOKED_AT, DELETIONS_MANY, 0.0);
+    rocks.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_WINDOW / 2, 0.0);
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
