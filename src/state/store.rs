@@ -59,6 +59,9 @@ const RESERVED_KEY: &[u8] = b"reserved";
 /// The key, in [`Family::Meta`], of an epoch that is committed while its writes still lie among the spilled ones.
 const SPILLED_KEY: &[u8] = b"spilled";
 
+/// Where what is large of a spilled epoch is folded into place.
+const FOLDED: [Family; 3] = [Family::State, Family::Relations, Family::Changelog];
+
 /// So much is folded into place at once.
 const FOLD_BYTES: usize = 4 << 20;
 
@@ -159,7 +162,11 @@ impl Store {
 
     /// Writes what is only in the log and in memtables to tables, so that the next start has nothing to read again.
     pub fn flush(&self) -> Result<()> {
-        let families = Family::ALL.map(|family| self.family(family));
+        self.flush_families(&Family::ALL)
+    }
+
+    fn flush_families(&self, families: &[Family]) -> Result<()> {
+        let families = families.iter().map(|&family| self.family(family)).collect::<Vec<_>>();
         self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(store_error)
     }
 
@@ -265,9 +272,10 @@ impl Store {
             if batch.size_in_bytes() >= FOLD_BYTES {
                 self.db.write_opt(std::mem::take(&mut batch), &WriteOptions::default()).map_err(store_error)?;
                 fault::point("spill.mid_fold");
-                // Nothing else slows this writer down, and several memtables of each family may wait to be flushed.
-                if self.sum(properties::CUR_SIZE_ALL_MEM_TABLES) > self.write_buffer_bytes {
-                    self.flush()?;
+                // Nothing else slows this writer down, and several memtables of each family may wait to be flushed. What is
+                // pending in memory need not be: it is dropped there.
+                if self.sum(&FOLDED, properties::CUR_SIZE_ALL_MEM_TABLES) > self.write_buffer_bytes {
+                    self.flush_families(&FOLDED)?;
                 }
             }
             entries.next();
@@ -345,18 +353,18 @@ impl Store {
     /// What the store takes. Cheap: RocksDB keeps these numbers.
     pub fn vitals(&self) -> Vitals {
         Vitals {
-            live_bytes: self.sum(properties::ESTIMATE_LIVE_DATA_SIZE),
-            file_bytes: self.sum(properties::TOTAL_SST_FILES_SIZE),
-            compaction_bytes: self.sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
-            memtable_bytes: self.sum(properties::CUR_SIZE_ALL_MEM_TABLES),
+            live_bytes: self.sum(&Family::ALL, properties::ESTIMATE_LIVE_DATA_SIZE),
+            file_bytes: self.sum(&Family::ALL, properties::TOTAL_SST_FILES_SIZE),
+            compaction_bytes: self.sum(&Family::ALL, properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+            memtable_bytes: self.sum(&Family::ALL, properties::CUR_SIZE_ALL_MEM_TABLES),
             cache_bytes: self.cache.get_usage() as u64,
         }
     }
 
-    /// A number that RocksDB keeps of each family, over all of them.
-    fn sum(&self, property: &PropName) -> u64 {
+    /// A number that RocksDB keeps of each family, over some of them.
+    fn sum(&self, families: &[Family], property: &PropName) -> u64 {
         let of = |family: &Family| self.db.property_int_value_cf(self.family(*family), property).ok().flatten();
-        Family::ALL.iter().filter_map(of).sum()
+        families.iter().filter_map(of).sum()
     }
 
     /// About how many of them lie before a key and with it.
